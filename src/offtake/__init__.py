@@ -1,0 +1,1 @@
+"""Offtake: plan, rehearse and route AI compute bought from many partners."""
