@@ -1,0 +1,174 @@
+"""Say what runs where, with which allotment and bid price: the seam between plan, rehearsal and router.
+
+A plan writes one :class:`Fleet` for one week; rehearsal and router read it and nothing else of the
+plan. It is also a documented file, ``fleet.json``, so that each room runs alone. Lists run in the
+house order of axes: period, block, site, pool, workload, user region. This module knows no solver,
+no table of the portfolio and no clock.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from offtake.errors import Fault, InputError
+from offtake.units import HOURS_PER_WEEK
+
+FORMAT = "offtake-fleet-1"
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe a place with power and links; ``rtt_ms[region]`` is the median round trip from each user region."""
+
+    name: str
+    residency: str
+    security: int
+    power_kw_max: float
+    rtt_ms: list[float]
+    lat: float | None = None
+    lon: float | None = None
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe one stream of requests in the fleet's week.
+
+    ``rate_rps`` is the weekly mean; ``level[block]`` multiplies it; ``region_share[region]`` sums to 1.
+    ``security`` is the lowest class a site must have; ``residency`` is a zone, or ``any``.
+    """
+
+    name: str
+    model: str
+    kind: str
+    profile: str
+    rate_rps: float
+    level: list[float]
+    region_share: list[float]
+    input_tokens_mean: float
+    output_tokens_mean: float
+    ttft_ms_p95: float
+    tpot_ms_p95: float
+    value_usd_per_request: float
+    refusal_usd_per_request: float
+    deferral_hours: float = 0.0
+    residency: str = "any"
+    security: int = 0
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe replicas of one model on one chip at one site, or one token-priced API.
+
+    ``kind`` is ``chips`` or ``api``. ``deployment`` names the step table (see ``offtake.performance``).
+    ``goodput_rps[workload]`` is what one replica serves within the SLO, 0 where it may not serve.
+    ``allotment_rps[block][workload]`` is what the plan places here. ``bid_usd_per_chip_s[block]`` is
+    the shadow price of a chip-second. Money is split: ``usd_per_chip_hour`` is paid whether used or
+    not, ``usd_per_chip_hour_used`` only when busy; token fees apply to ``api`` pools (and to chips
+    whose contract is token-priced), limited to ``tokens_per_minute_max``.
+    """
+
+    name: str
+    kind: str
+    provider: str
+    site: str
+    chip: str
+    model: str
+    deployment: str
+    replicas: int
+    chips_per_replica: int
+    offers: list[str]
+    goodput_rps: list[float]
+    allotment_rps: list[list[float]]
+    bid_usd_per_chip_s: list[float]
+    usd_per_chip_hour: float = 0.0
+    usd_per_chip_hour_used: float = 0.0
+    usd_per_million_input_tokens: float = 0.0
+    usd_per_million_output_tokens: float = 0.0
+    tokens_per_minute_max: float = 0.0
+    bid_usd_per_token: list[float] = []
+    ttft_ms: float = 0.0
+    tpot_ms: float = 0.0
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hold one week of a plan: ``block_of_hour`` maps the 168 hours from Monday 00:00 UTC to blocks."""
+
+    format: str
+    name: str
+    week: str
+    seed: int
+    version: str
+    portfolio_hash: str
+    regions: list[str]
+    block_of_hour: list[int]
+    block_share: list[float]
+    sites: list[Site]
+    workloads: list[Workload]
+    pools: list[Pool]
+    assumption_share: float = 0.0
+
+
+def write_fleet(fleet: Fleet, path: Path) -> None:
+    """Write ``fleet.json``, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(fleet), indent=1)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(text)
+    os.replace(temporary, path)
+
+
+def read_fleet(path: Path) -> Fleet:
+    """Read and check ``fleet.json``.
+
+    Raises
+    ------
+    InputError
+        With one fault for each thing that is wrong with the file.
+    """
+    try:
+        fleet = msgspec.json.decode(path.read_bytes(), type=Fleet)
+    except OSError as error:
+        mend = "Run `offtake plan` first, or give the path of a fleet.json."
+        raise InputError([Fault(str(path), f"the file cannot be read: {error.strerror}", mend)]) from None
+    except msgspec.DecodeError as error:
+        mend = "Write it again with `offtake plan`."
+        raise InputError([Fault(str(path), f"the file is not a fleet: {error}", mend)]) from None
+    faults = check_fleet(fleet, str(path))
+    if faults:
+        raise InputError(faults)
+    return fleet
+
+
+def check_fleet(fleet: Fleet, file: str) -> list[Fault]:
+    """Return every fault in the lengths, names and signs of a fleet."""
+    blocks, regions, workloads = len(fleet.block_share), len(fleet.regions), len(fleet.workloads)
+    sites = {site.name for site in fleet.sites}
+    models = {workload.model for workload in fleet.workloads}
+    checks: list[tuple[bool, str, str]] = [
+        (fleet.format == FORMAT, "format", f"must be {FORMAT}"),
+        (len(fleet.block_of_hour) == HOURS_PER_WEEK, "block_of_hour", f"must hold {HOURS_PER_WEEK} hours"),
+        (all(0 <= block < blocks for block in fleet.block_of_hour), "block_of_hour", "names a block that is not there"),
+        (len({pool.name for pool in fleet.pools}) == len(fleet.pools), "pools", "two pools share a name"),
+    ]
+    for index, site in enumerate(fleet.sites):
+        checks.append((len(site.rtt_ms) == regions, f"sites[{index}].rtt_ms", f"must hold {regions} regions"))
+    for index, workload in enumerate(fleet.workloads):
+        at = f"workloads[{index}]"
+        checks += [
+            (len(workload.level) == blocks, f"{at}.level", f"must hold {blocks} blocks"),
+            (len(workload.region_share) == regions, f"{at}.region_share", f"must hold {regions} regions"),
+            (workload.rate_rps >= 0, f"{at}.rate_rps", "must not be negative"),
+        ]
+    for index, pool in enumerate(fleet.pools):
+        at = f"pools[{index}]"
+        shape = len(pool.allotment_rps) == blocks and all(len(row) == workloads for row in pool.allotment_rps)
+        checks += [
+            (pool.kind in {"chips", "api"}, f"{at}.kind", "must be chips or api"),
+            (pool.site in sites, f"{at}.site", "names a site that is not in the file"),
+            (pool.model in models, f"{at}.model", "names a model that no workload asks for"),
+            (len(pool.goodput_rps) == workloads, f"{at}.goodput_rps", f"must hold {workloads} workloads"),
+            (shape, f"{at}.allotment_rps", f"must hold {blocks} blocks of {workloads} workloads"),
+            (len(pool.bid_usd_per_chip_s) == blocks, f"{at}.bid_usd_per_chip_s", f"must hold {blocks} blocks"),
+            (pool.replicas >= 0, f"{at}.replicas", "must not be negative"),
+        ]
+    mend = "Write the file again with `offtake plan`, or mend the field by hand."
+    return [Fault(file, problem, mend, row=where) for good, where, problem in checks if not good]
