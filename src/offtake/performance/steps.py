@@ -1,0 +1,156 @@
+"""Tell how long one iteration of one replica takes, from a few small arrays.
+
+Comes in: the tokens prefilled in the step, their attention, the decode batch and its mean context.
+Goes out: nanoseconds. A mixed step (some prefill) costs
+
+    interp(token_ns, prefill + batch) + Σ_chunks (A(p + c) - A(p)) + interp2(decode_attention_ns, batch, context) + overhead
+
+and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead``. Everything is piecewise
+linear and goes on with the first or last slope outside the grid. The functions are compiled, so that the
+kernel of a replica can call them; ``step_ns.py_func`` is the same code in plain Python. This module must never know
+a model's name, a price, a clock or a random number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Floats = npt.NDArray[np.float64]
+
+_Function = TypeVar("_Function", bound="Callable[..., object]")
+
+
+class StepTable(NamedTuple):
+    """Hold the arrays (all float64) that give the time of one iteration of one replica.
+
+    ``token_ns [token_grid]``: everything but attention, by tokens in the step (prefill + decode).
+    ``prefill_ns [prefill_grid]``: cumulative prefill attention A of a prompt, by tokens already done; A(0) = 0.
+    ``decode_attention_ns [batch_grid, context_grid]``: decode attention inside a mixed step.
+    ``decode_step_ns [batch_grid, context_grid]``: a whole pure-decode step.
+    ``context_grid``: MEAN context of the decoding requests, tokens.
+    ``overhead_ns``: host time per step, 0 unless fitted.
+    """
+
+    token_grid: Floats
+    token_ns: Floats
+    prefill_grid: Floats
+    prefill_ns: Floats
+    batch_grid: Floats
+    context_grid: Floats
+    decode_attention_ns: Floats
+    decode_step_ns: Floats
+    overhead_ns: float
+
+
+class ReplicaLimits(NamedTuple):
+    """Hold what one replica can hold at once.
+
+    ``kv_blocks`` blocks of ``block_tokens`` tokens; at most ``batch_max`` requests running; at most
+    ``step_tokens_max`` tokens in one step (prefill chunks + decodes); at most ``context_tokens_max``
+    tokens of prompt and answer in one request.
+    """
+
+    kv_blocks: int
+    block_tokens: int
+    batch_max: int
+    step_tokens_max: int
+    context_tokens_max: int
+
+
+def _compiled(function: _Function) -> _Function:
+    """Compile ``function`` to machine code and keep it on disk."""
+    return cast("_Function", numba.njit(cache=True)(function))
+
+
+@_compiled
+def grid_cell(grid: Floats, x: float) -> int:
+    """Return i such that grid[i] ≤ x < grid[i + 1], held within the first and last cell.
+
+    Cost: O(log n), no allocation.
+    """
+    low = 0
+    high = grid.shape[0] - 1
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if x < grid[middle]:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+@_compiled
+def interpolate(grid: Floats, values: Floats, x: float) -> float:
+    """Interpolate ``values [grid]`` linearly at ``x``; go on with the end slopes outside the grid."""
+    i = grid_cell(grid, x)
+    share = (x - grid[i]) / (grid[i + 1] - grid[i])
+    return values[i] + share * (values[i + 1] - values[i])  # type: ignore[no-any-return]
+
+
+@_compiled
+def interpolate_2d(table: tuple[Floats, Floats, Floats], x: float, y: float) -> float:
+    """Interpolate bilinearly in ``table`` = (rows, columns, values [rows, columns]) at (``x``, ``y``)."""
+    rows, columns, values = table
+    i = grid_cell(rows, x)
+    j = grid_cell(columns, y)
+    share_x = (x - rows[i]) / (rows[i + 1] - rows[i])
+    share_y = (y - columns[j]) / (columns[j + 1] - columns[j])
+    low = values[i, j] + share_y * (values[i, j + 1] - values[i, j])
+    high = values[i + 1, j] + share_y * (values[i + 1, j + 1] - values[i + 1, j])
+    return low + share_x * (high - low)  # type: ignore[no-any-return]
+
+
+@_compiled
+def prefill_attention_ns(table: StepTable, done_tokens: float, chunk_tokens: float) -> float:
+    """Return the attention of a prefill chunk: A(done + chunk) - A(done), ns."""
+    after = interpolate(table.prefill_grid, table.prefill_ns, done_tokens + chunk_tokens)
+    return after - interpolate(table.prefill_grid, table.prefill_ns, done_tokens)
+
+
+@_compiled
+def decode_step_ns(table: StepTable, batch: float, context_mean: float) -> float:
+    """Return the time of a step in which ``batch`` ≥ 1 requests decode one token each, ns."""
+    cells = (table.batch_grid, table.context_grid, table.decode_step_ns)
+    return interpolate_2d(cells, batch, context_mean) + table.overhead_ns
+
+
+@_compiled
+def mixed_step_ns(
+    table: StepTable, prefill_tokens: float, attention_ns: float, batch: float, context_mean: float
+) -> float:
+    """Return the time of a step with some prefill, ns.
+
+    ``prefill_tokens``: tokens of all chunks; ``attention_ns``: the sum of their ``prefill_attention_ns``;
+    ``batch`` requests (0 is allowed) decode beside them at ``context_mean`` tokens.
+    """
+    time_ns = interpolate(table.token_grid, table.token_ns, prefill_tokens + batch) + attention_ns + table.overhead_ns
+    if batch > 0:
+        cells = (table.batch_grid, table.context_grid, table.decode_attention_ns)
+        time_ns += interpolate_2d(cells, batch, context_mean)
+    return time_ns
+
+
+@_compiled
+def step_ns(table: StepTable, prefill_tokens: float, attention_ns: float, batch: float, context_mean: float) -> float:
+    """Return the time of one iteration, mixed or pure decode, ns (arguments as in ``mixed_step_ns``)."""
+    if prefill_tokens > 0:
+        return mixed_step_ns(table, prefill_tokens, attention_ns, batch, context_mean)
+    return decode_step_ns(table, batch, context_mean)
+
+
+def scaled(table: StepTable, factor: float) -> StepTable:
+    """Return ``table`` with every time multiplied by ``factor`` (2.0 is twice as slow)."""
+    return table._replace(
+        token_ns=table.token_ns * factor,
+        prefill_ns=table.prefill_ns * factor,
+        decode_attention_ns=table.decode_attention_ns * factor,
+        decode_step_ns=table.decode_step_ns * factor,
+        overhead_ns=table.overhead_ns * factor,
+    )
