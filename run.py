@@ -119,7 +119,7 @@ def find_uv() -> str:
     """Give uv's path: the one on PATH, or one that is fetched, pinned and hashed, into ``.offtake``."""
     places = [TOOLS / "uv" / BIN / ("uv" + EXE), TOOLS / "uv-alone" / "bin" / ("uv" + EXE)]
     for uv in [shutil.which("uv"), *map(str, places)]:
-        if uv and subprocess.run([uv, "--version"], capture_output=True, check=False).returncode == 0:
+        if uv and attempt([uv, "--version"]) == "":
             return uv
     say("fetching uv")
     python = base_python()
