@@ -52,7 +52,9 @@ class WorkloadRow(Row):
     deferral_hours: Amount = column("How long it may wait; 24 or more may move within the week.", "h", 0.0)
     residency: str = column("Zone it must stay in, or any.", default="any")
     security: int = column("Least security class of the site.", "class", 0, ge=0, le=3)
-    critical: bool = column("Whether it must survive the loss of any one partner, where that limit is set.", default=False)
+    critical: bool = column(
+        "Whether it must survive the loss of any one partner, where that limit is set.", default=False
+    )
     grows: bool = column("Whether it follows the growth fan.", default=True)
 
 
@@ -65,7 +67,9 @@ class GrowthRow(Row):
     branch: Name = column("Short name.")
     weight: Share = column("Weight; the branches sum to 1.", "share")
     per_year: float = column("Demand after a year, over demand now.", "ratio", gt=0, le=1000)
-    stress_per_year: float | None = column("Growth during the stress, instead.", "ratio per year", None, gt=0, le=100000)
+    stress_per_year: float | None = column(
+        "Growth during the stress, instead.", "ratio per year", None, gt=0, le=100000
+    )
     stress_from: CalendarDate | None = column("First day of the stress.", "date", None)
     stress_days: int = column("Length of the stress.", "days", 0, ge=0, le=4000)
 
@@ -122,7 +126,9 @@ class Settings(Row):
 
     name: Name = column("Short name of the portfolio.")
     title: str = column("The question in a sentence.", default="")
-    question: str = column("The offer that the question is about; appraised by default.", default="", refers="offers.offer")
+    question: str = column(
+        "The offer that the question is about; appraised by default.", default="", refers="offers.offer"
+    )
     start: CalendarDate = column("First day of the horizon.", "date")
     end: CalendarDate = column("Last day of the horizon.", "date")
     currency: str = column("Currency; only USD.", default="USD", pattern="^USD$")

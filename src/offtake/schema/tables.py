@@ -75,11 +75,17 @@ class SiteRow(Row):
     lon: float | None = column("Longitude.", "degrees", None, ge=-180, le=180)
     power_kw_max: PowerKw = column("Largest facility power the buyer may draw; may be written 300 MW.", "kW", ge=0)
     pue: float = column(
-        "Power usage effectiveness, where the chips' kW leave it out; 1 where they include it.", "ratio", 1.0, ge=1, le=3
+        "Power usage effectiveness, where the chips' kW leave it out; 1 where they include it.",
+        "ratio",
+        1.0,
+        ge=1,
+        le=3,
     )
     curtailment_hours_per_year: Amount = column("Hours a year in which the grid may cut the site.", "h per year", 0.0)
     curtailment_share: Share = column("Share of power lost in a curtailed hour.", "share", 1.0)
-    energy_usd_per_mwh: Amount = column("Energy the buyer pays beside the fee; 0 where the fee holds it.", "USD per MWh", 0.0)
+    energy_usd_per_mwh: Amount = column(
+        "Energy the buyer pays beside the fee; 0 where the fee holds it.", "USD per MWh", 0.0
+    )
     egress_usd_per_gb: Amount = column("Price of data sent out.", "USD per GB", 0.0)
     loss_per_year: Amount = column(
         "Hazard that the site is lost for good (permit, injunction, fire).", "events per year", 0.0, le=10
@@ -121,7 +127,9 @@ class ChipRow(Row):
 
     chip: Name = column("Short name, used by the other tables.")
     name: str = column("Full name.")
-    facility_kw: PowerKw = column("Facility power of one busy chip, with its share of server, network and cooling.", "kW", gt=0)
+    facility_kw: PowerKw = column(
+        "Facility power of one busy chip, with its share of server, network and cooling.", "kW", gt=0
+    )
     idle_share: Share = column("Share of that power drawn when idle.", "share", 0.3)
     memory_gb: float = column("Memory of one chip.", "GB", gt=0)
     memory_bandwidth_gb_s: float = column("Memory bandwidth of one chip.", "GB/s", gt=0)
@@ -154,27 +162,35 @@ class OfferRow(Row):
     name: str = column("Full name.", default="")
     provider: Name = column("The partner.", refers="providers.provider")
     signed: bool = column("Whether it is signed already; a signed contract is kept at its largest size.", default=False)
-    firmness: str = column(
-        "How firm it is.", pattern="^(firm|option|letter|talks)$", default="firm"
-    )
+    firmness: str = column("How firm it is.", pattern="^(firm|option|letter|talks)$", default="firm")
     probability: Share = column("Chance that it can be had at all, once wanted.", "share", 1.0)
-    sign_by: CalendarDate | None = column("Last day to sign; blank for signed contracts and standing offers.", "date", None)
+    sign_by: CalendarDate | None = column(
+        "Last day to sign; blank for signed contracts and standing offers.", "date", None
+    )
     units_min: float = column("Least number of units, if any is signed.", "units", 0.0, ge=0)
     units_max: float = column("Largest number of units.", "units", 1.0, gt=0)
     whole_units: bool = column("Whether only whole units may be signed.", default=False)
     all_or_nothing: bool = column("Whether it is the largest size or nothing.", default=False)
-    term_days: int | None = column("Length of the term, from first delivery; blank for beyond the horizon.", "days", None, gt=0)
+    term_days: int | None = column(
+        "Length of the term, from first delivery; blank for beyond the horizon.", "days", None, gt=0
+    )
     fee_usd_per_chip_hour: Amount = column("Fee for each chip-hour of delivered capacity.", "USD per chip-hour", 0.0)
     fee_usd_per_month: Money = column("Fixed fee a month for each unit; may be written 1.25 bn.", "USD per month", 0.0)
     fee_usd_per_million_input_tokens: Amount = column("Token fee, input.", "USD per million tokens", 0.0)
     fee_usd_per_million_output_tokens: Amount = column("Token fee, output.", "USD per million tokens", 0.0)
     tokens_per_minute_max: Amount = column("Rate limit of a token-priced API, for each unit.", "tokens per minute", 0.0)
     take_or_pay_share: Share = column("Share of the fee due whether used or not.", "share", 1.0)
-    prepay_share: Share = column("Share of the first year's fee paid at signing and set off against later fees.", "share", 0.0)
+    prepay_share: Share = column(
+        "Share of the first year's fee paid at signing and set off against later fees.", "share", 0.0
+    )
     ramp_discount_share: Share = column("Share taken off the fee until the day below.", "share", 0.0)
     ramp_discount_until: CalendarDate | None = column("Last day of the ramp discount.", "date", None)
-    late_remedy_share: Share = column("Share of the fee not owed for capacity that is late; 1: only what is delivered is paid.", "share", 1.0)
-    reclaim_per_year: Amount = column("Hazard that the provider uses an exit, once it may.", "events per year", 0.0, le=10)
+    late_remedy_share: Share = column(
+        "Share of the fee not owed for capacity that is late; 1: only what is delivered is paid.", "share", 1.0
+    )
+    reclaim_per_year: Amount = column(
+        "Hazard that the provider uses an exit, once it may.", "events per year", 0.0, le=10
+    )
     exclusive_group: str = column("Offers with the same word here shut each other out.", default="")
 
 
@@ -192,7 +208,9 @@ class TrancheRow(Row):
     available: CalendarDate = column("First day of delivery as promised, if signed in time.", "date")
     lead_days: int = column("Days from signing to delivery at the earliest.", "days", 0, ge=0, le=4000)
     slip_days_min: int = column("Least slip.", "days", 0, ge=0, le=4000)
-    slip_days_mode: int | None = column("Likeliest slip (triangular); blank for a uniform slip.", "days", None, ge=0, le=4000)
+    slip_days_mode: int | None = column(
+        "Likeliest slip (triangular); blank for a uniform slip.", "days", None, ge=0, le=4000
+    )
     slip_days_max: int = column("Largest slip.", "days", 0, ge=0, le=4000)
     ramp_days: int = column("Days from first chip to last, in a straight line.", "days", 0, ge=0, le=4000)
     qualification_days: int = column("Days of testing before capacity counts.", "days", 0, ge=0, le=1000)
