@@ -3,7 +3,8 @@
 Comes in: the tokens prefilled in the step, their attention, the decode batch and its mean context.
 Goes out: nanoseconds. A mixed step (some prefill) costs
 
-    interp(token_ns, prefill + batch) + Σ_chunks (A(p + c) - A(p)) + interp2(decode_attention_ns, batch, context) + overhead
+    interp(token_ns, prefill + batch) + Σ_chunks (A(p + c) - A(p))
+        + interp2(decode_attention_ns, batch, context) + overhead
 
 and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead``. Everything is piecewise
 linear and goes on with the first or last slope outside the grid. The functions are compiled, so that the
