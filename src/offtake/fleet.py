@@ -8,7 +8,6 @@ no table of the portfolio and no clock.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -113,7 +112,7 @@ def write_fleet(fleet: Fleet, path: Path) -> None:
     text = msgspec.json.format(msgspec.json.encode(fleet), indent=1)
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(text)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_fleet(path: Path) -> Fleet:

@@ -105,14 +105,20 @@ def amounts_name_known(tables: Tables, faulty: set[str]) -> list[Fault]:
     faults: list[Fault] = []
     regions = [row.region for row in tables.regions]
     chips = [row.chip for row in tables.chips]
-    for workload in tables.workloads:
-        for region in workload.regions:
-            if region not in regions and TOML_NAME not in faulty:
-                faults.append(unknown_name(TOML_NAME, where("workload", workload), "regions", region, regions))
-    for job in tables.training:
-        for chip in job.chips:
-            if chip not in chips and "chips.csv" not in faulty:
-                faults.append(unknown_name("training.csv", job.at, "chips", chip, chips))
+    if TOML_NAME not in faulty:
+        faults += [
+            unknown_name(TOML_NAME, where("workload", workload), "regions", region, regions)
+            for workload in tables.workloads
+            for region in workload.regions
+            if region not in regions
+        ]
+    if "chips.csv" not in faulty:
+        faults += [
+            unknown_name("training.csv", job.at, "chips", chip, chips)
+            for job in tables.training
+            for chip in job.chips
+            if chip not in chips
+        ]
     return faults
 
 
@@ -196,7 +202,7 @@ def dates_agree(tables: Tables) -> list[Fault]:
     """Return a fault for each pair of dates or lengths that contradict each other."""
     faults: list[Fault] = []
     settings = tables.settings
-    offers = {row.offer: row for row in tables.offers}
+    terms = {row.offer: row.term_days for row in tables.offers}
 
     def later(first: date, second: date, where_to: tuple[str, int | str, str], problem: str) -> None:
         if second < first:
@@ -212,9 +218,9 @@ def dates_agree(tables: Tables) -> list[Fault]:
                 "the day to sign by is before the horizon",
             )
     for exit_row in tables.exits:
-        offer = offers.get(exit_row.offer)  # type: ignore[assignment]  # None where the offer's row is faulty
-        if offer is not None and offer.term_days is not None and exit_row.notice_days > offer.term_days:
-            problem = f"the notice is longer than the term of {offer.term_days} days"
+        term_days = terms.get(exit_row.offer)
+        if term_days is not None and exit_row.notice_days > term_days:
+            problem = f"the notice is longer than the term of {term_days} days"
             faults.append(Fault("exits.csv", problem, "Shorten it, or lengthen the term.", exit_row.at, "notice_days"))
     for tranche in tables.tranches:
         mode = tranche.slip_days_mode

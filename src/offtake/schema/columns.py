@@ -31,17 +31,17 @@ class Confidence(StrEnum):
     ASSUMPTION = "assumption"
 
 
-def parse_power_kw(value: Any) -> Any:
+def parse_power_kw(value: object) -> object:
     """Return kW from a number, or from text such as ``300 MW``."""
     return parse_scaled(value, POWER, KW_PER, "write a power as 300 MW, 1.2 GW, or a number of kW")
 
 
-def parse_money_usd(value: Any) -> Any:
+def parse_money_usd(value: object) -> object:
     """Return US dollars from a number, or from text such as ``1.25 bn`` or ``$371,000,000``."""
     return parse_scaled(value, MONEY, USD_PER, "write money as 1250000000, 1.25 bn or $1,250,000,000 (US dollars)")
 
 
-def parse_scaled(value: Any, pattern: re.Pattern[str], scale: dict[str, int], help_text: str) -> Any:
+def parse_scaled(value: object, pattern: re.Pattern[str], scale: dict[str, int], help_text: str) -> object:
     """Return ``number × unit`` for text that fits ``pattern``; other types pass through."""
     if not isinstance(value, str):
         return value
@@ -55,24 +55,24 @@ def parse_scaled(value: Any, pattern: re.Pattern[str], scale: dict[str, int], he
     return number * scale[(found.group(2) or "").lower()]
 
 
-def parse_names(value: Any) -> Any:
+def parse_names(value: object) -> object:
     """Return a tuple of names from ``a; b; c``."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(";") if part.strip())
     return value
 
 
-def parse_amounts(value: Any) -> Any:
+def parse_amounts(value: object) -> object:
     """Return a mapping from ``h100=0.7; gb200=0.3``."""
     if not isinstance(value, str):
         return value
-    parts = [part.split("=", 1) for part in value.split(";") if part.strip()]
-    if any(len(part) != 2 for part in parts):
-        raise ValueError("write pairs as name=number; name=number")
-    return {name.strip(): number.strip() for name, number in parts}
+    parts = [part.partition("=") for part in value.split(";") if part.strip()]
+    if any(not sign for _, sign, _ in parts):
+        raise ValueError("write pairs as name=value; name=value")
+    return {name.strip(): text.strip() for name, _, text in parts}
 
 
-def parse_marks(value: Any) -> Any:
+def parse_marks(value: object) -> object:
     """Return a mapping from ``fee_usd_per_month=estimate; reclaim_per_year=assumption``."""
     return parse_amounts(value)
 
@@ -86,7 +86,7 @@ Marks = Annotated[dict[str, Confidence], BeforeValidator(parse_marks)]
 CalendarDate = date
 
 
-def column(meaning: str, unit: str = "", default: Any = ..., **bounds: Any) -> Any:
+def column(meaning: str, unit: str = "", default: Any = ..., **bounds: Any) -> Any:  # noqa: ANN401  # pydantic.Field
     """Declare one column: what it means, its unit (empty for names and text), default and bounds.
 
     ``refers`` names the ``table.column`` whose values it must be one of.

@@ -11,6 +11,8 @@ import csv
 import hashlib
 import io
 import tomllib
+from collections.abc import Iterable
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,7 +84,7 @@ PLURALS = {
     "concentration": "concentration",
 }
 PLACEHOLDER: dict[str, Row] = {
-    "portfolio": Settings.model_construct(name="", question="", start=None, end=None, at=0),
+    "portfolio": Settings(name="none", start=date.min, end=date.max),
     "limits": Limits(),
     "risk": Risk(),
 }
@@ -105,7 +107,7 @@ def read_bytes(path: Path, faults: list[Fault], hashes: dict[str, str]) -> str |
 
 def read_toml(folder: Path, faults: list[Fault], hashes: dict[str, str]) -> dict[str, tuple[Row, ...]]:
     """Return the records of each section of ``portfolio.toml``; faulty records are left out."""
-    found: dict[str, tuple[Row, ...]] = {name: () for name in SECTIONS}
+    found: dict[str, tuple[Row, ...]] = dict.fromkeys(SECTIONS, ())
     text = read_bytes(folder / TOML_NAME, faults, hashes)
     if text is None:
         return found
@@ -114,15 +116,17 @@ def read_toml(folder: Path, faults: list[Fault], hashes: dict[str, str]) -> dict
     except tomllib.TOMLDecodeError as error:
         faults.append(Fault(TOML_NAME, f"the file is not TOML: {error}", "Mend the line that it names."))
         return found
-    for name in document:
-        if name not in SECTIONS:
-            faults.append(Fault(TOML_NAME, f"there is no section {name!r}", nearest(name, SECTIONS), row=f"[{name}]"))
+    faults += [
+        Fault(TOML_NAME, f"there is no section {name!r}", nearest(name, SECTIONS), row=f"[{name}]")
+        for name in document
+        if name not in SECTIONS
+    ]
     for name, record in SECTIONS.items():
         found[name] = read_section(name, record, document.get(name), faults)
     return found
 
 
-def read_section(name: str, record: type[Row], given: Any, faults: list[Fault]) -> tuple[Row, ...]:
+def read_section(name: str, record: type[Row], given: object, faults: list[Fault]) -> tuple[Row, ...]:
     """Return the records of one section, list or single."""
     if given is None:
         if PortfolioToml.model_fields[name].is_required():
@@ -180,11 +184,15 @@ def header_is_good(header: list[str], record: type[Row], file: str, number: int,
     """Check the header row and add a fault for each unknown, repeated or missing column."""
     before = len(faults)
     known = columns_of(record)
-    for name in header:
-        if name not in known:
-            faults.append(Fault(file, f"there is no column {name!r}", nearest(name, known), row=number, column=name))
-    for name in sorted({name for name in header if header.count(name) > 1}):
-        faults.append(Fault(file, "the column stands twice", "Keep one of them.", row=number, column=name))
+    faults += [
+        Fault(file, f"there is no column {name!r}", nearest(name, known), row=number, column=name)
+        for name in header
+        if name not in known
+    ]
+    faults += [
+        Fault(file, "the column stands twice", "Keep one of them.", row=number, column=name)
+        for name in sorted({name for name in header if header.count(name) > 1})
+    ]
     for name, field in record.model_fields.items():
         if field.is_required() and name not in header:
             mend = f"Add it: {field.description}"
@@ -232,6 +240,10 @@ def fault_of(error: ErrorDetails, record: type[Row], file: str, row: int | str) 
     meaning = f"{field.description}{unit}"
     if error["type"] == "missing":
         return Fault(file, "the value is missing", f"Give it: {meaning}", row=row, column=column)
+    if error["type"] == "literal_error":
+        words = [word.strip(" '") for word in str(error["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+        mend = nearest(str(error["input"]), words)
+        return Fault(file, "the word is not one of those known", mend, row, column, str(error["input"]))
     problem = error["msg"].removeprefix("Value error, ")
     problem = problem[:1].lower() + problem[1:]
     return Fault(file, problem, f"Meaning: {meaning}", row=row, column=column, value=str(error["input"]))
@@ -239,12 +251,14 @@ def fault_of(error: ErrorDetails, record: type[Row], file: str, row: int | str) 
 
 def columns_of(record: type[Row]) -> list[str]:
     """Return the columns that a user may write."""
-    return [name for name in record.model_fields if name != "at"]
+    common = [name for name in Row.model_fields if name != "at"]
+    return [name for name in record.model_fields if name not in Row.model_fields] + common
 
 
-def nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """Return a mend that names the nearest known name, or lists them all."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
 
 

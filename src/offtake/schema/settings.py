@@ -6,6 +6,8 @@ models, the workloads, how demand grows, the limits of policy and the weight of 
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from offtake.schema.columns import Amounts, CalendarDate, Name, column
@@ -41,7 +43,7 @@ class WorkloadRow(Row):
 
     workload: Name = column("Short name.")
     model: Name = column("The model it asks for.", refers="model.model")
-    kind: str = column("Class of service.", pattern="^(interactive|agentic|batch|internal)$")
+    kind: Literal["interactive", "agentic", "batch", "internal"] = column("Class of service.")
     profile: str = column("Profile of arrivals and lengths, as `offtake check` lists them.")
     rate_rps: float = column("Weekly mean rate at the start of the horizon.", "requests per s", ge=0)
     regions: Amounts = column("Share of each user region; sums to 1.", "share")
@@ -131,7 +133,7 @@ class Settings(Row):
     )
     start: CalendarDate = column("First day of the horizon.", "date")
     end: CalendarDate = column("Last day of the horizon.", "date")
-    currency: str = column("Currency; only USD.", default="USD", pattern="^USD$")
+    currency: Literal["USD"] = column("Currency; only USD.", default="USD")
     weeks_first: int = column("Weeks planned week by week before months begin.", "weeks", 0, ge=0, le=520)
     blocks: int = column("Blocks that the hours of the week are grouped into.", "blocks", 4, ge=1, le=168)
     scenarios: int = column("Scenarios in the fan.", "scenarios", 12, ge=1, le=100000)

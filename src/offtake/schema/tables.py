@@ -6,7 +6,7 @@ documentation and the JSON Schema are made. It holds declarations only: no readi
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,9 +51,10 @@ class ProviderRow(Row):
 
     provider: Name = column("Short name, used by the other tables.")
     name: str = column("Full name.")
-    kind: str = column(
+    kind: Literal[
+        "hyperscaler", "neocloud", "chip maker", "aerospace", "sovereign", "landlord", "developer", "own", "api"
+    ] = column(
         "Kind of partner.",
-        pattern="^(hyperscaler|neocloud|chip maker|aerospace|sovereign|landlord|developer|own|api)$",
     )
     competes: bool = column("Whether it sells or owns a product that competes with the buyer.", default=False)
     guarantor: str = column("Who stands behind its promises.", default="")
@@ -112,7 +113,7 @@ class LinkRow(Row):
 
     site: Name = column("The site.", refers="sites.site")
     region: Name = column("User region, as named in portfolio.toml.", refers="regions.region")
-    kind: str = column("Kind of link.", pattern="^(fibre|satellite|private|internet)$")
+    kind: Literal["fibre", "satellite", "private", "internet"] = column("Kind of link.")
     bandwidth_gbit_s: float = column("Bandwidth the buyer may use.", "Gbit/s", gt=0)
     rtt_ms_median: float = column("Median round trip.", "ms", ge=0, le=5000)
     rtt_ms_p99: float = column("99th percentile of the round trip.", "ms", ge=0, le=20000)
@@ -162,7 +163,7 @@ class OfferRow(Row):
     name: str = column("Full name.", default="")
     provider: Name = column("The partner.", refers="providers.provider")
     signed: bool = column("Whether it is signed already; a signed contract is kept at its largest size.", default=False)
-    firmness: str = column("How firm it is.", pattern="^(firm|option|letter|talks)$", default="firm")
+    firmness: Literal["firm", "option", "letter", "talks"] = column("How firm it is.", default="firm")
     probability: Share = column("Chance that it can be had at all, once wanted.", "share", 1.0)
     sign_by: CalendarDate | None = column(
         "Last day to sign; blank for signed contracts and standing offers.", "date", None
@@ -225,7 +226,7 @@ class ExitRow(Row):
     offer: Name = column("The offer.", refers="offers.offer")
     reading: Name = column("Short name of the reading of the terms.")
     weight: Share = column("Weight of this reading; the readings of one offer sum to 1.", "share", 1.0)
-    who: str = column("Who may leave.", pattern="^(buyer|provider|either)$")
+    who: Literal["buyer", "provider", "either"] = column("Who may leave.")
     exit_from: CalendarDate = column("First day on which the exit can take effect, notice included.", "date")
     notice_days: int = column("Notice.", "days", ge=0, le=4000)
 

@@ -1,0 +1,1 @@
+"""Plan which offers to sign and what runs where, under uncertainty."""
