@@ -13,7 +13,7 @@ from math import isclose
 
 from offtake.errors import Fault
 from offtake.schema.portfolio import Tables
-from offtake.schema.settings import SECTIONS
+from offtake.schema.settings import LISTS, SECTIONS
 from offtake.schema.tables import TABLES, Row
 
 TOML_NAME = "portfolio.toml"
@@ -59,7 +59,9 @@ def places(tables: Tables) -> Iterator[tuple[str, str, type[Row], tuple[Row, ...
 
 def where(name: str, row: Row) -> int | str:
     """Return the place of a row: its number in a CSV file, its section in the TOML file."""
-    return row.at if name in TABLES else f"[{name}] {row.at}" if row.at else f"[{name}]"
+    if name in TABLES:
+        return row.at
+    return f"[[{name}]] {row.at}" if name in LISTS else f"[{name}]"
 
 
 def keys_are_unique(tables: Tables, _faulty: set[str]) -> list[Fault]:

@@ -81,7 +81,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 PowerKw = Annotated[float, BeforeValidator(parse_power_kw)]
 MoneyUsd = Annotated[float, BeforeValidator(parse_money_usd)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
-Amounts = Annotated[dict[str, float], BeforeValidator(parse_amounts)]
+Amounts = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(parse_amounts)]
 Marks = Annotated[dict[str, Confidence], BeforeValidator(parse_marks)]
 CalendarDate = date
 

@@ -22,15 +22,15 @@ from offtake.schema.columns import (
     column,
 )
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Money = Annotated[MoneyUsd, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
+Money = Annotated[MoneyUsd, Field(ge=0)]
 
 
 class Row(BaseModel):
     """Hold what every row carries: where it stood, how sure it is, and who says so."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
     key: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = ""
 
