@@ -133,7 +133,7 @@ BAD = [
     ("no_stub", SOURCE, 'def f():\n    """Do it."""\n'),
     ("no_stub", SOURCE, "def f(): ...\n"),
     ("explained_suppression", SOURCE, "x = 1  # no" + "qa: E501\n"),
-    ("explained_suppression", SOURCE, "x = 1  # type" + ": ignore[no-any-return]\n"),
+    ("explained_suppression", SOURCE, "x = 1  # type" + ": ignore[arg-type]\n"),
     ("no_mock", "tests/room/test_thing.py", "from unittest.mock import Mock\nx = Mock()\n"),
     ("no_mock", "tests/room/test_thing.py", "import time\ntime.sleep(1)\n"),
 ]

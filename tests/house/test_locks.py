@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
+
+
+def pins(name: str) -> dict[str, str]:
+    return {
+        found["name"]: found["version"] for found in PIN.finditer((ROOT / "requirements" / name).read_text("utf-8"))
+    }
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=!~;\s\[]", each, maxsplit=1)[0] for each in requirements}
+
+
+def faults_of_lock(text: str) -> list[str]:
+    """What makes a lock unfit to commit or to trust."""
+    blocks = re.sub(r"\\\n\s*", "", text).splitlines()
+    addresses = [f"address: {block[:40]}" for block in blocks if re.search(r"://|^-|git\+|file:", block)]
+    return addresses + [f"no hash: {block[:40]}" for block in blocks if "--hash=sha256:" not in block]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_pins_each_package_with_hashes_and_names_no_address(lock: Path) -> None:
+    assert faults_of_lock(lock.read_text("utf-8")) == []
+
+
+def test_a_lock_with_an_address_or_without_a_hash_is_found() -> None:
+    assert faults_of_lock("numpy==2.4.6\n") == ["no hash: numpy==2.4.6"]
+    assert faults_of_lock("--index-url https://example.org --hash=sha256:00\n")[0].startswith("address: ")
+
+
+def test_every_dependency_is_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = project["dependency-groups"]
+    assert names(project["project"]["dependencies"]) | names(groups["build"]) <= set(pins("base.txt"))
+    assert names(groups["dev"]) | names(groups["build"]) <= set(pins("dev.txt"))
+    assert names(project["project"]["optional-dependencies"]["silicon"]) <= set(pins("silicon.txt"))
+    assert names(groups["uv"]) == set(pins("uv.txt"))
+
+
+def test_a_version_is_the_same_in_every_lock() -> None:
+    base, dev, silicon = pins("base.txt"), pins("dev.txt"), pins("silicon.txt")
+    assert base.items() <= dev.items()
+    assert base.items() <= silicon.items()
+
+
+def test_the_base_install_holds_neither_silicon_data_nor_tools_of_development() -> None:
+    assert not {"aiconfigurator-core", "pandas", "pyarrow", "mypy", "pytest", "ruff"} & set(pins("base.txt"))
