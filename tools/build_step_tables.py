@@ -36,32 +36,44 @@ QWEN_CONTEXT = 40_960
 DEEPSEEK_CONTEXT = 163_840
 
 
+def _llama_8b(system: str) -> SiliconChoice:
+    return SiliconChoice(LLAMA_8B, system, 1, stand_in="llama-3.1-8b")
+
+
+def _llama_70b(system: str) -> SiliconChoice:
+    return SiliconChoice(LLAMA_70B, system, 4, stand_in="llama-3.1-70b", weight_bits=8, kv_bits=8)
+
+
 def _qwen(model: str, system: str, chips: int, experts: int = 1) -> SiliconChoice:
-    return SiliconChoice(model, system, chips, expert_parallel=experts, context_tokens_max=QWEN_CONTEXT)
+    bits = 8 if model == QWEN_FP8 else 4
+    choice = SiliconChoice(model, system, chips, expert_parallel=experts, context_tokens_max=QWEN_CONTEXT)
+    return choice._replace(stand_in="qwen3-235b-a22b", weight_bits=bits, kv_bits=8)
 
 
-def _deepseek(model: str, system: str, chips: int, attention: str | None = None) -> SiliconChoice:
-    return SiliconChoice(model, system, chips, attention_format=attention, context_tokens_max=DEEPSEEK_CONTEXT)
+def _deepseek(model: str, system: str, attention: str | None = None) -> SiliconChoice:
+    bits = 8 if model == DEEPSEEK_FP8 else 4
+    choice = SiliconChoice(model, system, 8, attention_format=attention, context_tokens_max=DEEPSEEK_CONTEXT)
+    return choice._replace(stand_in="deepseek-v3", weight_bits=bits, kv_bits=8)
 
 
 SHIPPED = {
-    "llama-3.1-8b-h100-tp1": SiliconChoice(LLAMA_8B, "h100_sxm", 1),
-    "llama-3.1-8b-h200-tp1": SiliconChoice(LLAMA_8B, "h200_sxm", 1),
-    "llama-3.1-8b-b200-tp1": SiliconChoice(LLAMA_8B, "b200_sxm", 1),
-    "llama-3.1-70b-h100-tp4": SiliconChoice(LLAMA_70B, "h100_sxm", 4),
-    "llama-3.1-70b-h200-tp4": SiliconChoice(LLAMA_70B, "h200_sxm", 4),
-    "llama-3.1-70b-b200-tp4": SiliconChoice(LLAMA_70B, "b200_sxm", 4),
-    "llama-3.1-70b-gb200-tp4": SiliconChoice(LLAMA_70B, "gb200", 4),
-    "llama-3.1-70b-gb300-tp4": SiliconChoice(LLAMA_70B, "gb300", 4),
+    "llama-3.1-8b-h100-tp1": _llama_8b("h100_sxm"),
+    "llama-3.1-8b-h200-tp1": _llama_8b("h200_sxm"),
+    "llama-3.1-8b-b200-tp1": _llama_8b("b200_sxm"),
+    "llama-3.1-70b-h100-tp4": _llama_70b("h100_sxm"),
+    "llama-3.1-70b-h200-tp4": _llama_70b("h200_sxm"),
+    "llama-3.1-70b-b200-tp4": _llama_70b("b200_sxm"),
+    "llama-3.1-70b-gb200-tp4": _llama_70b("gb200"),
+    "llama-3.1-70b-gb300-tp4": _llama_70b("gb300"),
     "qwen3-235b-h100-tp8": _qwen(QWEN_FP8, "h100_sxm", 8, 8),
     "qwen3-235b-h200-tp8": _qwen(QWEN_FP8, "h200_sxm", 8, 8),
     "qwen3-235b-b200-tp4": _qwen(QWEN_NVFP4, "b200_sxm", 4),
     "qwen3-235b-gb200-tp4": _qwen(QWEN_NVFP4, "gb200", 4),
     "qwen3-235b-gb300-tp4": _qwen(QWEN_NVFP4, "gb300", 4),
-    "deepseek-v3-h200-tp8": _deepseek(DEEPSEEK_FP8, "h200_sxm", 8, "bfloat16"),
-    "deepseek-v3-b200-tp8": _deepseek(DEEPSEEK_NVFP4, "b200_sxm", 8),
-    "deepseek-v3-gb200-tp8": _deepseek(DEEPSEEK_NVFP4, "gb200", 8),
-    "deepseek-v3-gb300-tp8": _deepseek(DEEPSEEK_NVFP4, "gb300", 8),
+    "deepseek-v3-h200-tp8": _deepseek(DEEPSEEK_FP8, "h200_sxm", "bfloat16"),
+    "deepseek-v3-b200-tp8": _deepseek(DEEPSEEK_NVFP4, "b200_sxm"),
+    "deepseek-v3-gb200-tp8": _deepseek(DEEPSEEK_NVFP4, "gb200"),
+    "deepseek-v3-gb300-tp8": _deepseek(DEEPSEEK_NVFP4, "gb300"),
 }
 
 
@@ -107,11 +119,13 @@ def build(name: str, choice: SiliconChoice) -> list[list[float]]:
 
 def main(names: list[str]) -> None:
     """Rebuild the named tables (all when none is named)."""
-    kept = json.loads(SAMPLES.read_text(encoding="utf-8"))["samples"] if SAMPLES.exists() else {}
+    kept: dict[str, list[list[float]]] = (
+        json.loads(SAMPLES.read_text(encoding="utf-8"))["samples"] if SAMPLES.exists() else {}
+    )
     for name in names or SHIPPED:
         kept[name] = build(name, SHIPPED[name])
     note = {
-        "source": "aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0): direct calls, written by tools/build_step_tables.py",
+        "source": "aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0): direct calls by tools/build_step_tables.py",
         "columns": ["prompt_tokens", "batch", "context_tokens", "step_ns"],
         "samples": kept,
     }

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import docs
+
+DOCUMENTS = docs.documents()
+WITH_TRANSCRIPTS = [document for document in DOCUMENTS if docs.CONSOLE.search(document.read_text("utf-8"))]
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(docs.ROOT).as_posix()
+
+
+# ── the documents ────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_marked_figure_is_the_regenerated_one(document: Path) -> None:
+    assert list(docs.figure_faults(document.read_text("utf-8"), docs.known_figures())) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_file_and_recipe_that_a_document_names_exists(document: Path) -> None:
+    assert list(docs.name_faults(document.read_text("utf-8"), document.parent)) == []
+
+
+def test_every_declared_figure_is_known_and_used() -> None:
+    used = {found["name"] for document in DOCUMENTS for found in docs.FIGURE.finditer(document.read_text("utf-8"))}
+    declared = set(docs.declared_figures().get("figures", {}))
+    assert declared == set(docs.known_figures())
+    assert declared <= used
+
+
+def test_the_reference_is_generated_from_the_schema() -> None:
+    for page, text in docs.reference_pages().items():
+        assert page.read_text("utf-8") == text, f"{name_of(page)} is stale: just docs"
+
+
+@pytest.mark.slow
+def test_the_figures_are_what_the_program_gives(tmp_path: Path) -> None:
+    assert docs.figures_now(docs.declared_figures(), docs.make_place(tmp_path)) == docs.known_figures()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", WITH_TRANSCRIPTS, ids=name_of)
+def test_every_command_of_a_document_prints_what_is_shown(document: Path, tmp_path: Path) -> None:
+    text = document.read_text("utf-8")
+    assert docs.rerun(text, docs.make_place(tmp_path)) == text
+
+
+# ── the mechanism can fail ───────────────────────────────────────────────────────────────────────────────────────────
+def test_a_transcript_is_split_into_commands_and_output() -> None:
+    assert docs.steps_of("$ offtake a\none\ntwo\n$ offtake b\n") == [("offtake a", "one\ntwo\n"), ("offtake b", "")]
+
+
+@pytest.mark.parametrize(
+    "shown, printed, expected",
+    [
+        ("value 12\n", "value 12\n", True),
+        ("value 12\n", "value 13\n", False),
+        ("took ... s\n", "took 1.2 s\n", True),
+        ("first\n...\nlast\n", "first\nand\nmore\nlast\n", True),
+        ("first\n...\nlast\n", "first\nand\nmore\n", False),
+        ("a.b\n", "aXb\n", False),
+        ("", "something\n", False),
+    ],
+)
+def test_dots_stand_for_any_text_and_nothing_else_does(shown: str, printed: str, expected: bool) -> None:
+    assert docs.same(shown, printed) is expected
+
+
+def test_a_stale_transcript_is_rewritten_and_a_true_one_is_kept(tmp_path: Path) -> None:
+    stale = "Look:\n\n```console\n$ python -c 'print(2 + 2)'\n5\n```\n"
+    true = "Look:\n\n```console\n$ python -c 'print(2 + 2)'\n4\n```\n"
+    assert docs.rerun(stale, tmp_path) == true
+    assert docs.rerun(true, tmp_path) == true
+
+
+def test_a_failing_command_shows_its_exit_code(tmp_path: Path) -> None:
+    assert docs.run_step("python -c 'raise SystemExit(3)'", tmp_path) == "[exit 3]\n"
+
+
+def test_a_console_block_may_not_run_anything_else(tmp_path: Path) -> None:
+    assert docs.run_step("rm -r .", tmp_path) == "only offtake and python may stand in a console block, not 'rm'"
+
+
+def test_a_stale_figure_an_unknown_one_and_a_true_one_are_told_apart() -> None:
+    text = "<!-- figure:a -->1<!-- /figure --> <!-- figure:b -->2<!-- /figure --> <!-- figure:c -->3<!-- /figure -->"
+    assert list(docs.figure_faults(text, {"a": "1", "b": "9"})) == [
+        "figure b says '2', is '9'",
+        "figure c is not in docs/figures.json",
+    ]
+    assert "<!-- figure:b -->9<!-- /figure -->" in docs.with_figures(text, {"b": "9"})
+
+
+def test_a_figure_is_read_from_a_commands_json_or_from_a_file_it_wrote(tmp_path: Path) -> None:
+    program = (
+        'import json; open("plan.json", "w").write(json.dumps([7])); print(json.dumps({"value": [{"usd": 2.5e9}]}))'
+    )
+    declared = {
+        "commands": {"demo": f"python -c '{program}'"},
+        "figures": {
+            "value": {"command": "demo", "path": "value.0.usd", "scale": 1e-9, "format": "{:.1f}"},
+            "first": {"file": "plan.json", "path": "0"},
+        },
+    }
+    assert docs.figures_now(declared, tmp_path) == {"first": "7", "value": "2.5"}
+
+
+def test_a_link_a_file_and_a_recipe_that_do_not_exist_are_found(tmp_path: Path) -> None:
+    (tmp_path / "justfile").write_text("check: lint\n")
+    (tmp_path / "there.md").write_text("")
+    text = "[a](there.md) [b](gone.md) [c](https://example.org) `docs/gone.md` `just check` `just dance`"
+    assert list(docs.name_faults(text, tmp_path, tmp_path)) == [
+        "link to gone.md, which does not exist",
+        "names docs/gone.md, which does not exist",
+        "names `just dance`, which does not exist",
+    ]
