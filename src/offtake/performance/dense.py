@@ -1,0 +1,109 @@
+"""Make step tables dense, so that the kernel of a replica looks a step up instead of searching for it.
+
+Comes in: the small step tables and limits of several deployments. Goes out: one ``Tables`` of stacked arrays. Batch
+is interpolated here, once, for every integer; mean context is left to the kernel, because the slope within a
+cell of the context grid is what gives a stretch of decode steps a closed form. Between and beyond grid points as in
+``offtake.performance.steps``. This module must never know a request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from offtake.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from offtake.performance.steps import ReplicaLimits, StepTable
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Tables(NamedTuple):
+    """Hold the step tables of several deployments, made dense for direct look-up (padded to one shape).
+
+    ``token_ns [deployment, tokens]`` holds every count up to the step budget, with the host overhead. ``cells
+    [deployment, batch, context cell, 4]`` holds, for every batch, a pure decode step at the cell's left edge (with the
+    overhead), its slope per token of mean context, and the same two of decode attention inside a mixed step.
+    """
+
+    token_ns: Floats
+    prefill_grid: Floats
+    prefill_ns: Floats
+    prefill_slope: Floats
+    prefill_cells: Ints
+    context_grid: Floats
+    context_cells: Ints
+    cells: Floats
+    kv_blocks: Ints
+    block_tokens: Ints
+    batch_max: Ints
+    step_tokens_max: Ints
+    context_tokens_max: Ints
+
+
+def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
+    """Return the dense tables of several deployments, in their order.
+
+    Raises
+    ------
+    InputError
+        If a step would take no time, or a limit is below one.
+    """
+    faults = [fault for table, limits in deployments for fault in _faults_of_table(table, limits)]
+    if faults:
+        raise InputError(faults)
+    dense = [_dense(table, limits) for table, limits in deployments]
+    limit = np.array([list(limits) for _, limits in deployments], np.int64).T.copy()
+    prefill_cells = np.array([len(table.prefill_grid) - 1 for table, _ in deployments], np.int64)
+    context_cells = np.array([len(table.context_grid) - 1 for table, _ in deployments], np.int64)
+    token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
+    return Tables(token, grid, value, slope, prefill_cells, context, context_cells, cells, *limit)
+
+
+def _faults_of_table(table: StepTable, limits: ReplicaLimits) -> list[Fault]:
+    """Return what makes a table or its limits unusable."""
+    faults = [
+        Fault("step table", f"{name} is below one", "Give a positive whole number.", value=str(value))
+        for name, value in limits._asdict().items()
+        if value < 1
+    ]
+    for name in ("token_ns", "decode_step_ns"):
+        if not np.min(getattr(table, name)) + table.overhead_ns > 0:  # catches NaN too
+            faults += [Fault("step table", f"{name} has a step that takes no time", "Measure or build it again.")]
+    return faults
+
+
+def _dense(table: StepTable, limits: ReplicaLimits) -> tuple[Floats, ...]:
+    """Return token times, prefill grid, values and slopes, context grid, and cells of one deployment."""
+    tokens = np.arange(limits.step_tokens_max + 1, dtype=np.float64)
+    token = _rows(table.token_grid, table.token_ns[:, None], tokens)[:, 0] + table.overhead_ns
+    prefill_slope = np.diff(table.prefill_ns) / np.diff(table.prefill_grid)
+    batches = np.arange(limits.batch_max + 1, dtype=np.float64)
+    width = np.diff(table.context_grid)
+    step = _rows(table.batch_grid, table.decode_step_ns, batches)
+    attention = _rows(table.batch_grid, table.decode_attention_ns, batches)
+    attention[0] = 0.0
+    columns = [step[:, :-1] + table.overhead_ns, np.diff(step) / width, attention[:, :-1], np.diff(attention) / width]
+    return token, table.prefill_grid, table.prefill_ns, prefill_slope, table.context_grid, np.stack(columns, axis=-1)
+
+
+def _rows(grid: Floats, values: Floats, x: Floats) -> Floats:
+    """Interpolate rows ``values [grid, column]`` at each ``x``, going on with the end slopes."""
+    i = np.clip(np.searchsorted(grid, x, side="right") - 1, 0, len(grid) - 2)
+    share = (x - grid[i]) / (grid[i + 1] - grid[i])
+    return values[i] + share[:, None] * (values[i + 1] - values[i])
+
+
+def _stack(arrays: list[Floats]) -> Floats:
+    """Stack arrays of unequal shape, padded with zeros."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    stacked = np.zeros((len(arrays), *shape))
+    for row, array in zip(stacked, arrays, strict=True):
+        row[tuple(slice(size) for size in array.shape)] = array
+    return stacked

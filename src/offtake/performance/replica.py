@@ -1,0 +1,457 @@
+"""Run the replicas that serve a model: iteration-level continuous batching, compiled.
+
+Comes in: step tables with their limits, and requests. Goes out: when each request was admitted, gave its
+first token and finished, int64 ns. One iteration of a replica:
+
+1. *Admit*, first come first served, while fewer than ``batch_max`` requests run, the KV cache has blocks for
+   prompt **and** answer (``ceil((input + output) / block_tokens)``, held until the finish: a conservative
+   reservation, so there is no preemption yet), and the step has tokens left.
+2. *Step*: every decoding request takes one token of the budget ``step_tokens_max``; prompts fill the rest in
+   chunks, so that at most one prompt is partly done at a time. With some prefill the step is *mixed*.
+3. *Finish*: a prompt done in this step gives its first token at the step's end, and from then on one token
+   per iteration; its last iteration is therefore known on entry and kept in a heap.
+
+Time is exact. A mixed step lasts ``max(1, round(mixed_step_ns))``. A run of pure decode steps with one batch
+inside one cell of the context grid is a *stretch*: step j ends ``round(a·j + b·j(j-1)/2)`` after the
+stretch began, where a is its first step and b the growth per token of context. Jumping to step j and walking
+there give the same integers, so stretches are jumped to the next finish, to the cell's end, or to an arrival
+that can be admitted. A boundary at t is processed after all arrivals at t.
+
+Cost: O(log batch) per request and O(1) per iteration, no allocation. Sources: continuous batching, Yu et al.
+(Orca, OSDI 2022); chunked prefill, Agrawal et al. (Sarathi-Serve, OSDI 2024); blocks, Kwon et al. (vLLM,
+SOSP 2023). This module must never know a site, a price, a policy, a clock or a random number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from offtake.errors import Fault, InputError
+from offtake.performance.compiled import entry, kernel
+from offtake.performance.dense import Tables, prepare
+
+if TYPE_CHECKING:
+    from offtake.performance.steps import ReplicaLimits, StepTable
+
+Ints = npt.NDArray[np.int64]
+Ints32 = npt.NDArray[np.int32]
+
+NEVER_NS = 2**62  #: later than any event
+NONE = -1  #: no request
+MIXED = -1  #: ``planned`` of a mixed step; above 0 it counts the decode steps of a stretch, 0 is idle
+REQUEST_BITS = 32  #: a heap entry is ``last iteration << 32 | request``
+REQUEST_MASK = 2**32 - 1
+
+
+#: One row per replica, so that a step touches a few neighbouring cache lines whatever the size of the fleet.
+REPLICA = np.dtype(
+    [
+        ("next_ns", "i8"),  # end of the step or stretch under way; NEVER_NS when idle
+        ("base_ns", "i8"),  # its begin
+        ("planned", "i8"),  # MIXED, the steps of a stretch, or 0
+        ("iteration", "i8"),  # iterations done
+        ("batch", "i8"),  # requests decoding
+        ("context_sum", "i8"),  # Σ of their contexts, tokens
+        ("kv_free", "i8"),  # blocks
+        ("head", "i8"),  # queue, oldest first: prompts done in this step, the partly done one, then the waiting
+        ("tail", "i8"),
+        ("front", "i8"),  # first request that still waits for admission
+        ("waiting", "i8"),  # how many wait for admission
+        ("completing", "i8"),  # prompts that end with the mixed step under way
+        ("chunk_done", "i8"),  # tokens done of the partly done prompt; 0 when there is none
+        ("cell", "i8"),  # context cell looked up last
+        ("decode_ns", "f8"),  # a of the stretch
+        ("slope_ns", "f8"),  # b of the stretch
+        ("in_flight", "i8"),  # requests here, waiting or running
+        ("queued_tokens", "i8"),  # their prompts that have not given a first token
+        ("firsts", "i8"),  # first tokens given
+        ("wait_ns", "i8"),  # Σ of first token - arrival (wraps around after 292 years)
+        ("finished", "i8"),
+        ("busy_ns", "i8"),
+        ("running_ns", "f8"),  # ∫ admitted requests dt
+        ("kv_held_ns", "f8"),  # ∫ blocks held dt
+        ("kv_free_min", "i8"),
+        ("prefill_tokens", "i8"),  # done, counted chunk by chunk
+        ("decode_tokens", "i8"),  # given, counted step by step
+    ],
+    align=True,
+)
+
+
+class Replicas(NamedTuple):
+    """Hold the state of R replicas: ``rows [R]`` of ``REPLICA``, ``heap [R, batch_max]``, ``deployment [R]``."""
+
+    rows: Any
+    heap: Ints
+    deployment: Ints
+
+
+class Work(NamedTuple):
+    """Hold requests and what becomes of them, all [request]; times in ns, -1 before they are known.
+
+    ``link`` chains the requests that queue at one replica.
+    """
+
+    arrival_ns: Ints
+    input_tokens: Ints32
+    output_tokens: Ints32
+    link: Ints
+    start_ns: Ints
+    first_token_ns: Ints
+    finish_ns: Ints
+
+
+class Plant(NamedTuple):
+    """Hold everything the kernel works on."""
+
+    tables: Tables
+    replicas: Replicas
+    work: Work
+
+
+class ReplicaOutcome(NamedTuple):
+    """Hold admission, first token and finish of each request (ns), and the replica's row of counters."""
+
+    start_ns: Ints
+    first_token_ns: Ints
+    finish_ns: Ints
+    row: np.record
+
+
+def simulate_replica(
+    table: StepTable, limits: ReplicaLimits, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32
+) -> ReplicaOutcome:
+    """Run one replica on requests sorted by arrival, until the last one has finished.
+
+    Parameters
+    ----------
+    table, limits
+        Step times (ns) and limits of the replica.
+    arrival_ns, input_tokens, output_tokens
+        [request], ns and tokens.
+
+    Raises
+    ------
+    InputError
+        If a request has no tokens or can never fit, arrivals are not sorted, or the table is not positive.
+    """
+    return simulate_prepared(prepare([(table, limits)]), arrival_ns, input_tokens, output_tokens)
+
+
+def simulate_prepared(tables: Tables, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> ReplicaOutcome:
+    """Run ``simulate_replica`` on the first deployment of tables that are already dense (for many runs)."""
+    work = new_work(arrival_ns, input_tokens, output_tokens)
+    faults = _faults_of_requests(tables, work)
+    if faults:
+        raise InputError(faults)
+    replicas = new_replicas(tables, np.zeros(1, np.int64))
+    run_one(Plant(tables, replicas, work))
+    return ReplicaOutcome(work.start_ns, work.first_token_ns, work.finish_ns, replicas.rows[0])
+
+
+def _faults_of_requests(tables: Tables, work: Work) -> list[Fault]:
+    """Return what makes the requests impossible for the first deployment."""
+    total = work.input_tokens.astype(np.int64) + work.output_tokens
+    room = min(int(tables.context_tokens_max[0]), int(tables.kv_blocks[0] * tables.block_tokens[0]))
+    few = (work.input_tokens < 1) | (work.output_tokens < 1)
+    unsorted = np.concatenate([[False], np.diff(work.arrival_ns) < 0])
+    checks = [
+        (few, "a request has fewer than one input or output token", "Leave out empty requests."),
+        (unsorted, "arrivals are not sorted by time", "Sort the requests by arrival."),
+        (total > room, f"a request is longer than the {room} tokens a replica can hold", "Shorten it or refuse it."),
+    ]
+    return [
+        Fault("requests", problem, mend, row=int(np.argmax(bad)), value=f"{int(bad.sum())} such requests")
+        for bad, problem, mend in checks
+        if bad.any()
+    ]
+
+
+def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Work:
+    """Return work on which nothing has been done."""
+    size = len(arrival_ns)
+    blank = [np.full(size, -1, np.int64) for _ in range(4)]
+    arrival = np.ascontiguousarray(arrival_ns, np.int64)
+    inputs = np.ascontiguousarray(input_tokens, np.int32)
+    return Work(arrival, inputs, np.ascontiguousarray(output_tokens, np.int32), *blank)
+
+
+def new_replicas(tables: Tables, deployment: Ints) -> Replicas:
+    """Return idle replicas, ``deployment [R]`` naming the table of each."""
+    rows = np.zeros(len(deployment), REPLICA).view(np.recarray)
+    rows["next_ns"] = NEVER_NS
+    for field in ("head", "tail", "front"):
+        rows[field] = NONE
+    rows["kv_free"] = rows["kv_free_min"] = tables.kv_blocks[deployment]
+    heap = np.zeros((len(deployment), int(tables.batch_max.max())), np.int64)
+    return Replicas(rows, heap, deployment)
+
+
+@entry
+def run_one(plant: Plant) -> None:
+    """Run replica 0 on all of ``plant.work``, in order of arrival, until it is idle."""
+    row = plant.replicas.rows[0]
+    for request in range(plant.work.arrival_ns.shape[0]):
+        now_ns = plant.work.arrival_ns[request]
+        while row.next_ns < now_ns:
+            boundary(plant, 0)
+        arrive(plant, 0, request, now_ns)
+    while row.next_ns < NEVER_NS:
+        boundary(plant, 0)
+
+
+@kernel
+def boundary(plant: Plant, replica: int) -> None:
+    """End the step or stretch under way at ``next_ns`` and begin the next one.
+
+    Cost: O(log batch) per finish, O(1) per admission and step, no allocation.
+    """
+    _complete(plant, replica)
+    _compose(plant, replica)
+
+
+@kernel
+def arrive(plant: Plant, replica: int, request: int, now_ns: int) -> None:
+    """Queue ``request`` at ``replica``; an idle replica wakes, a stretch that could admit it is cut short."""
+    row = plant.replicas.rows[replica]
+    deployment = plant.replicas.deployment[replica]
+    tables = plant.tables
+    alone = row.head == NONE
+    plant.work.link[request] = NONE
+    if alone:
+        row.head = request
+    else:
+        plant.work.link[row.tail] = request
+    row.tail = request
+    if row.front == NONE:
+        row.front = request
+    row.waiting += 1
+    row.in_flight += 1
+    row.queued_tokens += plant.work.input_tokens[request]
+    if row.planned == 0:
+        row.next_ns = now_ns
+    elif row.planned > 0 and alone:
+        room = row.batch < min(tables.batch_max[deployment], tables.step_tokens_max[deployment])
+        if room and blocks_of(plant, deployment, request) <= row.kv_free:
+            _cut(row, now_ns)
+
+
+@kernel
+def blocks_of(plant: Plant, deployment: int, request: int) -> int:
+    """Return the KV blocks that ``request`` reserves."""
+    size = plant.tables.block_tokens[deployment]
+    tokens = np.int64(plant.work.input_tokens[request]) + np.int64(plant.work.output_tokens[request])
+    return (tokens + size - 1) // size  # type: ignore[no-any-return]
+
+
+@kernel
+def _stretch_ns(row: np.record, steps: int) -> int:
+    """Return the time from a stretch's begin to the end of its step number ``steps``, ns."""
+    return int(row.decode_ns * steps + row.slope_ns * (0.5 * steps * (steps - 1)) + 0.5)
+
+
+@kernel
+def _cut(row: np.record, now_ns: int) -> None:
+    """Shorten the stretch under way to the first step that ends at or after ``now_ns``."""
+    target = float(now_ns - row.base_ns)
+    first = row.decode_ns - 0.5 * row.slope_ns
+    root = max(first * first + 2.0 * row.slope_ns * target, 0.0)
+    steps = int(2.0 * target / (first + math.sqrt(root))) if first > 0.0 else 1
+    steps = min(max(steps, 1), int(row.planned))
+    while row.base_ns + _stretch_ns(row, steps) < now_ns:
+        steps += 1
+    while steps > 1 and row.base_ns + _stretch_ns(row, steps - 1) >= now_ns:
+        steps -= 1
+    row.planned = steps
+    row.next_ns = row.base_ns + _stretch_ns(row, steps)
+
+
+@kernel
+def _complete(plant: Plant, replica: int) -> None:
+    """Give the tokens of the step or stretch that ends now, first tokens and finishes included."""
+    row = plant.replicas.rows[replica]
+    if row.planned == 0:
+        return
+    steps = 1 if row.planned == MIXED else row.planned
+    running = row.batch + row.completing + (1 if row.chunk_done > 0 else 0)
+    span_ns = row.next_ns - row.base_ns
+    row.busy_ns += span_ns
+    row.running_ns += float(running) * float(span_ns)
+    row.kv_held_ns += float(plant.tables.kv_blocks[plant.replicas.deployment[replica]] - row.kv_free) * float(span_ns)
+    row.iteration += steps
+    row.context_sum += row.batch * steps
+    row.decode_tokens += row.batch * steps
+    while row.batch > 0 and plant.replicas.heap[replica, 0] >> REQUEST_BITS == row.iteration:
+        request = plant.replicas.heap[replica, 0] & REQUEST_MASK
+        _pop(plant.replicas.heap, replica, row.batch)
+        row.batch -= 1
+        row.context_sum -= np.int64(plant.work.input_tokens[request]) + np.int64(plant.work.output_tokens[request])
+        _finish(plant, replica, request)
+    for _ in range(row.completing):
+        _first_token(plant, replica)
+    row.completing = 0
+
+
+@kernel
+def _finish(plant: Plant, replica: int, request: int) -> None:
+    """Record a finish and give its KV blocks back."""
+    row = plant.replicas.rows[replica]
+    plant.work.finish_ns[request] = row.next_ns
+    row.kv_free += blocks_of(plant, plant.replicas.deployment[replica], request)
+    row.in_flight -= 1
+    row.finished += 1
+
+
+@kernel
+def _first_token(plant: Plant, replica: int) -> None:
+    """Take the oldest prompt off the queue: it has its first token, and decodes from the next iteration on."""
+    row = plant.replicas.rows[replica]
+    work = plant.work
+    request = row.head
+    row.head = work.link[request]
+    work.first_token_ns[request] = row.next_ns
+    row.firsts += 1
+    row.wait_ns += row.next_ns - work.arrival_ns[request]
+    row.queued_tokens -= work.input_tokens[request]
+    left = np.int64(work.output_tokens[request]) - 1
+    if left == 0:
+        _finish(plant, replica, request)
+    else:
+        row.context_sum += work.input_tokens[request] + 1
+        _push(plant.replicas.heap, replica, row.batch, ((row.iteration + left) << REQUEST_BITS) | request)
+        row.batch += 1
+
+
+@kernel
+def _compose(plant: Plant, replica: int) -> None:
+    """Admit what fits and begin the next step or stretch; with nothing to do, sleep."""
+    row = plant.replicas.rows[replica]
+    deployment = plant.replicas.deployment[replica]
+    tables = plant.tables
+    now_ns = row.next_ns
+    row.base_ns = now_ns
+    tokens = 0
+    attention_ns = 0.0
+    if row.head != NONE:
+        tokens, attention_ns = _fill(plant, replica)
+    if row.batch > 0:
+        mean = row.context_sum / row.batch
+        _find_cell(row, tables, deployment, mean)
+        into = mean - tables.context_grid[deployment, row.cell]
+    if tokens > 0:
+        step_ns = tables.token_ns[deployment, tokens + row.batch] + attention_ns
+        if row.batch > 0:
+            cells = tables.cells
+            step_ns += cells[deployment, row.batch, row.cell, 2] + cells[deployment, row.batch, row.cell, 3] * into
+        row.planned = MIXED
+        row.next_ns = now_ns + max(1, int(step_ns + 0.5))
+    elif row.batch > 0:
+        row.slope_ns = tables.cells[deployment, row.batch, row.cell, 1]
+        row.decode_ns = tables.cells[deployment, row.batch, row.cell, 0] + row.slope_ns * into
+        steps = (plant.replicas.heap[replica, 0] >> REQUEST_BITS) - row.iteration
+        if row.cell < tables.context_cells[deployment] - 1:
+            steps = min(steps, math.ceil(tables.context_grid[deployment, row.cell + 1] - mean))
+        row.planned = steps
+        row.next_ns = now_ns + _stretch_ns(row, steps)
+    else:
+        row.planned = 0
+        row.next_ns = NEVER_NS
+
+
+@kernel
+def _fill(plant: Plant, replica: int) -> tuple[int, float]:
+    """Fill the step's token budget with prompts; return the tokens and their attention in ns."""
+    row = plant.replicas.rows[replica]
+    deployment = plant.replicas.deployment[replica]
+    budget = plant.tables.step_tokens_max[deployment] - row.batch
+    running = row.batch
+    tokens = 0
+    attention_ns = 0.0
+    request = row.head
+    while budget > 0 and request != NONE:
+        done = row.chunk_done
+        if request == row.front:
+            blocks = blocks_of(plant, deployment, request)
+            if running >= plant.tables.batch_max[deployment] or blocks > row.kv_free:
+                break
+            row.kv_free -= blocks
+            row.front = plant.work.link[request]
+            row.waiting -= 1
+            plant.work.start_ns[request] = row.next_ns
+            done = 0
+        running += 1
+        left = plant.work.input_tokens[request] - done
+        chunk = min(left, budget)
+        attention_ns += _prefill_ns(plant.tables, deployment, done + chunk) - _prefill_ns(
+            plant.tables, deployment, done
+        )
+        tokens += chunk
+        budget -= chunk
+        row.completing += chunk == left
+        row.chunk_done = 0 if chunk == left else done + chunk
+        request = plant.work.link[request]
+    row.kv_free_min = min(row.kv_free_min, row.kv_free)
+    row.prefill_tokens += tokens
+    return tokens, attention_ns
+
+
+@kernel
+def _prefill_ns(tables: Tables, deployment: int, tokens: int) -> float:
+    """Return the attention of prefilling the first ``tokens`` of a prompt, ns."""
+    low = 0
+    high = tables.prefill_cells[deployment]
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if tokens < tables.prefill_grid[deployment, middle]:
+            high = middle
+        else:
+            low = middle
+    into = tokens - tables.prefill_grid[deployment, low]
+    return tables.prefill_ns[deployment, low] + tables.prefill_slope[deployment, low] * into  # type: ignore[no-any-return]
+
+
+@kernel
+def _find_cell(row: np.record, tables: Tables, deployment: int, mean: float) -> None:
+    """Set the cell of the context grid that holds ``mean``, starting from the last one (means move slowly)."""
+    cell = row.cell
+    while cell > 0 and mean < tables.context_grid[deployment, cell]:
+        cell -= 1
+    while cell < tables.context_cells[deployment] - 1 and mean >= tables.context_grid[deployment, cell + 1]:
+        cell += 1
+    row.cell = cell
+
+
+@kernel
+def _push(heap: Ints, replica: int, size: int, entry: int) -> None:
+    """Put ``entry`` on a binary heap of ``size`` entries."""
+    at = size
+    while at > 0:
+        parent = (at - 1) >> 1
+        if heap[replica, parent] <= entry:
+            break
+        heap[replica, at] = heap[replica, parent]
+        at = parent
+    heap[replica, at] = entry
+
+
+@kernel
+def _pop(heap: Ints, replica: int, size: int) -> None:
+    """Take the least entry off a binary heap of ``size`` entries."""
+    last = size - 1
+    entry = heap[replica, last]
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= last:
+            break
+        if child + 1 < last and heap[replica, child + 1] < heap[replica, child]:
+            child += 1
+        if heap[replica, child] >= entry:
+            break
+        heap[replica, at] = heap[replica, child]
+        at = child
+    heap[replica, at] = entry
