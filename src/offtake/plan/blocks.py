@@ -92,7 +92,8 @@ class Blocks:
     Examples
     --------
     >>> b = Blocks({"crop": ["wheat", "corn"]})
-    >>> acres = b.var("acres", ("crop",), cost=np.array([150.0, 230.0]))
+    >>> acres = b.var("acres", ("crop",))
+    >>> b.price(acres, np.array([150.0, 230.0]))
     >>> land = b.rows("land", (), Span(upper=500.0, lower=-np.inf))
     >>> b.put(land.ids, acres.ids, 1.0)
     >>> b.build().matrix.toarray()
@@ -105,7 +106,7 @@ class Blocks:
         self.labels = {axis: list(names) for axis, names in labels.items()}
         self.columns: dict[str, Block] = {}
         self.row_blocks: dict[str, Block] = {}
-        self._costs: list[Floats] = []
+        self._costs: dict[str, Floats] = {}
         self._integers: list[Bools] = []
         self._entries: list[tuple[Index, Index, Floats]] = []
 
@@ -114,14 +115,16 @@ class Blocks:
         name: str,
         axes: tuple[str, ...],
         span: Span | None = None,
-        cost: Numbers = 0.0,
         integer: bool | Bools = False,  # noqa: FBT001, FBT002  (an array as often as a flag)
     ) -> Block:
-        """Add a block of columns over ``axes``; ``cost`` is in the user's money per user's unit."""
+        """Add a block of columns over ``axes``."""
         block = self._lay(name, axes, span or Span(), self.columns)
-        self._costs.append(block.pick(cost))
         self._integers.append(block.pick(np.asarray(integer, dtype=np.float64)) > 0)
         return block
+
+    def price(self, block: Block, cost: Numbers) -> None:
+        """Set what a block of columns costs, in the user's money per user's unit; unpriced columns cost nothing."""
+        self._costs[block.name] = block.pick(cost)
 
     def rows(self, name: str, axes: tuple[str, ...], span: Span) -> Block:
         """Add a block of rows over ``axes``: lower ≤ Σ coefficient·column ≤ upper."""
@@ -144,9 +147,10 @@ class Blocks:
         n_rows, n_columns = _length(self.row_blocks), _length(self.columns)
         column_unit = self._gather(self.columns, "unit")
         row_unit = self._gather(self.row_blocks, "unit")
+        costs = [self._costs.get(name, np.zeros(block.size)) for name, block in self.columns.items()]
         matrix = sparse.csc_matrix(self._triplets(column_unit, row_unit), shape=(n_rows, n_columns), dtype=np.float64)
         return Program(
-            cost=_concat(self._costs) * column_unit / objective_unit,
+            cost=_concat(costs) * column_unit / objective_unit,
             lower=self._gather(self.columns, "lower") / column_unit,
             upper=self._gather(self.columns, "upper") / column_unit,
             integer=np.concatenate(self._integers) if self._integers else np.zeros(0, dtype=np.bool_),

@@ -49,7 +49,8 @@ class Prices:
     ``power_usd_per_kwh [T, B, I]`` one more kW for an hour at a site; ``link_usd_per_gb [T, B, I]`` one more
     gigabyte over its link; ``concentration_usd_per_point [T, G]`` one more percentage point of firm power in a
     group; ``budget_usd_per_usd [Y]`` one more dollar of a year's budget (0 where it does not bind);
-    ``survive_usd_per_chip [T, G, N]`` one more chip left in a cell when a group is lost.
+    ``sign_usd_per_unit [V]`` what one more unit at that signing date would add (below zero: what forcing one costs);
+    a marginal figure, not the value of the offer.
     ``meanings`` says each in a sentence.
     """
 
@@ -58,23 +59,19 @@ class Prices:
     link_usd_per_gb: Floats
     concentration_usd_per_point: Floats
     budget_usd_per_usd: Floats
-    survive_usd_per_chip: Floats
+    sign_usd_per_unit: Floats
     meanings: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solution:
-    """Hold a plan and its proof.
+class Quantities:
+    """Hold what a plan does, in the user's units.
 
     ``signed [V]`` and ``kept [V, T]`` units; ``served_rps [S, T, B, L]``, ``refused_rps [S, T, B, K]``,
     ``deferred_rps [S, T, B, K]`` (positive: moved out of the block, negative: into it);
     ``training_chips [S, T, B, J, N]``, ``research_chips [S, T, N]`` (kept for research beside the jobs),
     ``missed_chip_hours [S, J]``; ``used_chips [E, B]`` of each elastic entry of ``Deliveries`` (0 elsewhere);
     ``hosts [J, I]`` whether a single-site job runs at a site.
-
-    ``objective_usd`` = expected net value − risk_weight · ``cvar_usd`` (CVaR of the loss), recomputed from the
-    arrays; no plan can exceed ``bound_usd``; ``gap`` is their difference over max(|objective|, 1).
-    ``columns``/``rows`` count the program's size by family. ``algorithm`` tells how it was solved.
     """
 
     signed: Floats
@@ -87,6 +84,17 @@ class Solution:
     missed_chip_hours: Floats
     used_chips: Floats
     hosts: Bools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution(Quantities):
+    """Hold a plan and its proof.
+
+    ``objective_usd`` = expected net value − risk_weight · ``cvar_usd`` (CVaR of the loss), recomputed from the
+    arrays; no plan can exceed ``bound_usd``; ``gap`` is their difference over max(|objective|, 1).
+    ``columns``/``rows`` count the program's size by family. ``algorithm`` tells how it was solved.
+    """
+
     money: Money
     expected_net_usd: float
     cvar_usd: float

@@ -1,0 +1,373 @@
+"""State every constraint of the plan, one function each, named by the sentence it enforces.
+
+Comes in: a :class:`~offtake.plan.variables.Model` whose variables are declared. Goes out: rows in its blocks, in
+the user's units, in families named after the function. Symbols: signed x[v], kept u[v,t], capacity A[s,t,n],
+served y[s,t,b,l] at goodput g[l,s], refused r, deferred q, training w[s,t,b,j,n], research z, elastic use e.
+This module knows no solver and no money (see ``objective.py``). Each function has a golden program in the tests.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offtake.plan.blocks import Span
+from offtake.plan.variables import Model, research_speed
+
+BELOW_ZERO = Span(lower=-np.inf, upper=0.0)
+ZERO = Span(upper=0.0)
+
+
+def an_order_is_within_its_size(model: Model) -> None:
+    """Keep an order that is placed at all between its least and greatest size: min[v]·c[v] ≤ x[v] ≤ max[v]·c[v]."""
+    vintages, signed, chosen = model.problem.vintages, model["signed"].ids, model["chosen"].ids
+    span = Span(lower=-np.inf, upper=0.0, where=chosen >= 0)
+    least = model.blocks.rows("an_order_is_within_its_size (least)", ("vintage",), span)
+    most = model.blocks.rows("an_order_is_within_its_size (greatest)", ("vintage",), span)
+    model.blocks.put(least.ids, chosen, vintages.units_min)
+    model.blocks.put(least.ids, signed, -1.0)
+    model.blocks.put(most.ids, signed, 1.0)
+    model.blocks.put(most.ids, chosen, -vintages.units_max)
+
+
+def an_offer_is_signed_at_most_in_full(model: Model) -> None:
+    """Limit an offer's units over all its signing dates to its size: Σ_{v∈o} x[v] ≤ max[o]."""
+    vintages = model.problem.vintages
+    size = np.zeros(len(model.problem.axes.offers))
+    np.maximum.at(size, vintages.offer, vintages.units_max)
+    several = np.bincount(vintages.offer, minlength=size.size) > 1
+    span = Span(lower=-np.inf, upper=size, where=several, unit=np.maximum(size, 1.0))
+    rows = model.blocks.rows("an_offer_is_signed_at_most_in_full", ("offer",), span)
+    model.blocks.put(rows.ids[vintages.offer], model["signed"].ids, 1.0)
+
+
+def at_most_one_of_exclusive_offers(model: Model) -> None:
+    """Sign at most one offer of an exclusive set: x[v] ≤ max[v]·taken[o(v)], Σ_{o∈set} taken[o] ≤ 1."""
+    vintages, taken = model.problem.vintages, model["taken"].ids
+    span = Span(lower=-np.inf, upper=0.0, where=taken[vintages.offer] >= 0, unit=np.maximum(vintages.units_max, 1.0))
+    use = model.blocks.rows("at_most_one_of_exclusive_offers (use)", ("vintage",), span)
+    model.blocks.put(use.ids, model["signed"].ids, 1.0)
+    model.blocks.put(use.ids, taken[vintages.offer], -vintages.units_max)
+    one = model.blocks.rows("at_most_one_of_exclusive_offers", ("exclusion",), Span(lower=-np.inf, upper=1.0))
+    for row, some in zip(one.ids, model.problem.exclusive, strict=True):
+        model.blocks.put(row, taken[sorted(set(some))], 1.0)
+
+
+def what_is_signed_is_kept_until_notice_can_end_it(model: Model) -> None:
+    """Keep what is signed while it is locked: u[v,t] = x[v] for t < lock_until."""
+    vintages, kept = model.problem.vintages, model["kept"]
+    period = np.arange(kept.ids.shape[1])
+    locked = (kept.ids >= 0) & (period < vintages.lock_until[:, None])
+    rows = model.blocks.rows(
+        "what_is_signed_is_kept_until_notice_can_end_it",
+        kept.axes,
+        Span(upper=0.0, where=locked, unit=model["signed"].span.unit[:, None]),  # type: ignore[index]  # an array
+    )
+    model.blocks.put(rows.ids, kept.ids, 1.0)
+    model.blocks.put(rows.ids, model["signed"].ids[:, None], -1.0)
+
+
+def what_is_given_up_is_gone(model: Model) -> None:
+    """Never let kept units rise after the lock: u[v,t] ≤ u[v,t−1], with x[v] before the first period.
+
+    ``kept`` is a first-stage decision here: notice is planned today, the same in every scenario. A static
+    notice plan is an honest lower bound on what the right to cancel is worth.
+    """
+    vintages, kept, signed = model.problem.vintages, model["kept"], model["signed"].ids
+    period = np.arange(kept.ids.shape[1])
+    after = (kept.ids >= 0) & (period >= vintages.lock_until[:, None])
+    unit = kept.span.unit
+    span = Span(lower=-np.inf, upper=0.0, where=after, unit=unit)
+    rows = model.blocks.rows("what_is_given_up_is_gone", kept.axes, span)
+    before = np.roll(kept.ids, 1, axis=1)
+    before[:, :1] = -1
+    model.blocks.put(rows.ids, kept.ids, 1.0)
+    model.blocks.put(rows.ids, np.where(before >= 0, before, signed[:, None]), -1.0)
+
+
+def capacity_is_what_kept_units_deliver(model: Model) -> None:
+    """Count the fixed chips in a cell: A[s,t,n] = Σ_v chips[s,v,t,n]·u[v,t] over deliveries that are not elastic."""
+    deliveries, capacity = model.problem.deliveries, model["capacity"]
+    span = Span(upper=0.0, where=capacity.ids >= 0, unit=model.units.chips)
+    rows = model.blocks.rows("capacity_is_what_kept_units_deliver", capacity.axes, span)
+    at = ~deliveries.elastic
+    row = rows.ids[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]]
+    model.blocks.put(rows.ids, capacity.ids, 1.0)
+    model.blocks.put(row, model["kept"].ids[deliveries.vintage[at], deliveries.period[at]], -deliveries.chips[at])
+
+
+def elastic_use_is_within_what_is_delivered(model: Model) -> None:
+    """Use no more elastic chips than kept units deliver: e[d,b] ≤ chips[d]·u[v,t]."""
+    deliveries, used = model.problem.deliveries, model["used"]
+    span = Span(-np.inf, 0.0, used.ids >= 0, model.units.chips[deliveries.cell][:, None])
+    rows = model.blocks.rows("elastic_use_is_within_what_is_delivered", used.axes, span)
+    kept = model["kept"].ids[deliveries.vintage, deliveries.period]
+    model.blocks.put(rows.ids, used.ids, 1.0)
+    model.blocks.put(rows.ids, kept[:, None], -deliveries.chips[:, None])
+
+
+def every_request_is_served_refused_or_deferred(model: Model) -> None:
+    """Balance demand: Σ_{l∈k} y + r + q = demand[s,t,b,k]."""
+    problem, refused = model.problem, model["refused"]
+    span = Span(problem.demand_rps, problem.demand_rps, refused.ids >= 0, model.units.demand_rps)
+    rows = model.blocks.rows("every_request_is_served_refused_or_deferred", refused.axes, span)
+    model.blocks.put(rows.ids[..., problem.lanes.workload], model["served"].ids, 1.0)
+    model.blocks.put(rows.ids, refused.ids, 1.0)
+    model.blocks.put(rows.ids, model["deferred"].ids, 1.0)
+
+
+def deferred_work_is_done_within_the_week(model: Model) -> None:
+    """Move work between blocks of a week only: Σ_b share[b]·q[s,t,b,k] = 0."""
+    problem, deferred = model.problem, model["deferred"]
+    axes = ("scenario", "period", "workload")
+    span = Span(upper=0.0, where=problem.deferrable, unit=model.units.demand_rps)
+    rows = model.blocks.rows("deferred_work_is_done_within_the_week", axes, span)
+    model.blocks.put(rows.ids[:, :, None, :], deferred.ids, problem.block_share[:, None])
+
+
+def work_fits_the_chips_of_a_cell(model: Model) -> None:
+    """Fit work into chips: Σ_{l∈n} y/g[l,s] + Σ_j w + z ≤ A[s,t,n] + Σ_{d∈n} e[d,b]  (its dual is the bid price)."""
+    problem, deliveries = model.problem, model.problem.deliveries
+    there = (model.owned | model.rented)[:, :, None, :]
+    span = Span(lower=-np.inf, upper=0.0, where=there, unit=model.units.chips)
+    rows = model.blocks.rows("work_fits_the_chips_of_a_cell", ("scenario", "period", "block", "cell"), span).ids
+    model.blocks.put(rows[..., problem.lanes.cell], model["served"].ids, _chips_per_rps(model))
+    model.blocks.put(rows[:, :, :, None, :], model["training"].ids, 1.0)
+    model.blocks.put(rows, model["research"].ids[:, :, None, :], 1.0)
+    model.blocks.put(rows, model["capacity"].ids[:, :, None, :], -1.0)
+    at = np.flatnonzero(deliveries.elastic)
+    row = rows[deliveries.scenario[at], deliveries.period[at], :, deliveries.cell[at]]
+    model.blocks.put(row, model["used"].ids[at], -1.0)
+
+
+def power_of_a_site_carries_busy_and_idle_chips(model: Model) -> None:
+    """Fit a site's load into its power: Σ_n kW[n]·(busy + idle[n]·rest) ≤ power[t,i].
+
+    busy = Σ y/g + Σ_j w + z; rest = A + Σ e − busy. ``power[t,i]`` is the greatest over scenarios and blocks;
+    in a block with less (curtailed, or late) idle chips are switched off: see the next constraint.
+    """
+    cells, power = model.problem.cells, model.problem.power_kw
+    most = np.broadcast_to(power.max(axis=(0, 2), keepdims=True), power.shape)
+    name = "power_of_a_site_carries_busy_and_idle_chips"
+    idle = cells.kw_per_chip * cells.idle_share
+    _load(model, name, Span(-np.inf, most, np.isfinite(most), model.units.kw), idle)
+
+
+def busy_chips_fit_the_power_left_by_curtailment(model: Model) -> None:
+    """Fit busy chips alone into what power is left where it is below its greatest: Σ_n kW[n]·busy ≤ power[s,t,b,i]."""
+    power = model.problem.power_kw
+    less = power < power.max(axis=(0, 2), keepdims=True)
+    name = "busy_chips_fit_the_power_left_by_curtailment"
+    _load(model, name, Span(-np.inf, power, less, model.units.kw), np.zeros(model.units.chips.size))
+
+
+def traffic_fits_the_link_of_a_site(model: Model) -> None:
+    """Fit traffic into a site's link: Σ_{l∈i} bytes[l]·y ≤ bandwidth[i]."""
+    problem = model.problem
+    limit = problem.link_bytes_per_s
+    carried = np.zeros(limit.size, dtype=np.bool_)
+    site = problem.cells.site[problem.lanes.cell]
+    carried[site[problem.lanes.bytes_per_request > 0]] = True
+    span = Span(-np.inf, limit, np.isfinite(limit) & carried, model.units.bytes_per_s)
+    rows = model.blocks.rows("traffic_fits_the_link_of_a_site", ("scenario", "period", "block", "site"), span)
+    model.blocks.put(rows.ids[..., site], model["served"].ids, problem.lanes.bytes_per_request)
+
+
+def no_group_holds_more_than_its_share_of_firm_power(model: Model) -> None:
+    """Limit concentration: Σ_{v∈g} kW[v,t]·u ≤ cap[g]·Σ_v kW[v,t]·u from the period the cap starts."""
+    vintages, limits, kept = model.problem.vintages, model.problem.limits, model["kept"].ids
+    period = np.arange(kept.shape[1])[:, None]
+    span = Span(-np.inf, 0.0, (limits.group_cap < 1) & (period >= limits.group_cap_from), model.units.kw)
+    rows = model.blocks.rows("no_group_holds_more_than_its_share_of_firm_power", ("period", "group"), span)
+    weight = vintages.group_member[:, None, :] - limits.group_cap  # [V, 1, G]
+    model.blocks.put(rows.ids, kept[:, :, None], vintages.firm_kw[:, :, None] * weight)
+
+
+def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
+    """Serve critical work without any one group (N−1): Σ_{l∈k} f[g,t,l] ≥ share·demand, Σ f/g ≤ chips of the others.
+
+    Demand, deliveries and goodput are means over the scenarios, in the block where critical demand is highest;
+    other work gives way. Power and links are not counted again.
+    """
+    problem, limits = model.problem, model.problem.limits
+    fallback, lanes = model["fallback"].ids, problem.lanes
+    mean = np.einsum("s,stbk->tbk", problem.probability, problem.demand_rps) * limits.critical
+    peak = mean[np.arange(mean.shape[0]), mean.sum(axis=2).argmax(axis=1)]  # [T, K]
+    period = np.arange(peak.shape[0])
+    guarded = limits.survive_group[:, None] & (period >= limits.group_cap_from[:, None])
+    span = Span(limits.survive_share * peak, np.inf, guarded[:, :, None] & (peak > 0), model.units.demand_rps)
+    name = "critical_work_survives_the_loss_of_any_one_group"
+    served = model.blocks.rows(f"{name} (work)", ("group", "period", "workload"), span).ids
+    model.blocks.put(served[..., lanes.workload], fallback, 1.0)
+    span = Span(-np.inf, 0.0, guarded[:, :, None], model.units.chips)
+    fits = model.blocks.rows(f"{name} (chips)", ("group", "period", "cell"), span).ids
+    goodput = lanes.goodput_rps_per_chip @ problem.probability
+    model.blocks.put(fits[..., lanes.cell], fallback, 1.0 / goodput)
+    deliveries = problem.deliveries
+    chips = problem.probability[deliveries.scenario] * deliveries.chips
+    others = ~problem.vintages.group_member[deliveries.vintage].T  # [G, E]
+    kept = model["kept"].ids[deliveries.vintage, deliveries.period]
+    model.blocks.put(fits[:, deliveries.period, deliveries.cell], kept, -chips * others)
+
+
+def training_is_done_by_its_deadline_or_missed(model: Model) -> None:
+    """Do a job's chip-hours in its window: Σ hours·share·speed[j,n]·w + missed[s,j] ≥ size[j]."""
+    problem, jobs, training = model.problem, model.problem.jobs, model["training"].ids
+    span = Span(jobs.chip_hours, np.inf, unit=model["missed"].span.unit)
+    rows = model.blocks.rows("training_is_done_by_its_deadline_or_missed", ("scenario", "job"), span).ids
+    hours = (problem.period_hours[:, None] * problem.block_share)[:, :, None, None]
+    model.blocks.put(rows[:, None, None, :, None], training, hours * jobs.speed)
+    model.blocks.put(rows, model["missed"].ids, 1.0)
+
+
+def a_single_site_job_stays_at_its_host(model: Model) -> None:
+    """Run a single-site job at one site: Σ_i host[j,i] ≤ 1, Σ_{n∈i} w ≤ most[j,i]·host[j,i]."""
+    problem, hosts, training = model.problem, model["hosts"].ids, model["training"].ids
+    one = model.blocks.rows(
+        "a_single_site_job_stays_at_its_host (one)", ("job",), Span(-np.inf, 1.0, problem.jobs.single_site)
+    )
+    model.blocks.put(one.ids[:, None], hosts, 1.0)
+    most = _most_chips(model)  # [J, I]
+    chips = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
+    where = np.zeros((*training.shape[:4], hosts.shape[1]), dtype=np.bool_)
+    for site in range(hosts.shape[1]):
+        cells = problem.cells.site == site
+        where[..., site] = (training[..., cells] >= 0).any(axis=-1) & problem.jobs.single_site
+    axes = ("scenario", "period", "block", "job", "site")
+    rows = model.blocks.rows("a_single_site_job_stays_at_its_host", axes, Span(-np.inf, 0.0, where, chips)).ids
+    model.blocks.put(rows[..., problem.cells.site], training, 1.0)
+    model.blocks.put(rows, hosts, -most)
+
+
+def a_gang_runs_whole_or_not_at_all(model: Model) -> None:
+    """Run a gang of G[j] chips only where so many are there: Σ_n w ≤ G·runs[s,t,j], chips at its site(s) ≥ G·runs.
+
+    One gang runs at a time; w is its chips averaged over the block. For a single-site job the chips are those
+    of its host: chips at i ≥ G·(runs + host[j,i] − 1).
+    """
+    problem, jobs, runs = model.problem, model.problem.jobs, model["runs"].ids
+    name, training = "a_gang_runs_whole_or_not_at_all", model["training"].ids
+    gang = jobs.gang_chips
+    unit = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
+    axes = ("scenario", "period", "block", "job")
+    rows = model.blocks.rows(name, axes, Span(-np.inf, 0.0, (runs >= 0)[:, :, None], unit)).ids
+    model.blocks.put(rows[..., None], training, 1.0)
+    model.blocks.put(rows, runs[:, :, None], -gang)
+    single = jobs.single_site
+    there = model.blocks.rows(
+        f"{name} (there)", ("scenario", "period", "job"), Span(0.0, np.inf, (runs >= 0) & ~single, unit)
+    ).ids
+    model.blocks.put(there, runs, -gang)
+    hosts = model["hosts"].ids
+    span = Span(-gang[:, None], np.inf, (runs >= 0)[..., None] & (hosts >= 0), unit)
+    host = model.blocks.rows(f"{name} (at its host)", ("scenario", "period", "job", "site"), span).ids
+    model.blocks.put(host, runs[..., None], -gang[:, None])
+    model.blocks.put(host, hosts, -gang[:, None])
+    for job in np.flatnonzero(gang > 0):
+        _count_chips(model, int(job), there[:, :, job, None] if not single[job] else host[:, :, job])
+
+
+def research_keeps_its_floor(model: Model) -> None:
+    """Keep a floor for research in every block: Σ_n speed·z + Σ_{j,n} speed[j,n]·w ≥ floor[t]."""
+    problem, floor = model.problem, model.problem.jobs.floor_chips
+    unit = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
+    span = Span(floor[:, None], np.inf, (floor > 0)[:, None], unit)
+    rows = model.blocks.rows("research_keeps_its_floor", ("scenario", "period", "block"), span).ids
+    model.blocks.put(rows[..., None], model["research"].ids[:, :, None, :], research_speed(problem))
+    model.blocks.put(rows[..., None, None], model["training"].ids, problem.jobs.speed)
+
+
+def a_years_spend_is_within_its_budget(model: Model) -> None:
+    """Spend no more than a year's budget in any scenario: Σ_{t∈year} spent[s,t] ≤ budget[year]."""
+    limits = model.problem.limits
+    span = Span(-np.inf, limits.budget_usd, np.isfinite(limits.budget_usd), model.units.usd)
+    rows = model.blocks.rows("a_years_spend_is_within_its_budget", ("scenario", "year"), span)
+    model.blocks.put(rows.ids[:, limits.period_year], model["spent"].ids, 1.0)
+
+
+def prepayment_is_within_its_limit(model: Model) -> None:
+    """Prepay no more than the limit in all: Σ_v prepay[v]·x[v] ≤ limit."""
+    limit = model.problem.limits.prepay_usd_max
+    span = Span(-np.inf, limit, np.asarray(np.isfinite(limit)), model.units.usd)
+    rows = model.blocks.rows("prepayment_is_within_its_limit", (), span)
+    model.blocks.put(rows.ids, model["signed"].ids, model.problem.vintages.prepay_usd)
+
+
+ALL = (
+    an_order_is_within_its_size,
+    an_offer_is_signed_at_most_in_full,
+    at_most_one_of_exclusive_offers,
+    what_is_signed_is_kept_until_notice_can_end_it,
+    what_is_given_up_is_gone,
+    capacity_is_what_kept_units_deliver,
+    elastic_use_is_within_what_is_delivered,
+    every_request_is_served_refused_or_deferred,
+    deferred_work_is_done_within_the_week,
+    work_fits_the_chips_of_a_cell,
+    power_of_a_site_carries_busy_and_idle_chips,
+    busy_chips_fit_the_power_left_by_curtailment,
+    traffic_fits_the_link_of_a_site,
+    no_group_holds_more_than_its_share_of_firm_power,
+    critical_work_survives_the_loss_of_any_one_group,
+    training_is_done_by_its_deadline_or_missed,
+    a_single_site_job_stays_at_its_host,
+    a_gang_runs_whole_or_not_at_all,
+    research_keeps_its_floor,
+    a_years_spend_is_within_its_budget,
+    prepayment_is_within_its_limit,
+)
+
+
+def _chips_per_rps(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Give chips busy per request/s [S, 1, 1, L]."""
+    chips: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = 1.0 / model.problem.lanes.goodput_rps_per_chip.T
+    return chips[:, None, None, :]
+
+
+def _load(model: Model, name: str, span: Span, idle_kw: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    """Add rows over sites: Σ_n (kW − idle kW)·busy + idle kW·(A + Σ e) ≤ power, where chips can be."""
+    cells, lanes, deliveries = model.problem.cells, model.problem.lanes, model.problem.deliveries
+    drawn = np.zeros((*model.owned.shape[:2], span.upper.shape[3]), dtype=np.bool_)  # type: ignore[union-attr]
+    powered = (model.owned | model.rented) & (cells.kw_per_chip > 0)
+    for cell, site in enumerate(cells.site):
+        drawn[:, :, site] |= powered[:, :, cell]
+    where = np.asarray(span.where) & drawn[:, :, None, :]
+    axes = ("scenario", "period", "block", "site")
+    rows = model.blocks.rows(name, axes, Span(span.lower, span.upper, where, span.unit)).ids[..., cells.site]
+    busy_kw = cells.kw_per_chip - idle_kw
+    model.blocks.put(rows[..., lanes.cell], model["served"].ids, _chips_per_rps(model) * busy_kw[lanes.cell])
+    model.blocks.put(rows[:, :, :, None, :], model["training"].ids, busy_kw)
+    model.blocks.put(rows, model["research"].ids[:, :, None, :], busy_kw)
+    if not idle_kw.any():
+        return
+    model.blocks.put(rows, model["capacity"].ids[:, :, None, :], idle_kw)
+    at = np.flatnonzero(deliveries.elastic)
+    row = rows[deliveries.scenario[at], deliveries.period[at], :, deliveries.cell[at]]
+    model.blocks.put(row, model["used"].ids[at], idle_kw[deliveries.cell[at]][:, None])
+
+
+def _most_chips(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Give the most chips a job could ever find at a site [J, I]; a gang needs no more than its size."""
+    problem, deliveries = model.problem, model.problem.deliveries
+    total = np.zeros(model.owned.shape)
+    chips = deliveries.chips * problem.vintages.units_max[deliveries.vintage]
+    np.add.at(total, (deliveries.scenario, deliveries.period, deliveries.cell), chips)
+    at_site = np.zeros((*model.owned.shape[:2], len(problem.axes.sites)))
+    for cell in np.flatnonzero(~problem.cells.is_api):
+        at_site[:, :, problem.cells.site[cell]] += total[:, :, cell]
+    most = at_site.max(axis=(0, 1), initial=0.0)
+    gang = np.where(problem.jobs.gang_chips > 0, problem.jobs.gang_chips, np.inf)
+    fewest: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = np.minimum(most[None, :], gang[:, None])
+    return fewest
+
+
+def _count_chips(model: Model, job: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> None:
+    """Add the chips a job may use, fixed and elastic, to ``rows [S, T, sites or 1]``."""
+    problem, cells, deliveries = model.problem, model.problem.cells, model.problem.deliveries
+    allowed = (problem.jobs.speed[job] > 0) & ~cells.is_api
+    site = cells.site if rows.shape[2] > 1 else np.zeros_like(cells.site)
+    row = np.where(allowed, rows[:, :, site], -1)
+    model.blocks.put(row, model["capacity"].ids, 1.0)
+    at = np.flatnonzero(deliveries.elastic)
+    there = row[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]]
+    kept = model["kept"].ids[deliveries.vintage[at], deliveries.period[at]]
+    model.blocks.put(there, kept, deliveries.chips[at])

@@ -1,0 +1,170 @@
+"""Account money by scenario and period, state the objective, and recount both from a plan's arrays.
+
+Comes in: a model with variables. Goes out: the accounting rows, the tail's rows and the price of each column.
+:func:`recount` works from the problem and a plan's arrays alone, with none of the program's coefficients, so
+that a wrong coefficient shows as a disagreement. It must never know the solver.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offtake.plan.blocks import Span
+from offtake.plan.problem import Floats, Problem
+from offtake.plan.solution import Money, Quantities
+from offtake.plan.variables import SCENARIO_PERIOD, Model
+from offtake.units import S_PER_HOUR
+
+
+def money_spent_in_a_period(model: Model) -> None:
+    """Account what is paid: spent[s,t] = Σ_v fee·u + prepay·x + Σ used fee·e + energy + Σ_l fee per request·y."""
+    problem, vintages, deliveries = model.problem, model.problem.vintages, model.problem.deliveries
+    rows = model.blocks.rows("money_spent_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
+    hours = problem.period_hours[:, None] * problem.block_share  # [T, B]
+    model.blocks.put(rows, model["spent"].ids, 1.0)
+    model.blocks.put(rows, model["kept"].ids[:, None, :], -vintages.paid_usd)
+    at = vintages.sign_period >= 0
+    model.blocks.put(rows[:, vintages.sign_period[at]], model["signed"].ids[at], -vintages.prepay_usd[at])
+    fee = deliveries.used_usd_per_chip_hour + _idle_kw(problem)[deliveries.cell] * _kwh(problem)[deliveries.cell]
+    row = rows[deliveries.scenario, deliveries.period]
+    model.blocks.put(row[:, None], model["used"].ids, -fee[:, None] * hours[deliveries.period])
+    row = rows[:, :, None, None]
+    served = _usd_per_request(problem)[:, None, None, :] * hours[:, :, None] * S_PER_HOUR
+    model.blocks.put(row, model["served"].ids, -served)
+    busy = _busy_kw(problem) * _kwh(problem)
+    model.blocks.put(row[..., None], model["training"].ids, -busy * hours[:, :, None, None])
+    period = problem.period_hours[:, None]
+    model.blocks.put(row[..., 0], model["research"].ids, -busy * period)
+    model.blocks.put(row[..., 0], model["capacity"].ids, -_idle_kw(problem) * _kwh(problem) * period)
+
+
+def value_served_in_a_period(model: Model) -> None:
+    """Account what is gained: worth[s,t] = Σ_l value·y − Σ_k refusal cost·r."""
+    problem = model.problem
+    rows = model.blocks.rows("value_served_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
+    seconds = (problem.period_hours[:, None] * problem.block_share * S_PER_HOUR)[:, :, None]
+    row = rows[:, :, None, None]
+    model.blocks.put(rows, model["worth"].ids, 1.0)
+    model.blocks.put(row, model["served"].ids, -seconds * problem.value_usd[problem.lanes.workload])
+    model.blocks.put(row, model["refused"].ids, seconds * problem.refusal_usd)
+
+
+def a_scenarios_loss_beyond_the_value_at_risk(model: Model) -> None:
+    """Measure the tail (Rockafellar and Uryasev 2000): ξ[s] ≥ loss[s] − η, ξ ≥ 0; CVaR = η + Σ_s p·ξ/(1−α).
+
+    loss[s] = Σ_t discount·(spent − worth) + Σ_j discount at the deadline·missed cost·missed.
+    """
+    problem = model.problem
+    span = Span(0.0, np.inf, np.asarray(problem.risk_weight > 0), model.units.usd)
+    rows = model.blocks.rows("a_scenarios_loss_beyond_the_value_at_risk", ("scenario",), span).ids
+    model.blocks.put(rows, model["shortfall"].ids, 1.0)
+    model.blocks.put(rows, model["value_at_risk"].ids, 1.0)
+    model.blocks.put(rows[:, None], model["spent"].ids, -problem.discount)
+    model.blocks.put(rows[:, None], model["worth"].ids, problem.discount)
+    model.blocks.put(rows[:, None], model["missed"].ids, -_missed_usd(problem))
+
+
+ALL = (money_spent_in_a_period, value_served_in_a_period, a_scenarios_loss_beyond_the_value_at_risk)
+
+
+def price(model: Model) -> None:
+    """Set the objective, least cost first: Σ_s p·loss[s] + λ·(η + Σ_s p·ξ[s]/(1−α))."""
+    problem = model.problem
+    probability = problem.probability[:, None]
+    model.blocks.price(model["spent"], probability * problem.discount)
+    model.blocks.price(model["worth"], -probability * problem.discount)
+    model.blocks.price(model["missed"], probability * _missed_usd(problem))
+    if problem.risk_weight > 0:
+        model.blocks.price(model["value_at_risk"], problem.risk_weight)
+        model.blocks.price(model["shortfall"], problem.risk_weight * problem.probability / (1 - problem.risk_alpha))
+
+
+def recount(problem: Problem, plan: Quantities) -> Money:
+    """Account a plan's money from its arrays; see :class:`Money` for shapes and units."""
+    vintages, deliveries = problem.vintages, problem.deliveries
+    n_scenarios, n_periods = problem.probability.size, problem.period_hours.size
+    hours = problem.period_hours[:, None] * problem.block_share  # [T, B]
+    seconds = hours * S_PER_HOUR
+    prepay = np.zeros((n_scenarios, n_periods))
+    for vintage in np.flatnonzero(vintages.sign_period >= 0):
+        prepay[:, vintages.sign_period[vintage]] += vintages.prepay_usd[vintage] * plan.signed[vintage]
+    used = np.zeros((n_scenarios, n_periods))
+    used_hours = (plan.used_chips * hours[deliveries.period]).sum(axis=1)
+    np.add.at(used, (deliveries.scenario, deliveries.period), deliveries.used_usd_per_chip_hour * used_hours)
+    value = np.einsum("stbl,l,tb->st", plan.served_rps, problem.value_usd[problem.lanes.workload], seconds)
+    fees = np.einsum("vst,vt->st", vintages.paid_usd, plan.kept)
+    energy = np.einsum("stbn,n,tb->st", draw_kw(problem, plan), _kwh(problem), hours)
+    request = np.einsum("stbl,l,tb->st", plan.served_rps, problem.lanes.usd_per_request, seconds)
+    refusal = np.einsum("stbk,k,tb->st", plan.refused_rps, problem.refusal_usd, seconds)
+    missed = plan.missed_chip_hours @ problem.jobs.missed_usd
+    net = (value - fees - prepay - used - energy - request - refusal) @ problem.discount
+    net -= plan.missed_chip_hours @ _missed_usd(problem)
+    return Money(
+        value_usd=value,
+        fees_usd=fees,
+        prepay_usd=prepay,
+        used_usd=used,
+        energy_usd=energy,
+        request_usd=request,
+        refusal_usd=refusal,
+        missed_usd=missed,
+        net_usd=net,
+    )
+
+
+def busy_chips(problem: Problem, plan: Quantities) -> Floats:
+    """Count busy chips of a plan by cell [S, T, B, N]: serving, training and research."""
+    lanes = problem.lanes
+    serving = plan.served_rps / lanes.goodput_rps_per_chip.T[:, None, None, :]
+    busy = plan.training_chips.sum(axis=3) + plan.research_chips[:, :, None, :]
+    for lane, cell in enumerate(lanes.cell):
+        busy[..., cell] += serving[..., lane]
+    counted: Floats = busy
+    return counted
+
+
+def draw_kw(problem: Problem, plan: Quantities) -> Floats:
+    """Give the power drawn in each cell [S, T, B, N] in kW: busy chips in full, the rest at their idle share."""
+    deliveries, busy = problem.deliveries, busy_chips(problem, plan)
+    there = np.zeros((*problem.demand_rps.shape[:2], problem.cells.site.size, problem.block_share.size))
+    fixed = deliveries.chips * plan.kept[deliveries.vintage, deliveries.period] * ~deliveries.elastic
+    chips = plan.used_chips + fixed[:, None]
+    np.add.at(there, (deliveries.scenario, deliveries.period, deliveries.cell), chips)
+    rest = there.transpose(0, 1, 3, 2) - busy
+    cells = problem.cells
+    return cells.kw_per_chip * (busy + cells.idle_share * rest)
+
+
+def cvar_usd(loss_usd: Floats, probability: Floats, alpha: float) -> float:
+    """Give the mean of the worst 1 − alpha of losses, splitting the scenario at the edge."""
+    worst = np.argsort(-loss_usd, kind="stable")
+    mass = np.minimum(np.cumsum(probability[worst]), 1 - alpha)
+    return float(np.diff(mass, prepend=0.0) @ loss_usd[worst] / (1 - alpha))
+
+
+def _missed_usd(problem: Problem) -> Floats:
+    """Give the discounted penalty of a chip-hour missed, by job [J]."""
+    last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)
+    cost: Floats = problem.jobs.missed_usd * problem.discount[last]
+    return cost
+
+
+def _kwh(problem: Problem) -> Floats:
+    return problem.cells.usd_per_kwh
+
+
+def _idle_kw(problem: Problem) -> Floats:
+    return problem.cells.kw_per_chip * problem.cells.idle_share
+
+
+def _busy_kw(problem: Problem) -> Floats:
+    """Give what a chip draws more when busy than when idle [N]."""
+    return problem.cells.kw_per_chip * (1 - problem.cells.idle_share)
+
+
+def _usd_per_request(problem: Problem) -> Floats:
+    """Give fees plus energy of one request on each lane [S, L]."""
+    lanes = problem.lanes
+    per_hour = (_busy_kw(problem) * _kwh(problem))[lanes.cell] / lanes.goodput_rps_per_chip.T
+    cost: Floats = lanes.usd_per_request + per_hour / S_PER_HOUR
+    return cost

@@ -1,0 +1,187 @@
+"""Declare every variable of the plan, each over its axes, with its bounds and its unit.
+
+Comes in: a :class:`~offtake.plan.problem.Problem`. Goes out: a :class:`Model`: the blocks of columns, and what
+exists where. A variable that could only be zero is not made: a lane before its cell has chips, a job outside
+its window. First-stage variables (what is signed, kept, hosted) have no scenario axis. This module knows no
+constraint; the bounds it sets are those of single variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from offtake.plan.blocks import Block, Blocks, Span
+from offtake.plan.problem import Bools, Problem
+from offtake.plan.scale import Units, choose_units
+
+SCENARIO_PERIOD = ("scenario", "period")
+LANES = ("scenario", "period", "block", "lane")
+TRAINING = ("scenario", "period", "block", "job", "cell")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Hold a problem with its blocks; ``owned``, ``rented [S, T, N]``: fixed and elastic chips can be there."""
+
+    problem: Problem
+    blocks: Blocks
+    units: Units
+    owned: Bools
+    rented: Bools
+
+    def __getitem__(self, name: str) -> Block:
+        """Give the block of columns of that name."""
+        return self.blocks.columns[name]
+
+
+class DeliveryNames(Sequence[str]):
+    """Name deliveries when asked, not before: there are many, and few are ever shown."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def __len__(self) -> int:
+        return self.problem.deliveries.chips.size
+
+    def __getitem__(self, entry: int) -> str:  # type: ignore[override]  # never sliced
+        axes, deliveries = self.problem.axes, self.problem.deliveries
+        return ", ".join(
+            (
+                axes.vintages[deliveries.vintage[entry]],
+                axes.cells[deliveries.cell[entry]],
+                axes.scenarios[deliveries.scenario[entry]],
+                axes.periods[deliveries.period[entry]],
+            )
+        )
+
+
+def declare(problem: Problem) -> Model:
+    """Declare all variables of a problem."""
+    axes, lanes = problem.axes, problem.lanes
+    labels: dict[str, Sequence[str]] = {
+        "scenario": axes.scenarios,
+        "period": axes.periods,
+        "block": axes.blocks,
+        "site": axes.sites,
+        "cell": axes.cells,
+        "workload": axes.workloads,
+        "offer": axes.offers,
+        "vintage": axes.vintages,
+        "job": axes.jobs,
+        "group": axes.groups,
+        "year": axes.years,
+        "lane": [f"{axes.workloads[k]} on {axes.cells[n]}" for k, n in zip(lanes.workload, lanes.cell, strict=True)],
+        "delivery": DeliveryNames(problem),
+        "exclusion": [" or ".join(axes.offers[o] for o in sorted(some)) for some in problem.exclusive],
+    }
+    owned, rented = _presence(problem)
+    model = Model(problem, Blocks(labels), choose_units(problem), owned, rented)
+    _sign(model)
+    _serve(model)
+    _train(model)
+    _survive(model)
+    _account(model)
+    return model
+
+
+def _presence(problem: Problem) -> tuple[Bools, Bools]:
+    """Tell where fixed and elastic chips can be [S, T, N]."""
+    axes, deliveries = problem.axes, problem.deliveries
+    shape = (len(axes.scenarios), len(axes.periods), len(axes.cells))
+    owned, rented = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
+    for presence, some in ((owned, ~deliveries.elastic), (rented, deliveries.elastic)):
+        at = some & (deliveries.chips > 0)
+        presence[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]] = True
+    return owned, rented
+
+
+def _sign(model: Model) -> None:
+    """Declare what is signed and kept: a lot that is all or nothing is counted in lots, so that it is 0 or 1."""
+    vintages, blocks = model.problem.vintages, model.blocks
+    lot = np.where(vintages.all_or_nothing, np.maximum(vintages.units_max, 1e-9), 1.0)
+    whole = vintages.whole_units | vintages.all_or_nothing
+    lower = np.where(vintages.signed, vintages.units_max, 0.0)
+    span = Span(lower=lower, upper=vintages.units_max, unit=lot)
+    blocks.var("signed", ("vintage",), span, integer=whole & ~vintages.signed)
+    smallest = (vintages.units_min > 0) & ~vintages.all_or_nothing & ~vintages.signed
+    blocks.var("chosen", ("vintage",), Span(upper=1.0, where=smallest), integer=True)
+    exclusive = np.zeros(len(model.problem.axes.offers), dtype=np.bool_)
+    exclusive[[o for some in model.problem.exclusive for o in some]] = True
+    blocks.var("taken", ("offer",), Span(upper=1.0, where=exclusive), integer=True)
+    period = np.arange(len(model.problem.axes.periods))
+    lives = (period >= vintages.sign_period[:, None]) & (period < vintages.term_until[:, None])
+    may_end = lives & (period >= vintages.lock_until[:, None]) & whole[:, None]
+    span = Span(upper=vintages.units_max[:, None], where=lives, unit=lot[:, None])
+    blocks.var("kept", ("vintage", "period"), span, integer=may_end)
+
+
+def _serve(model: Model) -> None:
+    """Declare chips there, what is served, refused and deferred, and the use of elastic chips."""
+    problem, blocks, units = model.problem, model.blocks, model.units
+    blocks.var("capacity", ("scenario", "period", "cell"), Span(where=model.owned, unit=units.chips))
+    lanes, movable = problem.lanes, problem.deferrable
+    asked = (problem.demand_rps > 0) | movable
+    there = (model.owned | model.rented)[:, :, None, lanes.cell]
+    blocks.var("served", LANES, Span(where=there & asked[..., lanes.workload], unit=units.lane_rps))
+    most = np.where(movable, np.inf, problem.demand_rps)
+    blocks.var("refused", ("scenario", "period", "block", "workload"), Span(0.0, most, asked, units.demand_rps))
+    span = Span(-np.inf, problem.demand_rps, np.broadcast_to(movable, asked.shape), units.demand_rps)
+    blocks.var("deferred", ("scenario", "period", "block", "workload"), span)
+    deliveries = problem.deliveries
+    span = Span(where=deliveries.elastic[:, None], unit=units.chips[deliveries.cell][:, None])
+    blocks.var("used", ("delivery", "block"), span)
+
+
+def _train(model: Model) -> None:
+    """Declare training chips, chip-hours missed, hosts of single-site jobs, running gangs and research chips."""
+    problem, blocks, units = model.problem, model.blocks, model.units
+    jobs, cells = problem.jobs, problem.cells
+    there = model.owned | model.rented
+    period = np.arange(len(problem.axes.periods))[:, None]
+    window = (period >= jobs.first_period) & (period <= jobs.last_period)
+    may = window[None, :, None, :, None] & (jobs.speed > 0) & ~cells.is_api & there[:, :, None, None, :]
+    blocks.var("training", TRAINING, Span(where=may, unit=units.chips))
+    hours = float(np.mean(problem.period_hours)) if problem.period_hours.size else 1.0
+    chips = float(units.chips[~cells.is_api].max(initial=1.0))
+    blocks.var("missed", ("scenario", "job"), Span(upper=jobs.chip_hours, unit=chips * hours))
+    sites = np.zeros((len(problem.axes.jobs), len(problem.axes.sites)), dtype=np.bool_)
+    job, cell = np.nonzero((jobs.speed > 0) & ~cells.is_api)
+    sites[job, cells.site[cell]] = True
+    blocks.var("hosts", ("job", "site"), Span(upper=1.0, where=sites & jobs.single_site[:, None]), integer=True)
+    gang = window[None] & (jobs.gang_chips > 0)
+    blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang), integer=True)
+    floor = (jobs.floor_chips > 0)[None, :, None] & (research_speed(problem) > 0) & there
+    blocks.var("research", ("scenario", "period", "cell"), Span(where=floor, unit=units.chips))
+
+
+def _survive(model: Model) -> None:
+    """Declare where critical work would run if a group were lost."""
+    problem, limits = model.problem, model.problem.limits
+    period = np.arange(len(problem.axes.periods))
+    guarded = limits.survive_group[:, None] & (period >= limits.group_cap_from[:, None])
+    there = (model.owned | model.rented).any(axis=0)[:, problem.lanes.cell]
+    where = guarded[:, :, None] & limits.critical[problem.lanes.workload] & there
+    model.blocks.var("fallback", ("group", "period", "lane"), Span(where=where, unit=model.units.lane_rps))
+
+
+def _account(model: Model) -> None:
+    """Declare money spent and value served in each period, and the two variables of the tail."""
+    free = Span(lower=-np.inf, unit=model.units.usd)
+    model.blocks.var("spent", SCENARIO_PERIOD, free)
+    model.blocks.var("worth", SCENARIO_PERIOD, free)
+    risky = np.asarray(model.problem.risk_weight > 0)
+    model.blocks.var("value_at_risk", (), Span(lower=-np.inf, where=risky, unit=model.units.usd))
+    model.blocks.var("shortfall", ("scenario",), Span(where=risky, unit=model.units.usd))
+
+
+def research_speed(problem: Problem) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Give the speed of research in each cell [N]: that of the fastest job there; 1 on chips when there is no job."""
+    if problem.jobs.speed.shape[0] == 0:
+        return (~problem.cells.is_api).astype(np.float64)
+    best: np.ndarray[tuple[int], np.dtype[np.float64]] = np.where(
+        problem.cells.is_api, 0.0, problem.jobs.speed.max(axis=0)
+    )
+    return best

@@ -1,0 +1,142 @@
+"""Small and large planning problems for tests and benchmarks, made from literals or from a seed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offtake.plan.problem import Axes, Cells, Deliveries, Jobs, Lanes, Limits, Problem, Vintages
+
+
+def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloads=5, seed=7) -> Problem:
+    """Make a problem of the size of the shipped frontier example; every number is synthetic, drawn from ``seed``."""
+    rng = np.random.default_rng([seed, 1])
+    chips, dates, jobs = 2, 4, 2
+    cells = sites * chips
+    names = [f"site{i}" for i in range(sites)]
+    cell_site = np.repeat(np.arange(sites), chips)
+    speed_of_cell = np.tile([1.0, 2.5], sites)
+    offer_of, sign_of = np.repeat(np.arange(offers), dates), np.tile(np.arange(dates) * (periods // 6 or 1), offers)
+    base = np.arange(3)
+    offer_of = np.concatenate([offer_of, offers + base])
+    sign_of = np.concatenate([sign_of, np.zeros(3, dtype=int)])
+    V, T, S, B, K = offer_of.size, periods, scenarios, blocks, workloads
+    signed = offer_of >= offers
+    lots = (offer_of % 4 == 0) & ~signed
+    units_max = np.where(signed, 1.0, np.where(lots, 1.0, rng.integers(4, 40, size=offers + 3)[offer_of])).astype(float)
+    chips_per_unit = np.where(signed, 60_000.0, np.where(lots, 50_000.0, 2_000.0))
+    lead = rng.integers(1, 8, size=offers + 3)[offer_of] * ~signed
+    term = np.where(signed, T, np.minimum(sign_of + lead + 12 * rng.integers(1, 3, size=offers + 3)[offer_of], T))
+    lock = np.minimum(sign_of + lead + 6, term)
+    site_of_offer = np.concatenate([rng.integers(0, sites, size=offers), base])
+    price = rng.uniform(1.6, 4.5, size=offers + 3)[offer_of]
+    hours = np.full(T, 730.0)
+    entry = []
+    slip = rng.integers(0, 4, size=(S, offers + 3))
+    for v in range(V):
+        share = [0.6, 0.4]
+        for s in range(S):
+            start = sign_of[v] + lead[v] + (0 if signed[v] else slip[s, offer_of[v]])
+            for t in range(start, term[v]):
+                for c in range(chips):
+                    cell = site_of_offer[offer_of[v]] * chips + c
+                    entry.append((s, v, t, cell, chips_per_unit[v] * share[c] * min(1.0, (t - start + 1) / 3)))
+    s_e, v_e, t_e, n_e, chips_e = (np.array(x) for x in zip(*entry, strict=True))
+    elastic = offer_of[v_e] % 5 == 1
+    paid = np.zeros((V, S, T))
+    for v in range(V):
+        paid[v, :, sign_of[v] + lead[v] : term[v]] = price[v] * chips_per_unit[v] * 730 * (0.3 if offer_of[v] % 5 == 1 else 1)
+    pairs = [(k, n) for k in range(K) for n in range(cells) if (k + n) % 2 == 0 or k == 0]
+    w, c = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    goodput = (rng.uniform(0.5, 4.0, size=K)[w] * speed_of_cell[c])[:, None] * rng.uniform(0.85, 1.15, size=(1, S))
+    growth = np.exp(np.linspace(0, 1, T)[None] * rng.normal(1.2, 0.5, size=(S, 1)))
+    shape = 0.5 + rng.uniform(0, 1, size=(B, K))
+    mean = np.array([60_000.0 * 4 / (K * 1.0) * g for g in rng.uniform(0.5, 4.0, size=K)])
+    demand = growth[:, :, None, None] * shape * mean
+    power = np.full((S, T, B, sites), 2.0e5)
+    power[:, :, 0, :3] *= 0.8
+    return Problem(
+        axes=Axes(
+            scenarios=[f"s{i}" for i in range(S)],
+            periods=[f"m{i}" for i in range(T)],
+            blocks=[f"b{i}" for i in range(B)],
+            sites=names,
+            cells=[f"{names[i // chips]}/{'ab'[i % chips]}" for i in range(cells)],
+            workloads=[f"w{i}" for i in range(K)],
+            offers=[f"offer{i}" for i in range(offers + 3)],
+            vintages=[f"offer{o} at m{t}" for o, t in zip(offer_of, sign_of, strict=True)],
+            jobs=[f"job{i}" for i in range(jobs)],
+            groups=[f"group{i}" for i in range(4)],
+            years=[f"y{i}" for i in range((T + 11) // 12)],
+        ),
+        probability=np.full(S, 1 / S),
+        period_hours=hours,
+        discount=1.1 ** (-np.arange(T) / 12),
+        block_share=np.full(B, 1 / B),
+        demand_rps=demand,
+        value_usd=np.full(K, 3.0 / 3600) * rng.uniform(0.6, 2.5, size=K) / rng.uniform(0.5, 4.0, size=K),
+        refusal_usd=np.full(K, 0.3 / 3600),
+        deferrable=np.arange(K) == K - 1,
+        power_kw=power,
+        link_bytes_per_s=np.where(np.arange(sites) < 3, np.inf, 5e10),
+        cells=Cells(
+            site=cell_site,
+            is_api=np.zeros(cells, dtype=bool),
+            kw_per_chip=np.tile([1.4, 2.0], sites),
+            idle_share=np.full(cells, 0.3),
+            usd_per_kwh=np.full(cells, 0.06),
+        ),
+        lanes=Lanes(
+            workload=w,
+            cell=c,
+            goodput_rps_per_chip=goodput,
+            usd_per_request=np.full(w.size, 1e-6),
+            bytes_per_request=np.full(w.size, 3e4),
+        ),
+        vintages=Vintages(
+            offer=offer_of,
+            sign_period=sign_of,
+            units_min=np.where(signed | lots, 0.0, 2.0),
+            units_max=units_max,
+            whole_units=np.ones(V, dtype=bool),
+            all_or_nothing=lots,
+            signed=signed,
+            lock_until=lock,
+            term_until=term,
+            paid_usd=paid,
+            prepay_usd=np.where(signed, 0.0, 0.02 * price * chips_per_unit * 730),
+            firm_kw=np.repeat((chips_per_unit * 1.6)[:, None], T, axis=1),
+            group_member=(offer_of % 4)[:, None] == np.arange(4),
+        ),
+        deliveries=Deliveries(
+            scenario=s_e,
+            vintage=v_e,
+            period=t_e,
+            cell=n_e,
+            chips=chips_e.astype(float),
+            elastic=elastic,
+            used_usd_per_chip_hour=np.where(elastic, 0.7 * price[v_e], 0.0),
+        ),
+        jobs=Jobs(
+            chip_hours=np.array([5e7, 3e7]),
+            first_period=np.array([2, 6]),
+            last_period=np.array([9, min(18, T - 1)]),
+            single_site=np.array([True, False]),
+            gang_chips=np.array([20_000.0, 0.0]),
+            speed=np.tile(speed_of_cell, (jobs, 1)),
+            missed_usd=np.array([6.0, 5.0]),
+            floor_chips=np.full(T, 4_000.0),
+        ),
+        limits=Limits(
+            group_cap=np.array([0.6, 0.6, 0.6, 1.0]),
+            group_cap_from=np.full(4, min(10, T)),
+            survive_group=np.array([True, True, False, False]),
+            survive_share=0.3,
+            critical=np.arange(K) == 0,
+            budget_usd=np.full((T + 11) // 12, 2e10),
+            period_year=np.arange(T) // 12,
+            prepay_usd_max=3e9,
+        ),
+        risk_weight=0.3,
+        risk_alpha=0.9,
+        exclusive=[[0, 4]],
+    )
