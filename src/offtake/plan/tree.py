@@ -149,7 +149,7 @@ def share_out(weights: Floats, total: int) -> Ints:
     """Share ``total`` out by weight in whole numbers, at least one each, by the largest remainders."""
     total = max(total, len(weights))
     ideal = weights / weights.sum() * total
-    quota = np.maximum(np.floor(ideal), 1.0).astype(np.int64)
+    quota: Ints = np.maximum(np.floor(ideal), 1.0).astype(np.int64)
     while quota.sum() < total:
         quota[np.argmax(ideal - quota)] += 1
     while quota.sum() > total:

@@ -1,0 +1,211 @@
+"""Turn each offer and signing date into a vintage: what it delivers, costs and binds, period by period.
+
+Comes in: a portfolio, its calendar and its scenarios. Goes out: the arrays :class:`~offtake.plan.problem.Vintages`
+and :class:`~offtake.plan.problem.Deliveries`. It must never know demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from offtake.plan.calendar import Calendar, signing_dates
+from offtake.plan.problem import Deliveries, Vintages
+from offtake.plan.tree import Tree
+from offtake.supply.chip import kw_at_site
+from offtake.supply.delivery import deliver, end_day, first_days
+from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
+from offtake.supply.offer import Terms, buyer_lock_day
+from offtake.supply.portfolio import Portfolio
+from offtake.units import S_PER_MINUTE
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+FIRM = {"firm", "option"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Hold what every vintage needs: the portfolio, its calendar, its scenarios, its cells and its groups.
+
+    A cell is ``(site, chip)``, or ``(site, offer)`` for a token-priced API; ``tokens_per_request`` by API cell is
+    the mean over the requests that may go there: one "chip" of an API carries one such request a second.
+    """
+
+    portfolio: Portfolio
+    calendar: Calendar
+    tree: Tree
+    cells: list[tuple[str, str]]
+    groups: list[str]
+    tokens_per_request: dict[tuple[str, str], float]
+
+    def cell_of(self, terms: Terms, tranche: int) -> int:
+        """Return the cell that a tranche fills."""
+        row = terms.tranches[tranche]
+        return self.cells.index((row.site, terms.row.offer if terms.is_api else row.chip))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vintage:
+    """Hold one offer at one signing date: ``paid_usd [S, T]``, ``used_usd_per_chip_hour``, ``firm_kw [T]``.
+
+    ``chips [S, T]`` by cell are delivered and qualified, for one unit.
+    """
+
+    offer: int
+    sign_day: int
+    lock_day: int
+    end_day: int
+    prepay_usd: float
+    paid_usd: Floats
+    used_usd_per_chip_hour: Floats
+    firm_kw: Floats
+    chips: dict[int, Floats]
+
+    @property
+    def delivers(self) -> bool:
+        """Tell whether anything comes within the horizon, in any scenario."""
+        return any(bool(chips.any()) for chips in self.chips.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contracts:
+    """Hold all vintages with their names and signing days, and the offers that deliver only after the horizon."""
+
+    vintages: Vintages
+    deliveries: Deliveries
+    names: list[str]
+    sign_days: Ints
+    too_late: list[str]
+
+
+def cells_of(portfolio: Portfolio) -> list[tuple[str, str]]:
+    """List the cells that some tranche fills, in the order of the offers."""
+    return list(
+        dict.fromkeys(
+            (row.site, terms.row.offer if terms.is_api else row.chip)
+            for terms in portfolio.offers.values()
+            for row in terms.tranches
+        )
+    )
+
+
+def contracts_of(frame: Frame) -> Contracts:
+    """Return every vintage that brings something within the horizon, and every signed contract."""
+    kept: list[Vintage] = []
+    too_late = []
+    for index, terms in enumerate(frame.portfolio.offers.values()):
+        some = [one for one in vintages_of(frame, index, terms) if one.delivers or terms.row.signed]
+        kept += some
+        if not some:
+            too_late.append(terms.row.offer)
+    days = np.array([one.sign_day for one in kept], dtype=np.int64)
+    offers = list(frame.portfolio.offers)
+    names = [f"{offers[one.offer]} signed {date.fromordinal(one.sign_day)}" for one in kept]
+    return Contracts(
+        vintages=stack_vintages(frame, kept),
+        deliveries=stack_deliveries(frame, kept),
+        names=names,
+        sign_days=days,
+        too_late=too_late,
+    )
+
+
+def vintages_of(frame: Frame, index: int, terms: Terms) -> Iterator[Vintage]:
+    """Yield an offer's vintages, by signing date."""
+    for day in signing_dates(terms.row, frame.portfolio.tables.settings):
+        yield vintage_of(frame, index, terms, day.toordinal())
+
+
+def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage:
+    """Return one vintage, in every scenario at once.
+
+    Notes
+    -----
+    Cost: O(scenarios × tranches × days); a few array operations.
+    """
+    calendar, row = frame.calendar, terms.row
+    draw = frame.tree.draw(terms, sign_day)
+    delivery = deliver(terms, sign_day, draw, calendar.days)
+    counted = calendar.mean(delivery.counted)
+    chips: dict[int, Floats] = {}
+    firm_kw = np.zeros(calendar.periods)
+    for tranche, one in enumerate(terms.tranches):
+        cell = frame.cell_of(terms, tranche)
+        delivered = counted[:, tranche] * chips_of_unit(frame, terms, tranche)
+        chips[cell] = chips.get(cell, 0.0) + delivered
+        if not terms.is_api and row.firmness in FIRM:
+            kw = kw_at_site(frame.portfolio.chips[one.chip], frame.portfolio.sites[one.site])
+            firm_kw += kw * (frame.tree.probability @ delivered)
+    return Vintage(
+        offer=index,
+        sign_day=sign_day,
+        lock_day=buyer_lock_day(terms, sign_day),
+        end_day=int(end_day(terms, first_days(terms, sign_day, draw), draw).max()),
+        prepay_usd=0.0 if row.signed else prepay_usd(terms, sign_day),
+        paid_usd=calendar.total(paid_usd_by_day(terms, sign_day, draw, delivery)),
+        used_usd_per_chip_hour=calendar.mean(used_usd_per_chip_hour(terms, calendar.days)),
+        firm_kw=firm_kw,
+        chips=chips,
+    )
+
+
+def chips_of_unit(frame: Frame, terms: Terms, tranche: int) -> float:
+    """Return the chips of a tranche that one unit brings; for an API, the mean requests per second it allows."""
+    row = terms.tranches[tranche]
+    if not terms.is_api:
+        return row.chips_per_unit
+    per_request = frame.tokens_per_request.get((row.site, terms.row.offer), 0.0)
+    share = terms.row.tokens_per_minute_max / S_PER_MINUTE / len(terms.tranches)
+    return share / per_request if per_request > 0 else 0.0
+
+
+def stack_vintages(frame: Frame, kept: list[Vintage]) -> Vintages:
+    """Lay the vintages out as arrays."""
+    calendar, terms = frame.calendar, list(frame.portfolio.offers.values())
+    rows = [terms[one.offer].row for one in kept]
+    shape = (len(kept), frame.tree.scenarios, calendar.periods)
+    member = [[group in frame.portfolio.groups_of(row.offer) for group in frame.groups] for row in rows]
+    starts = calendar.edges[:-1]
+    return Vintages(
+        offer=np.array([one.offer for one in kept], dtype=np.int64),
+        sign_period=np.array([calendar.period_of(one.sign_day) for one in kept], dtype=np.int64),
+        units_min=np.array([row.units_min for row in rows], dtype=np.float64),
+        units_max=np.array([row.units_max for row in rows], dtype=np.float64),
+        whole_units=np.array([row.whole_units for row in rows], dtype=np.bool_),
+        all_or_nothing=np.array([row.all_or_nothing for row in rows], dtype=np.bool_),
+        signed=np.array([row.signed for row in rows], dtype=np.bool_),
+        lock_until=np.searchsorted(starts, [one.lock_day for one in kept]).astype(np.int64),
+        term_until=np.searchsorted(starts, [one.end_day for one in kept]).astype(np.int64),
+        paid_usd=np.array([one.paid_usd for one in kept], dtype=np.float64).reshape(shape),
+        prepay_usd=np.array([one.prepay_usd for one in kept], dtype=np.float64),
+        firm_kw=np.array([one.firm_kw for one in kept], dtype=np.float64).reshape(len(kept), calendar.periods),
+        group_member=np.array(member, dtype=np.bool_).reshape(len(kept), len(frame.groups)),
+    )
+
+
+def stack_deliveries(frame: Frame, kept: list[Vintage]) -> Deliveries:
+    """List what is delivered, entry by entry, leaving out what is zero."""
+    terms = list(frame.portfolio.offers.values())
+    tables = [np.zeros((7, 0))]
+    for index, one in enumerate(kept):
+        elastic = terms[one.offer].row.take_or_pay_share < 1 and not terms[one.offer].is_api
+        for cell, chips in one.chips.items():
+            scenario, period = np.nonzero(chips)
+            amount, used = chips[scenario, period], one.used_usd_per_chip_hour[period]
+            tables.append(np.stack(np.broadcast_arrays(scenario, index, period, cell, amount, elastic, used)))
+    scenario, vintage, period, cell, amount, elastic, used = np.concatenate(tables, axis=1)
+    return Deliveries(
+        scenario=scenario.astype(np.int64),
+        vintage=vintage.astype(np.int64),
+        period=period.astype(np.int64),
+        cell=cell.astype(np.int64),
+        chips=amount,
+        elastic=elastic.astype(np.bool_),
+        used_usd_per_chip_hour=used,
+    )
