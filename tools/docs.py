@@ -28,7 +28,7 @@ FIGURE = re.compile(r"<!-- figure:(?P<name>[a-z0-9_]+) -->(?P<text>.*?)<!-- /fig
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)(?:#[^)]*)?\)")
 NAMED_FILE = re.compile(r"`(?P<path>(?:src|tests|docs|tools|examples|benchmarks|requirements)/[\w./-]+\.\w+)`")
 NAMED_RECIPE = re.compile(r"`just (?P<name>[a-z]+)")
-RECIPE = re.compile(r"^(?P<name>[a-z]+)[^:=\n]*:(?!=)", re.MULTILINE)
+RECIPE = re.compile(r"^(?P<name>[a-z]+)(?! *:=)(?: [^\n]*)?:", re.MULTILINE)
 PROGRAMS = {"offtake": "offtake", "python": "python"}
 
 

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.harness import Measure, Side, compare
+
+
+def ticking(*steps: float) -> Callable[[], float]:
+    """A clock that moves on by the next of some steps at each look, over and over."""
+    times = itertools.accumulate(itertools.cycle(steps), initial=0.0)
+    return lambda: next(times)
+
+
+def test_the_ratio_is_the_yardsticks_median_time_over_ours() -> None:
+    # Looks at the clock: ours starts, ours ends (2 s), yardstick starts, yardstick ends (6 s), ...
+    measure = compare(Side("ours", lambda: 12), Side("plain", lambda: 12), turns=3, clock=ticking(2.0, 0.0, 6.0, 0.0))
+    assert (measure.ours_s, measure.yardstick_s, measure.ratio, measure.work) == (2.0, 6.0, 3.0, 12)
+
+
+def test_sides_that_did_different_work_are_refused() -> None:
+    with pytest.raises(AssertionError, match=r"did different work: \[11, 12\]"):
+        compare(Side("ours", lambda: 11), Side("plain", lambda: 12), turns=1, clock=ticking(1.0))
+
+
+def test_a_measure_tells_whether_its_bar_is_met() -> None:
+    measure = Measure("replica", ours_s=1.0, yardstick_s=4.0, yardstick="plain Python", work=1_000, bar=5.0)
+    assert str(measure) == "replica: 4.00 × plain Python   (1,000 per second)   bar 5: NOT met"
+    assert str(measure._replace(bar=4.0)).endswith("bar 4: met")
