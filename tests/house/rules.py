@@ -224,9 +224,9 @@ def names_used(source: Source) -> Iterator[tuple[ast.expr | ast.stmt, str, bool]
     bare = {id(node.func) for node in ast.walk(source.tree) if isinstance(node, ast.Call) and not node.args}
     inner = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Name | ast.Attribute) and id(node) not in inner:
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in inner:
             root, _, rest = ast.unparse(node).partition(".")
-            if root in known and isinstance(node.ctx, ast.Load):
+            if root in known and "(" not in rest:
                 yield node, ".".join(filter(None, [known[root], rest])), id(node) in bare
 
 
