@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import io
 import json
-import os
 import zipfile
 from importlib.resources import files
 from pathlib import Path
@@ -76,7 +75,8 @@ def save_table(stored: StoredTable, folder: Path) -> int:
         If the arrays take more than 200 kB.
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{key: np.asarray(value) for key, value in stored.table._asdict().items()})
+    arrays: dict[str, Any] = {key: np.asarray(value) for key, value in stored.table._asdict().items()}
+    np.savez_compressed(buffer, **arrays)
     if buffer.tell() > TABLE_BYTES_MAX:
         raise ValueError(f"{stored.name}: {buffer.tell()} bytes is more than {TABLE_BYTES_MAX}")
     notes = {
@@ -108,7 +108,7 @@ def table_faults(table: StepTable, limits: ReplicaLimits, file: str) -> list[Fau
     cells = (table.batch_grid.size, table.context_grid.size)
     values = (table.token_ns, table.prefill_ns, table.decode_attention_ns, table.decode_step_ns)
     checks = [
-        (all(g.size >= 2 and bool(np.all(np.diff(g) > 0)) for g in grids), "every grid must hold 2 rising points"),
+        (all(g.size > 1 and bool(np.all(np.diff(g) > 0)) for g in grids), "every grid must hold 2 rising points"),
         (table.token_ns.shape == table.token_grid.shape, "token_ns must be as long as token_grid"),
         (table.prefill_ns.shape == table.prefill_grid.shape, "prefill_ns must be as long as prefill_grid"),
         (table.decode_step_ns.shape == cells, "decode_step_ns must be batch by context"),
@@ -127,7 +127,7 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
     mend = "Take both files from the same build."
     try:
         with np.load(io.BytesIO(arrays)) as stored:
-            fields = {key: np.ascontiguousarray(stored[key], dtype=np.float64) for key in StepTable._fields}
+            fields = {key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields}
         described = json.loads(notes)
         overhead_ns = float(fields.pop("overhead_ns"))
         table = StepTable(**fields, overhead_ns=overhead_ns)
@@ -147,4 +147,4 @@ def _write_whole(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, then rename it."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -26,7 +26,7 @@ import numpy as np
 from offtake.errors import Fault, InputError
 from offtake.performance.library import StoredTable
 from offtake.performance.steps import Floats, ReplicaLimits, StepTable
-from offtake.units import NS_PER_MS
+from offtake.units import BYTES_PER_GB, FLOPS_PER_TFLOP, NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,9 +35,11 @@ PACKAGE = "aiconfigurator-core"
 LICENCE = "Apache-2.0"
 INSTALL_HINT = "Install the extra: `uv sync --extra silicon`, or `pip install 'offtake[silicon]'`."
 GRID_TOLERANCE = 0.004
+CONTEXT_TOLERANCE = 0.008
 SHORT_PROMPT_TOKENS = 128
 PREFILL_SAMPLES = 400
 CONTEXT_SAMPLES = 160
+PEAK = {16: "bfloat16_tc_flops", 8: "fp8_tc_flops", 4: "fp4_tc_flops"}
 FRACTION_KIND = {"vllm": "of_total", "sglang": "of_total", "trtllm": "of_free"}
 
 
@@ -45,10 +47,11 @@ class SiliconChoice(NamedTuple):
     """Name one deployment in aiconfigurator's words; the limits are the backend's own defaults.
 
     ``tensor_parallel`` chips hold one replica; the experts of a sparse model are split over ``expert_parallel`` of
-    them and the rest of the split is tensor-parallel. ``memory_fraction`` is what the backend may take of the
-    chip's memory. The defaults are vLLM's for its server on a chip of 70 GiB and more: ``EngineArgs.get_batch_defaults``
-    in ``vllm/engine/arg_utils.py`` (8,192 tokens a step, 1,024 sequences), block of 16 tokens and 0.9 of the memory
-    in ``vllm/config/cache.py`` (0.92 in later versions).
+    them and the rest of the split is tensor-parallel. ``stand_in`` is the name in ``model.MODELS``, with the bits of a
+    weight and of a KV value as this checkpoint is served. ``memory_fraction`` is what the backend may take of the
+    chip's memory. The defaults are vLLM's for its server on a chip of 70 GiB and more:
+    ``EngineArgs.get_batch_defaults`` in ``vllm/engine/arg_utils.py`` (8,192 tokens a step, 1,024 sequences), and
+    blocks of 16 tokens and 0.9 of the memory in ``vllm/config/cache.py`` (0.92 in later versions).
     """
 
     model: str
@@ -58,6 +61,9 @@ class SiliconChoice(NamedTuple):
     backend_version: str = "0.24.0"
     expert_parallel: int = 1
     attention_format: str | None = None
+    stand_in: str = ""
+    weight_bits: int = 16
+    kv_bits: int = 16
     step_tokens_max: int = 8192
     batch_max: int = 1024
     block_tokens: int = 16
@@ -113,7 +119,7 @@ def sparse_grid(x: Floats, y: Floats, scale: Floats, tolerance: float = GRID_TOL
     pending = [(0, x.size - 1)]
     while pending:
         first, last = pending.pop()
-        if last - first < 2:
+        if last - first <= 1:
             continue
         inside = slice(first + 1, last)
         slope = (y[last] - y[first]) / (x[last] - x[first])
@@ -161,7 +167,7 @@ def nearest_available(choice: SiliconChoice) -> list[str]:
     return [f"{system} with {backend} {release}" for system, backend, release in order[:3]]
 
 
-def _core(module: str) -> Any:
+def _core(module: str) -> Any:  # noqa: ANN401 - an optional package without types
     """Import a module of the optional package, or say how to install it."""
     logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)
     try:
@@ -272,7 +278,7 @@ def _decode_grids(engine: _Engine, choice: SiliconChoice) -> tuple[Floats, Float
     turns: set[float] = set()
     for batch in (1, 16, 128, 512):
         times = np.array([_decode_step(engine, batch, int(context)) for context in spread])
-        turns |= set(sparse_grid(spread, times, times)[0].tolist())
+        turns |= set(sparse_grid(spread, times, times, CONTEXT_TOLERANCE)[0].tolist())
     return np.array(sorted(bends)), np.array(sorted(turns))
 
 
@@ -321,7 +327,10 @@ def _provenance(engine: _Engine, choice: SiliconChoice) -> dict[str, Any]:
     return {
         "source": f"{PACKAGE} {package_version(PACKAGE)} (NVIDIA), measured kernels composed into steps",
         "licence": LICENCE,
-        "model_source": choice.model,
+        "stand_in": choice.stand_in,
+        "checkpoint": choice.model,
+        "weight_bits": choice.weight_bits,
+        "kv_bits": choice.kv_bits,
         "system": choice.system,
         "backend": f"{choice.backend} {choice.backend_version}",
         "tensor_parallel": choice.tensor_parallel,
@@ -329,7 +338,19 @@ def _provenance(engine: _Engine, choice: SiliconChoice) -> dict[str, Any]:
         "fused_attention": engine.fused,
         "step_time_share_by_source": _shares(engine),
         "choice": choice._asdict(),
+        "chip": _data_sheet(choice),
         "confidence": "estimate",
+    }
+
+
+def _data_sheet(choice: SiliconChoice) -> dict[str, float]:
+    """Return the chip's data sheet as the package states it, with the dense peak at the format served."""
+    path = Path(_core("aiconfigurator_core").__file__).parent / "systems" / f"{choice.system}.yaml"
+    facts = _core("yaml").safe_load(path.read_text(encoding="utf-8"))["gpu"]
+    return {
+        "memory_gb": facts["mem_capacity"] / BYTES_PER_GB,
+        "memory_bandwidth_gb_s": facts["mem_bw"] / BYTES_PER_GB,
+        "peak_tflops": facts[PEAK[choice.weight_bits]] / FLOPS_PER_TFLOP,
     }
 
 
