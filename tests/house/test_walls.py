@@ -37,22 +37,26 @@ def test_the_contracts_are_exhaustive_and_forbid_circles() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module, line",
+    "module, line, contract",
     [
-        ("units.py", "import offtake.fleet"),  # upwards
-        ("supply/spoiled.py", "import offtake.demand"),  # across a floor
-        ("rehearse/spoiled.py", "import offtake.plan"),  # past the seam
-        ("policy/spoiled.py", "import polars"),  # weight in the router's path
-        ("report/spoiled.py", "import highspy"),  # the solver outside the plan
-        ("plan/spoiled.py", "import rich"),  # a terminal inside a room
-        ("unplaced.py", ""),  # a module on no floor
+        ("units.py", "import offtake.fleet", "Rooms import only rooms below them"),
+        ("supply/spoiled.py", "import offtake.demand", "Rooms import only rooms below them"),
+        ("unplaced.py", "", "Rooms import only rooms below them"),
+        ("rehearse/spoiled.py", "import offtake.plan", "Plan, rehearsal and router meet in the fleet file"),
+        ("policy/spoiled.py", "import polars", "Heavy libraries stay out of the router's path"),
+        ("report/spoiled.py", "import highspy", "Only the plan knows the solver"),
+        ("plan/spoiled.py", "import altair", "Only the report draws"),
+        ("plan/spoiled.py", "import rich", "Only the command line talks to a terminal"),
+        ("rehearse/spoiled.py", "import polars", "The rehearsal handles data frames only"),
     ],
 )
-def test_a_broken_wall_is_refused(copy: Path, module: str, line: str) -> None:
+def test_a_broken_wall_is_refused_by_its_contract(copy: Path, module: str, line: str, contract: str) -> None:
     spoiled = copy / "src" / "offtake" / module
     before = spoiled.read_text("utf-8") if spoiled.is_file() else ""
     spoiled.write_text(f"{before}\n{line}\n")
-    assert lint_imports(copy).returncode != 0
+    answer = lint_imports(copy)
+    assert answer.returncode != 0
+    assert any(row.startswith(contract) and row.endswith("BROKEN") for row in answer.stdout.splitlines()), answer.stdout
 
 
 @pytest.mark.slow
