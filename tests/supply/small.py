@@ -34,7 +34,7 @@ START = date(2026, 5, 1)
 
 
 def settings(**given: Any) -> Settings:
-    known = {"name": "small", "start": START, "end": date(2026, 12, 31), "scenarios": 1, "blocks": 1}
+    known: dict[str, Any] = {"name": "small", "start": START, "end": date(2026, 12, 31), "scenarios": 1, "blocks": 1}
     return Settings(**(known | given))
 
 
@@ -43,17 +43,17 @@ def provider(name: str = "acme", **given: Any) -> ProviderRow:
 
 
 def site(name: str = "east", **given: Any) -> SiteRow:
-    known = {"site": name, "name": name.title(), "residency": "US", "power_kw_max": 1e6}
+    known: dict[str, Any] = {"site": name, "name": name.title(), "residency": "US", "power_kw_max": 1e6}
     return SiteRow(**(known | given))
 
 
 def link(site_name: str = "east", region: str = "us", **given: Any) -> LinkRow:
-    known = {"kind": "fibre", "bandwidth_gbit_s": 100.0, "rtt_ms_median": 20.0, "rtt_ms_p99": 40.0}
+    known: dict[str, Any] = {"kind": "fibre", "bandwidth_gbit_s": 100.0, "rtt_ms_median": 20.0, "rtt_ms_p99": 40.0}
     return LinkRow(**({"site": site_name, "region": region} | known | given))
 
 
 def chip(name: str = "h100", **given: Any) -> ChipRow:
-    known = {
+    known: dict[str, Any] = {
         "chip": name,
         "name": name.upper(),
         "facility_kw": 1.4,
@@ -65,7 +65,7 @@ def chip(name: str = "h100", **given: Any) -> ChipRow:
 
 
 def deployment(model: str = "small", chip_name: str = "h100", **given: Any) -> DeploymentRow:
-    known = {"chips_per_replica": 1, "performance": "table:llama-3.1-8b-h100-tp1"}
+    known: dict[str, Any] = {"chips_per_replica": 1, "performance": "table:llama-3.1-8b-h100-tp1"}
     return DeploymentRow(**({"model": model, "chip": chip_name} | known | given))
 
 
@@ -74,17 +74,17 @@ def offer(name: str = "lease", **given: Any) -> OfferRow:
 
 
 def tranche(offer_name: str = "lease", name: str = "t1", **given: Any) -> TrancheRow:
-    known = {"site": "east", "chip": "h100", "chips_per_unit": 100.0, "available": START}
+    known: dict[str, Any] = {"site": "east", "chip": "h100", "chips_per_unit": 100.0, "available": START}
     return TrancheRow(**({"offer": offer_name, "tranche": name} | known | given))
 
 
 def way_out(reading: str, who: str, exit_from: date, **given: Any) -> ExitRow:
-    known = {"offer": "lease", "notice_days": 90}
+    known: dict[str, Any] = {"offer": "lease", "notice_days": 90}
     return ExitRow(**(known | {"reading": reading, "who": who, "exit_from": exit_from} | given))
 
 
 def workload(name: str = "chat", **given: Any) -> WorkloadRow:
-    known = {
+    known: dict[str, Any] = {
         "workload": name,
         "model": "small",
         "kind": "interactive",
@@ -99,7 +99,7 @@ def workload(name: str = "chat", **given: Any) -> WorkloadRow:
 
 
 def job(name: str = "run", **given: Any) -> TrainingRow:
-    known = {
+    known: dict[str, Any] = {
         "job": name,
         "chip_hours": 1000.0,
         "chips": {"h100": 1.0},
@@ -128,7 +128,7 @@ def concentration(group: str, share_max: float, **given: Any) -> ConcentrationRo
 
 def tables(**given: Any) -> Tables:
     """Return a portfolio of one partner, one site, one chip, one model, one workload; give what differs."""
-    known = {
+    known: dict[str, Any] = {
         "folder": ".",
         "hashes": {},
         "settings": settings(),

@@ -29,7 +29,7 @@ def draw(*, slip: int = 0, exit_day: int = NEVER, lost_day: int = NEVER, there: 
     )
 
 
-def paid(some: Terms, luck: Draw, sign_day: int = MAY_1) -> np.ndarray[Any, Any]:
+def paid(some: Terms, luck: Draw, sign_day: int = MAY_1) -> Any:
     return paid_usd_by_day(some, sign_day, luck, deliver(some, sign_day, luck, DAYS))[0]
 
 

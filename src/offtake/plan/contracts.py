@@ -16,6 +16,7 @@ import numpy.typing as npt
 from offtake.plan.calendar import Calendar, signing_dates
 from offtake.plan.problem import Deliveries, Vintages
 from offtake.plan.tree import Tree
+from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
 from offtake.supply.delivery import deliver, end_day, first_days
 from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
@@ -30,24 +31,38 @@ FIRM = {"firm", "option"}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Hold a place where work runs: a chip at a site, or the token-priced API of one offer (then ``chip`` is empty)."""
+
+    site: str
+    chip: str
+    api_offer: str
+
+    @property
+    def is_api(self) -> bool:
+        """Tell whether it is a token-priced API."""
+        return bool(self.api_offer)
+
+    @property
+    def name(self) -> str:
+        """Name it: ``site/chip``, or ``site/offer``."""
+        return f"{self.site}/{self.api_offer or self.chip}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """Hold what every vintage needs: the portfolio, its calendar, its scenarios, its cells and its groups.
 
-    A cell is ``(site, chip)``, or ``(site, offer)`` for a token-priced API; ``tokens_per_request`` by API cell is
-    the mean over the requests that may go there: one "chip" of an API carries one such request a second.
+    ``tokens_per_request [N]`` is the mean over the requests that may go to a cell: one "chip" of an API carries
+    one such request a second.
     """
 
     portfolio: Portfolio
     calendar: Calendar
     tree: Tree
-    cells: list[tuple[str, str]]
+    cells: list[Cell]
     groups: list[str]
-    tokens_per_request: dict[tuple[str, str], float]
-
-    def cell_of(self, terms: Terms, tranche: int) -> int:
-        """Return the cell that a tranche fills."""
-        row = terms.tranches[tranche]
-        return self.cells.index((row.site, terms.row.offer if terms.is_api else row.chip))
+    tokens_per_request: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +99,14 @@ class Contracts:
     too_late: list[str]
 
 
-def cells_of(portfolio: Portfolio) -> list[tuple[str, str]]:
+def cells_of(portfolio: Portfolio) -> list[Cell]:
     """List the cells that some tranche fills, in the order of the offers."""
-    return list(
-        dict.fromkeys(
-            (row.site, terms.row.offer if terms.is_api else row.chip)
-            for terms in portfolio.offers.values()
-            for row in terms.tranches
-        )
-    )
+    return list(dict.fromkeys(cell_of(terms, row) for terms in portfolio.offers.values() for row in terms.tranches))
+
+
+def cell_of(terms: Terms, tranche: TrancheRow) -> Cell:
+    """Return the cell that a tranche fills."""
+    return Cell(site=tranche.site, chip=tranche.chip, api_offer=terms.row.offer if terms.is_api else "")
 
 
 def contracts_of(frame: Frame) -> Contracts:
@@ -136,8 +150,8 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
     chips: dict[int, Floats] = {}
     firm_kw = np.zeros(calendar.periods)
     for tranche, one in enumerate(terms.tranches):
-        cell = frame.cell_of(terms, tranche)
-        delivered = counted[:, tranche] * chips_of_unit(frame, terms, tranche)
+        cell = frame.cells.index(cell_of(terms, one))
+        delivered = counted[:, tranche] * chips_of_unit(terms, one, float(frame.tokens_per_request[cell]))
         chips[cell] = chips.get(cell, 0.0) + delivered
         if not terms.is_api and row.firmness in FIRM:
             kw = kw_at_site(frame.portfolio.chips[one.chip], frame.portfolio.sites[one.site])
@@ -155,14 +169,12 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
     )
 
 
-def chips_of_unit(frame: Frame, terms: Terms, tranche: int) -> float:
+def chips_of_unit(terms: Terms, tranche: TrancheRow, tokens_per_request: float) -> float:
     """Return the chips of a tranche that one unit brings; for an API, the mean requests per second it allows."""
-    row = terms.tranches[tranche]
     if not terms.is_api:
-        return row.chips_per_unit
-    per_request = frame.tokens_per_request.get((row.site, terms.row.offer), 0.0)
-    share = terms.row.tokens_per_minute_max / S_PER_MINUTE / len(terms.tranches)
-    return share / per_request if per_request > 0 else 0.0
+        return tranche.chips_per_unit
+    tokens_per_s = terms.row.tokens_per_minute_max / S_PER_MINUTE / len(terms.tranches)
+    return tokens_per_s / tokens_per_request if tokens_per_request > 0 else 0.0
 
 
 def stack_vintages(frame: Frame, kept: list[Vintage]) -> Vintages:
