@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+IMPORT_NAMES = {"vl-convert-python": "vl_convert"}
+PARTS = {"markupsafe": "jinja2", "pydantic_core": "pydantic"}  # what a library tells its users to import beside it
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 
 
@@ -19,6 +23,15 @@ def pins(name: str) -> dict[str, str]:
 
 def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~;\s\[]", each, maxsplit=1)[0] for each in requirements}
+
+
+def imported_packages() -> set[str]:
+    """The outer names that the package imports, other than the standard library and itself."""
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    given = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in plain | given} - set(sys.stdlib_module_names) - {"offtake"}
 
 
 def faults_of_lock(text: str) -> list[str]:
@@ -45,6 +58,12 @@ def test_every_dependency_is_locked() -> None:
     assert names(groups["dev"]) | names(groups["build"]) <= set(pins("dev.txt"))
     assert names(project["project"]["optional-dependencies"]["silicon"]) <= set(pins("silicon.txt"))
     assert names(groups["uv"]) == set(pins("uv.txt"))
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {IMPORT_NAMES.get(name, name) for name in names(project["dependencies"])}
+    assert {PARTS.get(name, name) for name in imported_packages()} == declared
 
 
 def test_a_version_is_the_same_in_every_lock() -> None:

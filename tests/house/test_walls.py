@@ -46,7 +46,7 @@ def test_the_contracts_are_exhaustive_and_forbid_circles() -> None:
         ("policy/spoiled.py", "import polars", "Heavy libraries stay out of the router's path"),
         ("report/spoiled.py", "import highspy", "Only the plan knows the solver"),
         ("plan/spoiled.py", "import altair", "Only the report draws"),
-        ("plan/spoiled.py", "import rich", "Only the command line talks to a terminal"),
+        ("plan/spoiled.py", "import rich", "Only the command line, and the tables made for it, talk to"),
         ("rehearse/spoiled.py", "import polars", "The rehearsal handles data frames only"),
     ],
 )
