@@ -87,7 +87,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 def test_every_room_has_tests_and_every_test_folder_a_room() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
     modules = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
-    assert folders | modules <= rooms() | {"house", "docs"}
+    assert folders | modules <= rooms() | {"examples", "house"}
     assert rooms() - {"units"} <= folders | modules
 
 
