@@ -277,7 +277,7 @@ def _positive(text: str) -> float | None:
 def _stored(name: str, folder: Path | None) -> StoredTable:
     """Load a table from the user's folder when it is there, else from the package."""
     if folder is not None and (folder / f"{name}.npz").exists():
-        return load_table(folder / f"{name}.npz")
+        return load_table(folder, name)
     return load_shipped(name)
 
 

@@ -41,8 +41,7 @@ LOAD_MAX = 0.98  #: of the rate of saturation; nearer to it no run of this lengt
 QUANTILE = 0.95
 IDLE_LOAD = 1e-3  #: of the rate of saturation, at which a replica that can never meet its times is found out
 PRECISION = 0.005
-FIT_ROUNDS = 6
-SPEED_UP_AT_ZERO = 2.0  #: where the unscaled table cannot meet the times at all
+SPEED_SPAN = 16.0  #: a fitted speed is sought between a 16th and 16 times that of the table
 
 Ints = npt.NDArray[np.int64]
 
@@ -249,21 +248,27 @@ def _quantile(values: npt.NDArray[np.generic], share: float) -> float:
 
 
 def _fit(deployment: Deployment, cases: Mapping[str, Case], cache: Path | None) -> Deployment:
-    """Scale the step times until the goodputs of the measured workloads agree on (geometric) average."""
-    total = 1.0
-    for _ in range(FIT_ROUNDS):
-        table, limits = deployment.stored.table, deployment.stored.limits
-        found = {name: find_goodput(table, limits, case, cache).requests_per_s for name, case in cases.items()}
-        ratios = [
-            math.log(deployment.measured_rps[name] / rate) if rate > 0 else math.log(2) for name, rate in found.items()
-        ]
-        speed = math.exp(sum(ratios) / len(ratios))
-        deployment, total = deployment.faster(speed), total * speed
-        if abs(speed - 1) < PRECISION:
-            break
+    """Scale the step times until the goodputs of the measured workloads agree on (geometric) average, by bisection."""
+    low, high = -math.log(SPEED_SPAN), math.log(SPEED_SPAN)
+    while high - low > PRECISION:
+        middle = (low + high) / 2
+        if _surplus(deployment.faster(math.exp(middle)), cases, cache) < 0:
+            low = middle
+        else:
+            high = middle
+    speed = math.exp((low + high) / 2)
     where = deployment.stated or Claim(0.0, "user table")
-    refuse_implausible(total, deployment.hardware, known_hardware(deployment), where)
-    return replace(deployment, fitted=True)
+    refuse_implausible(speed, deployment.hardware, known_hardware(deployment), where)
+    return replace(deployment.faster(speed), fitted=True)
+
+
+def _surplus(deployment: Deployment, cases: Mapping[str, Case], cache: Path | None) -> float:
+    """Return the mean logarithm of goodput found over goodput measured."""
+    total = 0.0
+    for name, case in cases.items():
+        rate = find_goodput(deployment.stored.table, deployment.stored.limits, case, cache).requests_per_s
+        total += math.log(rate / deployment.measured_rps[name]) if rate > 0 else -math.inf
+    return total / len(cases)
 
 
 def _measured(goodput: Goodput, rate_rps: float | None) -> Goodput:

@@ -56,14 +56,14 @@ def load_shipped(name: str) -> StoredTable:
     return _parse(name, (folder / f"{name}.npz").read_bytes(), (folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def load_table(path: Path) -> StoredTable:
-    """Load ``NAME.npz`` and ``NAME.json`` from a user's folder (``path`` with or without its ending)."""
-    arrays, notes = path.with_suffix(".npz"), path.with_suffix(".json")
+def load_table(folder: Path, name: str) -> StoredTable:
+    """Load ``NAME.npz`` and ``NAME.json`` from a user's folder."""
     try:
-        return _parse(path.stem, arrays.read_bytes(), notes.read_text(encoding="utf-8"))
+        arrays = (folder / f"{name}.npz").read_bytes()
+        return _parse(name, arrays, (folder / f"{name}.json").read_text(encoding="utf-8"))
     except OSError as error:
         mend = "A step table is two files, NAME.npz and NAME.json; build them with tools/build_step_tables.py."
-        raise InputError([Fault(str(path), f"the table cannot be read: {error.strerror}", mend)]) from None
+        raise InputError([Fault(name, f"the table cannot be read: {error.strerror}", mend)]) from None
 
 
 def save_table(stored: StoredTable, folder: Path) -> int:

@@ -7,25 +7,19 @@ Goes out: nanoseconds. A mixed step (some prefill) costs
         + interp2(decode_attention_ns, batch, context) + overhead
 
 and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead``. Everything is piecewise
-linear and goes on with the first or last slope outside the grid. The functions are compiled, so that the
-kernel of a replica can call them; ``step_ns.py_func`` is the same code in plain Python. This module must never know
-a model's name, a price, a clock or a random number.
+linear and goes on with the first or last slope outside the grid. These functions say what a table means; the kernel
+reads the same numbers from the arrays that ``dense`` makes of it. This module must never know a model's name, a
+price, a clock or a random number.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Floats = npt.NDArray[np.float64]
-
-_Function = TypeVar("_Function", bound="Callable[..., object]")
 
 
 class StepTable(NamedTuple):
@@ -65,37 +59,18 @@ class ReplicaLimits(NamedTuple):
     context_tokens_max: int
 
 
-def _compiled(function: _Function) -> _Function:
-    """Compile ``function`` to machine code and keep it on disk."""
-    return cast("_Function", numba.njit(cache=True)(function))
-
-
-@_compiled
 def grid_cell(grid: Floats, x: float) -> int:
-    """Return i such that grid[i] ≤ x < grid[i + 1], held within the first and last cell.
-
-    Cost: O(log n), no allocation.
-    """
-    low = 0
-    high = grid.shape[0] - 1
-    while high - low > 1:
-        middle = (low + high) >> 1
-        if x < grid[middle]:
-            high = middle
-        else:
-            low = middle
-    return low
+    """Return i such that grid[i] ≤ x < grid[i + 1], held within the first and last cell."""
+    return min(max(int(np.searchsorted(grid, x, side="right")) - 1, 0), grid.size - 2)
 
 
-@_compiled
 def interpolate(grid: Floats, values: Floats, x: float) -> float:
     """Interpolate ``values [grid]`` linearly at ``x``; go on with the end slopes outside the grid."""
     i = grid_cell(grid, x)
     share = (x - grid[i]) / (grid[i + 1] - grid[i])
-    return values[i] + share * (values[i + 1] - values[i])  # type: ignore[no-any-return]
+    return float(values[i] + share * (values[i + 1] - values[i]))
 
 
-@_compiled
 def interpolate_2d(table: tuple[Floats, Floats, Floats], x: float, y: float) -> float:
     """Interpolate bilinearly in ``table`` = (rows, columns, values [rows, columns]) at (``x``, ``y``)."""
     rows, columns, values = table
@@ -105,24 +80,21 @@ def interpolate_2d(table: tuple[Floats, Floats, Floats], x: float, y: float) -> 
     share_y = (y - columns[j]) / (columns[j + 1] - columns[j])
     low = values[i, j] + share_y * (values[i, j + 1] - values[i, j])
     high = values[i + 1, j] + share_y * (values[i + 1, j + 1] - values[i + 1, j])
-    return low + share_x * (high - low)  # type: ignore[no-any-return]
+    return float(low + share_x * (high - low))
 
 
-@_compiled
 def prefill_attention_ns(table: StepTable, done_tokens: float, chunk_tokens: float) -> float:
     """Return the attention of a prefill chunk: A(done + chunk) - A(done), ns."""
     after = interpolate(table.prefill_grid, table.prefill_ns, done_tokens + chunk_tokens)
     return after - interpolate(table.prefill_grid, table.prefill_ns, done_tokens)
 
 
-@_compiled
 def decode_step_ns(table: StepTable, batch: float, context_mean: float) -> float:
     """Return the time of a step in which ``batch`` ≥ 1 requests decode one token each, ns."""
     cells = (table.batch_grid, table.context_grid, table.decode_step_ns)
     return interpolate_2d(cells, batch, context_mean) + table.overhead_ns
 
 
-@_compiled
 def mixed_step_ns(
     table: StepTable, prefill_tokens: float, attention_ns: float, batch: float, context_mean: float
 ) -> float:
@@ -138,7 +110,6 @@ def mixed_step_ns(
     return time_ns
 
 
-@_compiled
 def step_ns(table: StepTable, prefill_tokens: float, attention_ns: float, batch: float, context_mean: float) -> float:
     """Return the time of one iteration, mixed or pure decode, ns (arguments as in ``mixed_step_ns``)."""
     if prefill_tokens > 0:

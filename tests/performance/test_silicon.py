@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from offtake.errors import InputError
+from offtake.performance.silicon import SiliconChoice, build_table, nearest_available, sparse_grid
+
+LLAMA_8B = SiliconChoice("meta-llama/Meta-Llama-3.1-8B", "h100_sxm", 1)
+INSTALLED = importlib.util.find_spec("aiconfigurator_core") is not None
+with_extra = pytest.mark.skipif(not INSTALLED, reason="the extra offtake[silicon] is not installed")
+
+
+@pytest.mark.skipif(INSTALLED, reason="the extra offtake[silicon] is installed")
+def test_without_the_extra_the_error_says_how_to_install_it() -> None:
+    with pytest.raises(InputError, match=r"uv sync --extra silicon"):
+        build_table("any", LLAMA_8B)
+
+
+def test_a_straight_line_needs_two_points() -> None:
+    x = np.arange(1.0, 101.0)
+    grid, values = sparse_grid(x, 3 * x, 3 * x)
+    assert grid.tolist() == [1.0, 100.0]
+    assert values.tolist() == [3.0, 300.0]
+
+
+def test_a_jump_keeps_the_points_on_both_sides() -> None:
+    x = np.arange(1.0, 1001.0)
+    y = np.where(x <= 512, 10.0, 20.0)
+    assert sparse_grid(x, y, y)[0].tolist() == [1.0, 512.0, 513.0, 1000.0]
+
+
+def test_a_curve_stays_within_the_tolerance_between_its_points() -> None:
+    x = np.arange(1.0, 2001.0)
+    y = 50 + x**2
+    grid, values = sparse_grid(x, y, y, 0.01)
+    assert grid.size < 60
+    assert np.max(np.abs(np.interp(x, grid, values) / y - 1)) <= 0.01
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_without_data_is_refused_with_the_nearest_models() -> None:
+    with pytest.raises(InputError, match=r"meta-llama/Meta-Llama-3\.1-70B"):
+        build_table("any", LLAMA_8B._replace(model="meta-llama/Llama-3.1-70B"))
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_a_system_without_data_is_refused_with_the_nearest_systems() -> None:
+    with pytest.raises(InputError, match="b200_sxm with vllm"):
+        build_table("any", LLAMA_8B._replace(system="h100_pcie"))
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_the_nearest_combination_keeps_system_and_backend_first() -> None:
+    assert nearest_available(LLAMA_8B._replace(backend_version="0.9"))[0] == "h100_sxm with vllm 0.24.0"
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="does not fit"):
+        build_table("any", SiliconChoice("deepseek-ai/DeepSeek-V3", "h100_sxm", 8, attention_format="bfloat16"))
