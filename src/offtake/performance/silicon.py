@@ -7,7 +7,7 @@ base install never needs it. A combination without data is refused with the near
 What the arrays mean, in aiconfigurator's terms (``mixed_step_breakdown`` = total, rest, prefill attention A, decode
 attention; all with ``osl=2``, which makes ``isl`` the mean context): ``token_ns`` is the rest plus the
 floor A(1), paid once in each step that prefills; ``prefill_ns`` is A(p) - A(1). Where a model's attention is measured
-as one fused block (DeepSeek in FP8), A(p) is the block at one prompt of p less the block at prompts of 128 tokens, and
+as one fused block (DeepSeek in FP8), A(p) is the block at one prompt of p less the block at prompts of 512 tokens, and
 the decode attention of a mixed step is what context adds to a pure decode step. This module must never know a price.
 """
 
@@ -36,7 +36,7 @@ LICENCE = "Apache-2.0"
 INSTALL_HINT = "Install the extra: `uv sync --extra silicon`, or `pip install 'offtake[silicon]'`."
 GRID_TOLERANCE = 0.004
 CONTEXT_TOLERANCE = 0.008
-SHORT_PROMPT_TOKENS = 128
+SHORT_PROMPT_TOKENS = 512
 PREFILL_SAMPLES = 400
 CONTEXT_SAMPLES = 160
 PEAK = {16: "bfloat16_tc_flops", 8: "fp8_tc_flops", 4: "fp4_tc_flops"}
@@ -236,7 +236,7 @@ def _prefill_attention(engine: _Engine, tokens: int) -> float:
 
 
 def _fused_attention(engine: _Engine, tokens: int) -> float:
-    """Return what one prompt of ``tokens`` costs above the same tokens in prompts of 128, ns."""
+    """Return what one prompt of ``tokens`` costs above the same tokens in prompts of 512, ns."""
     if tokens <= SHORT_PROMPT_TOKENS:
         return 0.0
     whole = _fused_block(engine, 1, tokens)
