@@ -58,6 +58,7 @@ class Wish:
         "Do not sign the SpaceX lease at $1.25 bn a month: it lowers the expected value of the plan by $2.1 bn, "
         "and breaks even at 0.81 of the fee."
     )
+    rehearsals: tuple[str, ...] = ()
     rename: dict[str, str] = field(default_factory=dict)
 
 

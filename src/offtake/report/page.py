@@ -8,6 +8,7 @@ template escapes every text, since names come from users' files. The same run gi
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -65,6 +66,7 @@ def render(content: Page) -> str:
     ).lstrip()  # fmt: skip
 
 
+@functools.cache
 def chart_library() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as one script that is safe between script tags.
 
