@@ -50,11 +50,21 @@ class Lane:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """Hold a pair of workload and cell that is no lane, and why; ``sentence`` says it whole."""
+
+    workload: int
+    cell: int
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Hold the lanes, and a sentence for each pair of workload and cell that is not one."""
+    """Hold the lanes, and each pair of workload and cell that is not one."""
 
     lanes: list[Lane]
-    excluded: list[str]
+    excluded: list[Excluded]
 
 
 def place(portfolio: Portfolio, cells: list[Cell], goodput_of: GoodputOf) -> Placement:
@@ -66,7 +76,7 @@ def place(portfolio: Portfolio, cells: list[Cell], goodput_of: GoodputOf) -> Pla
         With one fault for each workload that no cell may serve, and why not.
     """
     lanes: list[Lane] = []
-    excluded: list[str] = []
+    excluded: list[Excluded] = []
     faults: list[Fault] = []
     for index, workload in enumerate(portfolio.tables.workloads):
         reasons: list[str] = []
@@ -74,10 +84,10 @@ def place(portfolio: Portfolio, cells: list[Cell], goodput_of: GoodputOf) -> Pla
             found = lane_or_reason(portfolio, workload, cell, goodput_of)
             if isinstance(found, str):
                 reasons.append(f"{workload.workload} cannot run on {cell.name}: {found}.")
+                excluded.append(Excluded(workload=index, cell=number, reason=found, sentence=reasons[-1]))
                 continue
             rtt, rps, goodput = found
             lanes.append(Lane(workload=index, cell=number, rtt_ms=rtt, rps_per_chip=rps, goodput=goodput))
-        excluded += reasons
         if len(reasons) == len(cells):
             faults.append(nowhere(workload, reasons))
     if faults:

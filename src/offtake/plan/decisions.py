@@ -1,0 +1,158 @@
+"""Say what the plan does with each offer, in figures and in plain English.
+
+Comes in: an assembled problem and its solution. Goes out: :class:`~offtake.plan.result.Decision` records and the
+answer. It must never know a file.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from offtake.plan.assemble import Assembled
+from offtake.plan.result import Decision
+from offtake.plan.solution import Solution
+from offtake.plan.words import count, day, listing, money, power
+from offtake.supply.offer import NEVER, Terms, buyer_lock_day
+from offtake.units import S_PER_HOUR
+
+Floats = npt.NDArray[np.float64]
+
+NOTHING_UNITS = 1e-6
+ACTIONS = {"keep": "Keep", "sign": "Sign", "sign part": "Sign part of", "leave": "Do not sign"}
+
+
+def decisions_of(assembled: Assembled, solution: Solution) -> list[Decision]:
+    """Return one decision for each offer, in the order of their file."""
+    fees = fees_by_offer(assembled, solution)
+    return [
+        decision_of(assembled, solution, index, float(fees[index]))
+        for index in range(len(assembled.problem.axes.offers))
+    ]
+
+
+def decision_of(assembled: Assembled, solution: Solution, index: int, fees_usd: float) -> Decision:
+    """Return the decision on one offer."""
+    terms = list(assembled.inputs.portfolio.offers.values())[index]
+    row, vintages = terms.row, assembled.problem.vintages
+    mine = np.flatnonzero(vintages.offer == index)
+    signed = solution.signed[mine]
+    units = float(signed.sum())
+    taken = mine[signed > NOTHING_UNITS * row.units_max]
+    sign_days = [int(one) for one in assembled.contracts.sign_days[taken]]
+    action = "leave" if len(taken) == 0 else "keep" if row.signed else action_of(units, row.units_max)
+    firm_kw = np.einsum("vt,vt->t", vintages.firm_kw[mine], solution.kept[mine])
+    costs = solution.prices.sign_usd_per_unit[mine]
+    known = Decision(
+        offer=row.offer,
+        name=row.name or row.offer,
+        provider=row.provider,
+        action=action,
+        firmness=row.firmness,
+        units=units,
+        units_max=row.units_max,
+        sign_date=", ".join(day(one) for one in sign_days),
+        kept_until=kept_until(assembled, solution, taken),
+        notice=notice_of(assembled, terms),
+        chips=units * terms.chips_per_unit,
+        firm_kw=float(firm_kw.max(initial=0.0)),
+        fees_usd=fees_usd,
+        reduced_cost_usd=float(costs.max()) if len(costs) and not row.signed else None,
+        sentence="",
+    )
+    return with_sentence(known, terms)
+
+
+def action_of(units: float, units_max: float) -> str:
+    """Name what is done with an offer that is not signed yet."""
+    return "sign" if units >= units_max * (1.0 - NOTHING_UNITS) else "sign part"
+
+
+def kept_until(assembled: Assembled, solution: Solution, taken: npt.NDArray[np.int64]) -> str:
+    """Return the last day on which anything signed is kept; empty where nothing is signed."""
+    kept = solution.kept[taken].sum(axis=0)
+    periods = np.flatnonzero(kept > NOTHING_UNITS * max(float(kept.max(initial=0.0)), NOTHING_UNITS))
+    edges = assembled.inputs.calendar.edges
+    return day(int(edges[periods[-1] + 1]) - 1) if len(periods) else ""
+
+
+def notice_of(assembled: Assembled, terms: Terms) -> str:
+    """Say when the buyer may leave, if it signs on the first day."""
+    first = buyer_lock_day(terms, int(assembled.inputs.calendar.edges[0]))
+    if first == NEVER:
+        return "no right to cancel"
+    notices = sorted({reading.buyer.notice_days for reading in terms.readings if reading.buyer is not None})
+    days = " or ".join(str(one) for one in notices)
+    several = " under every reading" if len(terms.readings) > 1 else ""
+    return f"{days} days' notice, out from {day(first)}{several}"
+
+
+def with_sentence(known: Decision, terms: Terms) -> Decision:
+    """Return the decision with its sentence."""
+    name = known.name
+    if known.action == "leave":
+        by = f" by {terms.row.sign_by}" if terms.row.sign_by else ""
+        text = f"Do not sign {name}{by}."
+    else:
+        size = f"{count(known.chips)} chips" if known.chips > 0 else f"{count(known.units)} units"
+        firm = f", {power(known.firm_kw)} firm" if known.firm_kw > 0 else ""
+        part = f" {count(known.units)} of {count(known.units_max)} units" if known.action == "sign part" else ""
+        when = "" if known.action == "keep" else f" on {known.sign_date}"
+        text = (
+            f"{ACTIONS[known.action]} {name}{when}:{part} {size}{firm}, kept until {known.kept_until}, "
+            f"for {money(known.fees_usd)} in fees on average."
+        ).replace(": ,", ":")
+    return msgspec.structs.replace(known, sentence=text)
+
+
+def fees_by_offer(assembled: Assembled, solution: Solution) -> Floats:
+    """Return the mean discounted fees of each offer in USD [O]: kept, prepaid, used, and by the token."""
+    problem = assembled.problem
+    vintages, deliveries, lanes = problem.vintages, problem.deliveries, problem.lanes
+    fees = np.zeros(len(problem.axes.offers))
+    kept = np.einsum("s,vst,vt,t->v", problem.probability, vintages.paid_usd, solution.kept, problem.discount)
+    prepaid = vintages.prepay_usd * solution.signed * problem.discount[vintages.sign_period]
+    np.add.at(fees, vintages.offer, kept + prepaid)
+    hours = problem.period_hours[:, np.newaxis] * problem.block_share * problem.discount[:, np.newaxis]
+    used = (solution.used_chips * hours[deliveries.period]).sum(axis=1) * deliveries.used_usd_per_chip_hour
+    np.add.at(fees, vintages.offer[deliveries.vintage], used * problem.probability[deliveries.scenario])
+    by_lane = np.einsum("s,stbl,tb->l", problem.probability, solution.served_rps, hours * S_PER_HOUR)
+    for lane, cell in enumerate(lanes.cell):
+        offer = assembled.cells[cell].api_offer
+        if offer:
+            fees[problem.axes.offers.index(offer)] += by_lane[lane] * lanes.usd_per_request[lane]
+    return fees
+
+
+def answer_of(assembled: Assembled, decisions: list[Decision]) -> str:
+    """Return the plan's answer in one sentence: on the questioned offer, or on all that are open."""
+    question = assembled.inputs.portfolio.tables.settings.question
+    for decision in decisions:
+        if decision.offer == question:
+            return question_answer(assembled, decision)
+    open_ones = [one for one in decisions if one.action != "keep"]
+    signed = [one.name for one in open_ones if one.action != "leave"]
+    left = [one.name for one in open_ones if one.action == "leave"]
+    if not open_ones:
+        return "There is nothing to sign: every contract is signed already."
+    parts = [f"Sign {listing(signed)}" if signed else "Sign nothing", f"leave {listing(left)}" if left else ""]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def question_answer(assembled: Assembled, decision: Decision) -> str:
+    """Return the answer on the questioned offer."""
+    terms = assembled.inputs.portfolio.offers[decision.offer]
+    if decision.action in {"leave", "keep"}:
+        return decision.sentence
+    by = f" by {terms.row.sign_by}" if terms.row.sign_by else f" on {decision.sign_date}"
+    part = f"{count(decision.units)} of {count(decision.units_max)} units of " if decision.action == "sign part" else ""
+    return f"Sign {part}{decision.name}{by} and keep it {until(assembled, decision)}."
+
+
+def until(assembled: Assembled, decision: Decision) -> str:
+    """Say until when something is kept."""
+    last = day(int(assembled.inputs.calendar.edges[-1]) - 1)
+    if decision.kept_until == last:
+        return f"to the end of the plan ({last})"
+    return f"until {decision.kept_until}"

@@ -1,0 +1,314 @@
+"""Cut one week out of a solved plan: the fleet that rehearsal and router take over.
+
+Comes in: an assembled problem and its solution. Goes out: a :class:`~offtake.fleet.Fleet`. The week is one of the
+scenario of median demand in its period: what is there, what is placed and what is asked all belong to one
+possible future. Bid prices are the plan's duals, which weigh every scenario. It must never know a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from offtake.fleet import FORMAT, Fleet, Pool, Site, Workload
+from offtake.plan.assemble import Assembled
+from offtake.plan.goodputs import Goodputs
+from offtake.plan.solution import Solution
+from offtake.plan.tables import chips_by_offer
+from offtake.schema.columns import Confidence
+from offtake.schema.marks import figures
+from offtake.supply.delivery import promised_day
+from offtake.units import DAYS_PER_WEEK, S_PER_HOUR, S_PER_MINUTE
+
+Floats = npt.NDArray[np.float64]
+
+NOTHING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Hold which week of which scenario is cut out; ``chips [O, N]`` are there then, of kept units."""
+
+    assembled: Assembled
+    solution: Solution
+    week: date
+    period: int
+    scenario: int
+    chips: Floats
+
+
+def default_week(assembled: Assembled) -> date:
+    """Return the Monday of the first full week after the questioned offer is promised to be there and qualified.
+
+    Without a question it is the first full week of the plan; a week beyond the last is the last full one.
+    """
+    calendar, portfolio = assembled.inputs.calendar, assembled.inputs.portfolio
+    start = int(calendar.edges[0])
+    ready = start
+    terms = portfolio.offers.get(portfolio.tables.settings.question)
+    if terms is not None:
+        ready = max(
+            promised_day(row, start, signed=terms.row.signed) + row.ramp_days + row.qualification_days
+            for row in terms.tranches
+        )
+    last = int(calendar.edges[-1]) - DAYS_PER_WEEK
+    return monday_from(date.fromordinal(max(min(max(ready, start), last), start)))
+
+
+def monday_from(day: date) -> date:
+    """Return a day if it is a Monday, else the next Monday."""
+    return day + timedelta(days=-day.weekday() % DAYS_PER_WEEK)
+
+
+def cut_week(assembled: Assembled, solution: Solution, week: date) -> Cut:
+    """Choose the scenario of median demand, and gather what is there."""
+    problem = assembled.problem
+    period = min(assembled.inputs.calendar.period_of(week.toordinal()), problem.period_hours.size - 1)
+    demand = assembled.inputs.load.rate_rps[:, period].sum(axis=1)
+    order = np.argsort(demand, kind="stable")
+    middle = int(np.searchsorted(np.cumsum(problem.probability[order]), 0.5 - NOTHING))
+    scenario = int(order[min(middle, len(order) - 1)])
+    chips = np.zeros((len(problem.axes.offers), len(assembled.cells)))
+    for (offer, cell), there in chips_by_offer(assembled, solution).items():
+        chips[offer, cell] = there[scenario, period]
+    return Cut(assembled=assembled, solution=solution, week=week, period=period, scenario=scenario, chips=chips)
+
+
+def fleet_of(cut: Cut, version: str, portfolio_hash: str) -> Fleet:
+    """Return the fleet of a week."""
+    assembled, load = cut.assembled, cut.assembled.inputs.load
+    tables = assembled.inputs.portfolio.tables
+    pools = [pool for pool in pools_of(cut) if pool.replicas > 0 or pool.kind == "api"]
+    marks = [figure.confidence for figure in figures(tables)]
+    return Fleet(
+        format=FORMAT,
+        name=tables.settings.name,
+        week=cut.week.isoformat(),
+        seed=tables.settings.seed,
+        version=version,
+        portfolio_hash=portfolio_hash,
+        regions=[row.region for row in tables.regions],
+        block_of_hour=load.block_of_hour,
+        block_share=load.block_share.tolist(),
+        sites=[site_of(cut, name) for name in assembled.problem.axes.sites if any(p.site == name for p in pools)],
+        workloads=workloads_of(cut),
+        pools=pools,
+        assumption_share=marks.count(Confidence.ASSUMPTION) / max(len(marks), 1),
+    )
+
+
+def site_of(cut: Cut, name: str) -> Site:
+    """Describe one site; a region without a link is put as far as the farthest that has one."""
+    portfolio, problem = cut.assembled.inputs.portfolio, cut.assembled.problem
+    row = portfolio.sites[name]
+    known = {region: link.rtt_ms_median for (site, region), link in portfolio.links.items() if site == name}
+    farthest = max(known.values(), default=0.0)
+    index = problem.axes.sites.index(name)
+    return Site(
+        name=name,
+        residency=row.residency,
+        security=row.security,
+        power_kw_max=float(problem.power_kw[cut.scenario, cut.period, :, index].max()),
+        rtt_ms=[known.get(region.region, farthest) for region in portfolio.tables.regions],
+        lat=row.lat,
+        lon=row.lon,
+    )
+
+
+def workloads_of(cut: Cut) -> list[Workload]:
+    """Describe the streams of requests in the week."""
+    load, tables = cut.assembled.inputs.load, cut.assembled.inputs.portfolio.tables
+    return [
+        Workload(
+            name=row.workload,
+            model=row.model,
+            kind=row.kind,
+            profile=row.profile,
+            rate_rps=float(load.rate_rps[cut.scenario, cut.period, index]),
+            level=load.level[:, index].tolist(),
+            region_share=[row.regions.get(region.region, 0.0) for region in tables.regions],
+            input_tokens_mean=float(load.input_tokens[index]),
+            output_tokens_mean=float(load.output_tokens[index]),
+            ttft_ms_p95=row.ttft_ms_p95,
+            tpot_ms_p95=row.tpot_ms_p95,
+            value_usd_per_request=row.value_usd_per_request,
+            refusal_usd_per_request=row.refusal_usd_per_request,
+            deferral_hours=row.deferral_hours,
+            residency=row.residency,
+            security=row.security,
+        )
+        for index, row in enumerate(tables.workloads)
+    ]
+
+
+def pools_of(cut: Cut) -> list[Pool]:
+    """Return a pool for each cell that has chips and each model that may run there, and one for each API."""
+    pools: list[Pool] = []
+    for cell, place in enumerate(cut.assembled.cells):
+        if cut.chips[:, cell].sum() <= NOTHING:
+            continue
+        lanes = [lane for lane, at in enumerate(cut.assembled.problem.lanes.cell) if at == cell]
+        if place.is_api:
+            pools += api_pools(cut, cell, lanes)
+        else:
+            pools += chip_pools(cut, cell, lanes)
+    return pools
+
+
+def chip_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
+    """Split a cell's chips among the models that it serves, by the most that each needs in any block."""
+    workloads = cut.assembled.inputs.portfolio.tables.workloads
+    problem = cut.assembled.problem
+    models = list(dict.fromkeys(workloads[problem.lanes.workload[lane]].model for lane in lanes))
+    need = np.zeros(len(models))
+    for place, model in enumerate(models):
+        own = [lane for lane in lanes if workloads[problem.lanes.workload[lane]].model == model]
+        served = cut.solution.served_rps[cut.scenario, cut.period][:, own]
+        need[place] = (served / problem.lanes.goodput_rps_per_chip[own, cut.scenario]).sum(axis=1).max(initial=0.0)
+    share = need / need.sum() if need.sum() > NOTHING else np.full(len(models), 1.0 / max(len(models), 1))
+    serving = chips_for_serving(cut, cell)
+    return [chip_pool(cut, cell, model, float(serving * part)) for model, part in zip(models, share, strict=True)]
+
+
+def chips_for_serving(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell that are there for serving: fixed ones, elastic ones in use, less training's least."""
+    problem, solution, deliveries = cut.assembled.problem, cut.solution, cut.assembled.problem.deliveries
+    at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
+    kept = solution.kept[deliveries.vintage, deliveries.period]
+    fixed = float((deliveries.chips * kept)[at & ~deliveries.elastic].sum())
+    elastic = float(solution.used_chips[at & deliveries.elastic].sum(axis=0).max(initial=0.0))
+    training = solution.training_chips[cut.scenario, cut.period, :, :, cell].sum(axis=1).min(initial=np.inf)
+    busy = (training if len(problem.axes.jobs) else 0.0) + solution.research_chips[cut.scenario, cut.period, cell]
+    return max(fixed + elastic - float(busy), 0.0)
+
+
+def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
+    """Return the pool of one model in one cell."""
+    assembled = cut.assembled
+    place, portfolio = assembled.cells[cell], assembled.inputs.portfolio
+    row = portfolio.deployments[model, place.chip]
+    goodputs = assembled.inputs.goodput_of
+    deployment = goodputs.fitted(model, place.chip).name if isinstance(goodputs, Goodputs) else row.performance
+    paid, used = usd_per_chip_hour(cut, cell)
+    return Pool(
+        name=f"{place.name}/{model}",
+        kind="chips",
+        provider=", ".join(dict.fromkeys(portfolio.offers[offer].row.provider for offer in offers_at(cut, cell))),
+        site=place.site,
+        chip=place.chip,
+        model=model,
+        deployment=deployment,
+        replicas=int((chips + NOTHING) // row.chips_per_replica),
+        chips_per_replica=row.chips_per_replica,
+        offers=offers_at(cut, cell),
+        goodput_rps=lane_goodputs(cut, cell, model, float(row.chips_per_replica)),
+        allotment_rps=allotments(cut, cell, model),
+        bid_usd_per_chip_s=bids(cut, cell),
+        usd_per_chip_hour=paid,
+        usd_per_chip_hour_used=used,
+    )
+
+
+def api_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
+    """Return a pool of a token-priced API for each model that it serves.
+
+    Its rate limit is shared by what the plan places there. Its latency is not known: it is taken to be just what
+    its strictest workload allows.
+    """
+    assembled = cut.assembled
+    problem, portfolio = assembled.problem, assembled.inputs.portfolio
+    place = assembled.cells[cell]
+    terms = portfolio.offers[place.api_offer]
+    rows = [portfolio.tables.workloads[problem.lanes.workload[lane]] for lane in lanes]
+    rtt = max((lane.rtt_ms for lane in assembled.placement.lanes if lane.cell == cell), default=0.0)
+    models = list(dict.fromkeys(row.model for row in rows))
+    per_request = tokens_at(cut, cell)
+    rps = float(cut.chips[:, cell].sum())
+    bid = bids(cut, cell)
+    return [
+        Pool(
+            name=f"{place.name}/{model}",
+            kind="api",
+            provider=terms.row.provider,
+            site=place.site,
+            chip="",
+            model=model,
+            deployment="",
+            replicas=0,
+            chips_per_replica=1,
+            offers=[place.api_offer],
+            goodput_rps=lane_goodputs(cut, cell, model, rps / len(models)),
+            allotment_rps=allotments(cut, cell, model),
+            bid_usd_per_chip_s=bid,
+            usd_per_million_input_tokens=terms.row.fee_usd_per_million_input_tokens,
+            usd_per_million_output_tokens=terms.row.fee_usd_per_million_output_tokens,
+            tokens_per_minute_max=rps * per_request * S_PER_MINUTE / len(models),
+            bid_usd_per_token=[one / per_request for one in bid],
+            ttft_ms=max(min(row.ttft_ms_p95 for row in rows if row.model == model) - rtt, 0.0),
+            tpot_ms=min(row.tpot_ms_p95 for row in rows if row.model == model),
+        )
+        for model in models
+    ]
+
+
+def tokens_at(cut: Cut, cell: int) -> float:
+    """Return the tokens of the mean request of an API cell, as the plan counted them."""
+    lanes, load = cut.assembled.problem.lanes, cut.assembled.inputs.load
+    lane = int(np.flatnonzero(lanes.cell == cell)[0])
+    work = lanes.workload[lane]
+    tokens = load.input_tokens[work] + load.output_tokens[work]
+    return float(lanes.goodput_rps_per_chip[lane, cut.scenario] * tokens)
+
+
+def offers_at(cut: Cut, cell: int) -> list[str]:
+    """List the offers that bring chips to a cell."""
+    offers = cut.assembled.problem.axes.offers
+    return [offers[offer] for offer in np.flatnonzero(cut.chips[:, cell] > NOTHING)]
+
+
+def lane_goodputs(cut: Cut, cell: int, model: str, chips: float) -> list[float]:
+    """Return what ``chips`` chips serve of each workload in requests per second [K]; 0 where it may not run."""
+    lanes, workloads = cut.assembled.problem.lanes, cut.assembled.inputs.portfolio.tables.workloads
+    rates = [0.0] * len(workloads)
+    for lane in np.flatnonzero(lanes.cell == cell):
+        work = int(lanes.workload[lane])
+        if workloads[work].model == model:
+            rates[work] = float(lanes.goodput_rps_per_chip[lane, cut.scenario]) * chips
+    return rates
+
+
+def allotments(cut: Cut, cell: int, model: str) -> list[list[float]]:
+    """Return what the plan places in a cell in requests per second [B][K]."""
+    lanes, workloads = cut.assembled.problem.lanes, cut.assembled.inputs.portfolio.tables.workloads
+    placed = np.zeros((cut.assembled.problem.block_share.size, len(workloads)))
+    for lane in np.flatnonzero(lanes.cell == cell):
+        work = int(lanes.workload[lane])
+        if workloads[work].model == model:
+            placed[:, work] = np.maximum(cut.solution.served_rps[cut.scenario, cut.period, :, lane], 0.0)
+    return [[float(rate) for rate in row] for row in placed]
+
+
+def bids(cut: Cut, cell: int) -> list[float]:
+    """Return the bid price of a chip-second in each block [B]."""
+    per_hour = cut.solution.prices.chips_usd_per_chip_hour[cut.period, :, cell]
+    return [float(price) for price in np.maximum(per_hour, 0.0) / S_PER_HOUR]
+
+
+def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
+    """Return what a chip-hour of a cell costs whether used or not, and beyond that when used: means over its offers."""
+    problem, solution = cut.assembled.problem, cut.solution
+    vintages, deliveries = problem.vintages, problem.deliveries
+    paid = np.zeros(len(problem.axes.offers))
+    kept = solution.kept[:, cut.period]
+    np.add.at(paid, vintages.offer, vintages.paid_usd[:, cut.scenario, cut.period] * kept)
+    chips = cut.chips.sum(axis=1)
+    hours = problem.period_hours[cut.period]
+    rate = np.divide(paid, chips * hours, out=np.zeros_like(paid), where=chips > NOTHING)
+    weight = cut.chips[:, cell] / cut.chips[:, cell].sum()
+    at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
+    there = deliveries.chips[at] * kept[deliveries.vintage[at]]
+    used = float(there @ deliveries.used_usd_per_chip_hour[at] / there.sum()) if there.sum() > NOTHING else 0.0
+    return float(max(rate @ weight, 0.0)), used

@@ -1,0 +1,88 @@
+"""Write the planner's figures in words: money, counts, power, days.
+
+Comes in: numbers in the house units. Goes out: short text. It must never know a plan.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+
+from offtake.units import KW_PER_MW, PERCENT, USD_PER_BILLION, USD_PER_MILLION
+
+DIGITS = 3
+
+
+def money(usd: float) -> str:
+    """Write US dollars.
+
+    >>> money(1.25e9), money(-3.2e8), money(12345.0)
+    ('$1.25 bn', '-$320 m', '$12,345')
+    """
+    sign, size = ("-", -usd) if usd < 0 else ("", usd)
+    if size >= USD_PER_BILLION:
+        return f"{sign}${significant(size / USD_PER_BILLION)} bn"
+    if size >= USD_PER_MILLION:
+        return f"{sign}${significant(size / USD_PER_MILLION)} m"
+    return f"{sign}${size:,.0f}"
+
+
+def significant(number: float) -> str:
+    """Write a number with three significant digits, never in powers of ten.
+
+    >>> significant(1234.5), significant(0.5), significant(12.0)
+    ('1,230', '0.5', '12')
+    """
+    if number == 0:
+        return "0"
+    places = DIGITS - 1 - int(np.floor(np.log10(abs(number))))
+    text = f"{round(number, places):,.{max(places, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def count(number: float) -> str:
+    """Write a count: whole where it is whole.
+
+    >>> count(325000.0), count(2.5)
+    ('325,000', '2.5')
+    """
+    whole = round(number)
+    return f"{whole:,}" if abs(number - whole) < 1e-6 * max(1.0, abs(number)) else significant(number)
+
+
+def power(kw: float) -> str:
+    """Write facility power in MW.
+
+    >>> power(300000.0)
+    '300 MW'
+    """
+    return f"{significant(kw / KW_PER_MW)} MW"
+
+
+def percent(share: float) -> str:
+    """Write a share.
+
+    >>> percent(0.1234)
+    '12.3%'
+    """
+    return f"{significant(share * PERCENT)}%"
+
+
+def day(ordinal: int) -> str:
+    """Write a day.
+
+    >>> day(date(2026, 5, 1).toordinal())
+    '2026-05-01'
+    """
+    return date.fromordinal(ordinal).isoformat()
+
+
+def listing(names: list[str], most: int = 6) -> str:
+    """Join names as a sentence does, the first few of many.
+
+    >>> listing(["a", "b", "c"]), listing(["a", "b", "c", "d"], most=2)
+    ('a, b and c', 'a, b and 2 more')
+    """
+    shown = names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
