@@ -34,7 +34,7 @@ from offtake.schema.tables import (
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """Hold every record of a portfolio folder, and the SHA-256 of each file read (``hashes[file]``)."""
+    """Hold every record of a portfolio folder, its path, and the SHA-256 of each file read (``hashes[file]``)."""
 
     folder: str
     hashes: dict[str, str]

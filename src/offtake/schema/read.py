@@ -66,7 +66,7 @@ def assemble(
         many[plural] = parsed[section]
     single = {name: parsed[name][0] if parsed[name] else PLACEHOLDER[name] for name in ("portfolio", "limits", "risk")}
     return Tables(
-        folder=folder.name,
+        folder=str(folder),
         hashes=dict(sorted(hashes.items())),
         settings=single["portfolio"],  # type: ignore[arg-type]  # the dict mixes the three record classes
         limits=single["limits"],  # type: ignore[arg-type]
