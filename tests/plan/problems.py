@@ -140,3 +140,114 @@ def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloa
         risk_alpha=0.9,
         exclusive=[[0, 4]],
     )
+
+
+def tiny() -> Problem:
+    """Make a problem of two scenarios, two periods and two blocks that has every family of constraint."""
+    S, T, B = 2, 2, 2
+    # vintages: own fleet (signed), a lot at the second site now or later, on-demand (elastic) at the first, an API
+    offer, sign = np.array([0, 1, 1, 2, 3]), np.array([0, 0, 1, 0, 0])
+    V = offer.size
+    deliveries = [
+        (s, v, t, n, chips, v >= 3)
+        for s in range(S)
+        for v, first, n, chips in ((0, 0, 0, 100.0), (1, 0, 1, 10.0), (2, 1, 1, 10.0), (3, 0, 0, 1.0), (4, 0, 2, 1.0))
+        for t in range(first, T)
+    ]
+    s_e, v_e, t_e, n_e, chips, elastic = (np.array(x) for x in zip(*deliveries, strict=True))
+    chips = chips.astype(float)
+    chips[(s_e == 1) & (n_e == 1) & (t_e == 0)] = 0.0  # the second site is late in the second scenario
+    paid = np.zeros((V, S, T))
+    paid[0], paid[1], paid[2, :, 1], paid[3] = 150_000.0, 20_000.0, 21_000.0, 100.0
+    demand = np.zeros((S, T, B, 2))
+    demand[..., 0] = [[[80, 120], [100, 150]], [[80, 120], [160, 240]]]
+    demand[..., 1] = [[[20, 30], [20, 30]], [[20, 30], [30, 40]]]
+    power = np.full((S, T, B, 3), np.inf)
+    power[:, :, :, 0], power[:, :, :, 1] = 250.0, 200.0
+    power[:, :, 1, 1] = 120.0
+    return Problem(
+        axes=Axes(
+            scenarios=["low", "high"],
+            periods=["jan", "feb"],
+            blocks=["night", "day"],
+            sites=["ohio", "texas", "cloud"],
+            cells=["ohio/h100", "texas/h200", "cloud/api"],
+            workloads=["chat", "batch"],
+            offers=["own", "lease", "spot", "tokens"],
+            vintages=["own", "lease jan", "lease feb", "spot", "tokens"],
+            jobs=["pretrain", "tune"],
+            groups=["landlord", "grid"],
+            years=["2026"],
+        ),
+        probability=np.array([0.75, 0.25]),
+        period_hours=np.array([744.0, 672.0]),
+        discount=np.array([1.0, 0.99]),
+        block_share=np.array([0.5, 0.5]),
+        demand_rps=demand,
+        value_usd=np.array([0.002, 0.001]),
+        refusal_usd=np.array([0.0005, 0.0]),
+        deferrable=np.array([False, True]),
+        power_kw=power,
+        link_bytes_per_s=np.array([np.inf, 4.0e6, np.inf]),
+        cells=Cells(
+            site=np.array([0, 1, 2]),
+            is_api=np.array([False, False, True]),
+            kw_per_chip=np.array([1.4, 1.5, 0.0]),
+            idle_share=np.array([0.3, 0.3, 0.0]),
+            usd_per_kwh=np.array([0.06, 0.05, 0.0]),
+        ),
+        lanes=Lanes(
+            workload=np.array([0, 0, 0, 1]),
+            cell=np.array([0, 1, 2, 1]),
+            goodput_rps_per_chip=np.array([[1.0, 1.0], [2.0, 1.8], [1.0, 1.0], [4.0, 4.0]]),
+            usd_per_request=np.array([0.0, 0.0, 0.0015, 0.0]),
+            bytes_per_request=np.array([20_000.0, 20_000.0, 20_000.0, 5_000.0]),
+        ),
+        vintages=Vintages(
+            offer=offer,
+            sign_period=sign,
+            units_min=np.array([1.0, 2.0, 2.0, 0.0, 10.0]),
+            units_max=np.array([1.0, 6.0, 6.0, 40.0, 50.0]),
+            whole_units=np.array([True, True, True, False, False]),
+            all_or_nothing=np.array([True, False, False, False, False]),
+            signed=np.array([True, False, False, False, False]),
+            lock_until=np.array([2, 1, 2, 0, 0]),
+            term_until=np.array([2, 2, 2, 2, 2]),
+            paid_usd=paid,
+            prepay_usd=np.array([0.0, 5_000.0, 5_000.0, 0.0, 0.0]),
+            firm_kw=np.array([[140.0, 140.0], [15.0, 15.0], [0.0, 15.0], [0.0, 0.0], [0.0, 0.0]]),
+            group_member=np.array([[False, True], [True, False], [True, False], [False, True], [False, False]]),
+        ),
+        deliveries=Deliveries(
+            scenario=s_e,
+            vintage=v_e,
+            period=t_e,
+            cell=n_e,
+            chips=chips,
+            elastic=elastic,
+            used_usd_per_chip_hour=np.where(v_e == 3, 3.0, 0.0),
+        ),
+        jobs=Jobs(
+            chip_hours=np.array([8_000.0, 3_000.0]),
+            first_period=np.array([0, 1]),
+            last_period=np.array([1, 1]),
+            single_site=np.array([True, False]),
+            gang_chips=np.array([16.0, 0.0]),
+            speed=np.array([[1.0, 1.5, 0.0], [1.0, 0.0, 0.0]]),
+            missed_usd=np.array([8.0, 6.0]),
+            floor_chips=np.array([0.0, 5.0]),
+        ),
+        limits=Limits(
+            group_cap=np.array([0.4, 1.0]),
+            group_cap_from=np.array([1, 0]),
+            survive_group=np.array([True, False]),
+            survive_share=0.5,
+            critical=np.array([True, False]),
+            budget_usd=np.array([2_000_000.0]),
+            period_year=np.array([0, 0]),
+            prepay_usd_max=25_000.0,
+        ),
+        risk_weight=0.5,
+        risk_alpha=0.8,
+        exclusive=[[1, 3]],
+    )

@@ -209,14 +209,23 @@ def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
     model.blocks.put(fits[:, deliveries.period, deliveries.cell], kept, -chips * others)
 
 
-def training_is_done_by_its_deadline_or_missed(model: Model) -> None:
-    """Do a job's chip-hours in its window: Σ hours·share·speed[j,n]·w + missed[s,j] ≥ size[j]."""
-    problem, jobs, training = model.problem, model.problem.jobs, model["training"].ids
-    span = Span(jobs.chip_hours, np.inf, unit=model["missed"].span.unit)
-    rows = model.blocks.rows("training_is_done_by_its_deadline_or_missed", ("scenario", "job"), span).ids
+def training_done_is_what_its_chips_do(model: Model) -> None:
+    """Count the chip-hours a job gets in a period: trained[s,t,j] ≤ Σ_{b,n} hours·share·speed[j,n]·w."""
+    problem, jobs, trained = model.problem, model.problem.jobs, model["trained"]
+    span = Span(-np.inf, 0.0, trained.ids >= 0, trained.span.unit)
+    rows = model.blocks.rows("training_done_is_what_its_chips_do", trained.axes, span).ids
     hours = (problem.period_hours[:, None] * problem.block_share)[:, :, None, None]
-    model.blocks.put(rows[:, None, None, :, None], training, hours * jobs.speed)
-    model.blocks.put(rows, model["missed"].ids, 1.0)
+    model.blocks.put(rows, trained.ids, 1.0)
+    model.blocks.put(rows[:, :, None, :, None], model["training"].ids, -hours * jobs.speed)
+
+
+def training_is_done_by_its_deadline_or_missed(model: Model) -> None:
+    """Do a job's chip-hours in its window: Σ_t trained[s,t,j] + missed[s,j] ≥ size[j]."""
+    jobs, missed = model.problem.jobs, model["missed"]
+    span = Span(jobs.chip_hours, np.inf, unit=missed.span.unit)
+    rows = model.blocks.rows("training_is_done_by_its_deadline_or_missed", missed.axes, span).ids
+    model.blocks.put(rows[:, None, :], model["trained"].ids, 1.0)
+    model.blocks.put(rows, missed.ids, 1.0)
 
 
 def a_single_site_job_stays_at_its_host(model: Model) -> None:
@@ -277,11 +286,12 @@ def research_keeps_its_floor(model: Model) -> None:
 
 
 def a_years_spend_is_within_its_budget(model: Model) -> None:
-    """Spend no more than a year's budget in any scenario: Σ_{t∈year} spent[s,t] ≤ budget[year]."""
+    """Spend no more than a year's budget in any scenario: Σ_{t∈year} (committed + operating)[s,t] ≤ budget[year]."""
     limits = model.problem.limits
     span = Span(-np.inf, limits.budget_usd, np.isfinite(limits.budget_usd), model.units.usd)
     rows = model.blocks.rows("a_years_spend_is_within_its_budget", ("scenario", "year"), span)
-    model.blocks.put(rows.ids[:, limits.period_year], model["spent"].ids, 1.0)
+    model.blocks.put(rows.ids[:, limits.period_year], model["committed"].ids, 1.0)
+    model.blocks.put(rows.ids[:, limits.period_year], model["operating"].ids, 1.0)
 
 
 def prepayment_is_within_its_limit(model: Model) -> None:
@@ -308,6 +318,7 @@ ALL = (
     traffic_fits_the_link_of_a_site,
     no_group_holds_more_than_its_share_of_firm_power,
     critical_work_survives_the_loss_of_any_one_group,
+    training_done_is_what_its_chips_do,
     training_is_done_by_its_deadline_or_missed,
     a_single_site_job_stays_at_its_host,
     a_gang_runs_whole_or_not_at_all,

@@ -16,15 +16,25 @@ from offtake.plan.variables import SCENARIO_PERIOD, Model
 from offtake.units import S_PER_HOUR
 
 
-def money_spent_in_a_period(model: Model) -> None:
-    """Account what is paid: spent[s,t] = Σ_v fee·u + prepay·x + Σ used fee·e + energy + Σ_l fee per request·y."""
-    problem, vintages, deliveries = model.problem, model.problem.vintages, model.problem.deliveries
-    rows = model.blocks.rows("money_spent_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
-    hours = problem.period_hours[:, None] * problem.block_share  # [T, B]
-    model.blocks.put(rows, model["spent"].ids, 1.0)
+def money_committed_in_a_period(model: Model) -> None:
+    """Account what is paid whatever is served: committed[s,t] = Σ_v fee·u + prepay·x + energy of fixed idle chips."""
+    problem, vintages = model.problem, model.problem.vintages
+    rows = model.blocks.rows("money_committed_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
+    model.blocks.put(rows, model["committed"].ids, 1.0)
     model.blocks.put(rows, model["kept"].ids[:, None, :], -vintages.paid_usd)
     at = vintages.sign_period >= 0
     model.blocks.put(rows[:, vintages.sign_period[at]], model["signed"].ids[at], -vintages.prepay_usd[at])
+    idle = _idle_kw(problem) * _kwh(problem) * problem.period_hours[:, None]
+    model.blocks.put(rows[:, :, None], model["capacity"].ids, -idle)
+
+
+def money_spent_on_work_in_a_period(model: Model) -> None:
+    """Account what serving costs: operating[s,t] = Σ used fee·e + energy above idle + Σ_l fee per request·y."""
+    problem, deliveries = model.problem, model.problem.deliveries
+    name = "money_spent_on_work_in_a_period"
+    rows = model.blocks.rows(name, SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
+    hours = problem.period_hours[:, None] * problem.block_share  # [T, B]
+    model.blocks.put(rows, model["operating"].ids, 1.0)
     fee = deliveries.used_usd_per_chip_hour + _idle_kw(problem)[deliveries.cell] * _kwh(problem)[deliveries.cell]
     row = rows[deliveries.scenario, deliveries.period]
     model.blocks.put(row[:, None], model["used"].ids, -fee[:, None] * hours[deliveries.period])
@@ -33,9 +43,7 @@ def money_spent_in_a_period(model: Model) -> None:
     model.blocks.put(row, model["served"].ids, -served)
     busy = _busy_kw(problem) * _kwh(problem)
     model.blocks.put(row[..., None], model["training"].ids, -busy * hours[:, :, None, None])
-    period = problem.period_hours[:, None]
-    model.blocks.put(row[..., 0], model["research"].ids, -busy * period)
-    model.blocks.put(row[..., 0], model["capacity"].ids, -_idle_kw(problem) * _kwh(problem) * period)
+    model.blocks.put(row[..., 0], model["research"].ids, -busy * problem.period_hours[:, None])
 
 
 def value_served_in_a_period(model: Model) -> None:
@@ -52,26 +60,33 @@ def value_served_in_a_period(model: Model) -> None:
 def a_scenarios_loss_beyond_the_value_at_risk(model: Model) -> None:
     """Measure the tail (Rockafellar and Uryasev 2000): ξ[s] ≥ loss[s] − η, ξ ≥ 0; CVaR = η + Σ_s p·ξ/(1−α).
 
-    loss[s] = Σ_t discount·(spent − worth) + Σ_j discount at the deadline·missed cost·missed.
+    loss[s] = Σ_t discount·(committed + operating − worth) + Σ_j discount at the deadline·missed cost·missed.
     """
     problem = model.problem
     span = Span(0.0, np.inf, np.asarray(problem.risk_weight > 0), model.units.usd)
     rows = model.blocks.rows("a_scenarios_loss_beyond_the_value_at_risk", ("scenario",), span).ids
     model.blocks.put(rows, model["shortfall"].ids, 1.0)
     model.blocks.put(rows, model["value_at_risk"].ids, 1.0)
-    model.blocks.put(rows[:, None], model["spent"].ids, -problem.discount)
+    model.blocks.put(rows[:, None], model["committed"].ids, -problem.discount)
+    model.blocks.put(rows[:, None], model["operating"].ids, -problem.discount)
     model.blocks.put(rows[:, None], model["worth"].ids, problem.discount)
     model.blocks.put(rows[:, None], model["missed"].ids, -_missed_usd(problem))
 
 
-ALL = (money_spent_in_a_period, value_served_in_a_period, a_scenarios_loss_beyond_the_value_at_risk)
+ALL = (
+    money_committed_in_a_period,
+    money_spent_on_work_in_a_period,
+    value_served_in_a_period,
+    a_scenarios_loss_beyond_the_value_at_risk,
+)
 
 
 def price(model: Model) -> None:
     """Set the objective, least cost first: Σ_s p·loss[s] + λ·(η + Σ_s p·ξ[s]/(1−α))."""
     problem = model.problem
     probability = problem.probability[:, None]
-    model.blocks.price(model["spent"], probability * problem.discount)
+    model.blocks.price(model["committed"], probability * problem.discount)
+    model.blocks.price(model["operating"], probability * problem.discount)
     model.blocks.price(model["worth"], -probability * problem.discount)
     model.blocks.price(model["missed"], probability * _missed_usd(problem))
     if problem.risk_weight > 0:

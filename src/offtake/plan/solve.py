@@ -1,20 +1,35 @@
-"""Solve a planning problem (the interface; see ``Options`` and ``solve``)."""
+"""Solve a planning problem: build the program, solve it, check the answer independently, price what is scarce.
+
+Comes in: a :class:`~offtake.plan.problem.Problem` and :class:`Options`. Goes out: a checked
+:class:`~offtake.plan.solution.Solution`, or ``InfeasibleError`` with sentences, or ``SolverError``: never an
+answer that breaks a limit, or whose money does not add up when recounted. It must never know a file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from offtake.plan.problem import Problem
-from offtake.plan.solution import Solution
+import numpy as np
+
+from offtake.errors import InfeasibleError, SolverError
+from offtake.plan import constraints, duals, explain, highs, objective
+from offtake.plan.blocks import Program
+from offtake.plan.highs import Answer, Effort
+from offtake.plan.problem import Floats, Problem
+from offtake.plan.solution import Quantities, Solution
+from offtake.plan.variables import Model, declare
+
+FEASIBLE = 1e-5  # of a solver's unit; HiGHS itself works to 1e-7, crossing its own presolve may lose some
+AGREES = 1e-6  # of the larger of the two objectives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Choose how hard to solve.
 
-    ``clock`` gives seconds from any origin (``time.perf_counter`` from the command line); without one the
-    solution's times are 0. ``progress(stage, share_done)`` is called between and during stages.
+    ``gap`` is relative to the objective. ``clock`` gives seconds from any origin (``time.perf_counter`` from the
+    command line); without one the solution's times are 0. ``progress(stage, share_done)`` is called between stages.
     """
 
     gap: float = 1e-3
@@ -26,5 +41,125 @@ class Options:
 
 
 def solve(problem: Problem, options: Options | None = None) -> Solution:
-    """Find the plan of highest risk-adjusted value, and prove it."""
-    raise NotImplementedError
+    """Find the plan of highest risk-adjusted value, and prove it.
+
+    Raises
+    ------
+    InfeasibleError
+        No plan meets the limits; its sentences say which, in the user's words.
+    SolverError
+        The solver stopped without an answer that passes the checks.
+    """
+    options = options or Options()
+    clock, tell = options.clock or (lambda: 0.0), options.progress or (lambda _stage, _share: None)
+    started = clock()
+    tell("build", 0.0)
+    model = build(problem)
+    program = model.blocks.build(model.units.usd)
+    built = clock()
+    tell("solve", 0.0)
+    effort = Effort(gap=options.gap, time_limit_s=options.time_limit_s, threads=options.threads, seed=options.seed)
+    try:
+        answer = highs.solve_whole(program, effort)
+    except highs.ProgramInfeasibleError:
+        tell("explain", 0.0)
+        families, sentences = explain.explain(model, program)
+        raise InfeasibleError(families, sentences) from None
+    tell("check", 0.0)
+    check(program, answer)
+    solution = interpret(model, program, answer)
+    tell("done", 1.0)
+    return replace(solution, build_seconds=built - started, solve_seconds=clock() - built)
+
+
+def build(problem: Problem) -> Model:
+    """Declare the variables and state every constraint, account and price of a problem."""
+    model = declare(problem)
+    for state in (*constraints.ALL, *objective.ALL):
+        state(model)
+    objective.price(model)
+    return model
+
+
+def check(program: Program, answer: Answer) -> None:
+    """Check limits and whole numbers of an answer against the program itself.
+
+    Raises
+    ------
+    SolverError
+        A bound, a row or an integer is broken by more than ``FEASIBLE`` of the solver's unit.
+    """
+    x = answer.values
+    activity = program.matrix @ x
+    broken = max(
+        _worst(program.lower - x),
+        _worst(x - program.upper),
+        _worst((program.row_lower - activity) / np.maximum(1.0, _finite(program.row_lower))),
+        _worst((activity - program.row_upper) / np.maximum(1.0, _finite(program.row_upper))),
+        _worst(np.abs(x - np.round(x))[program.integer]),
+    )
+    if not broken <= FEASIBLE:
+        raise SolverError(f"the solver's answer breaks a limit by {broken:.1e} of its unit; it is not used")
+
+
+def interpret(model: Model, program: Program, answer: Answer) -> Solution:
+    """Turn an answer into a solution in the user's units, with its money recounted from the plan's arrays.
+
+    Raises
+    ------
+    SolverError
+        The recounted objective disagrees with the solver's.
+    """
+    problem = model.problem
+    plan = quantities(model, np.where(program.integer, np.round(answer.values), answer.values) * program.column_unit)
+    money = objective.recount(problem, plan)
+    expected = float(problem.probability @ money.net_usd)
+    tail = objective.cvar_usd(-money.net_usd, problem.probability, problem.risk_alpha)
+    value = expected - problem.risk_weight * tail
+    flows = money.value_usd + money.spend_usd + money.refusal_usd
+    gross = float(problem.probability @ flows @ problem.discount) + abs(value)
+    claimed = -answer.objective * program.objective_unit
+    if not abs(value - claimed) <= AGREES * max(gross, 1.0):
+        raise SolverError(
+            f"the plan recounts to {value:.9g} USD where the solver claims {claimed:.9g} USD; it is not used"
+        )
+    bound = max(-answer.bound * program.objective_unit, value)
+    return Solution(
+        **vars(plan),
+        money=money,
+        expected_net_usd=expected,
+        cvar_usd=tail,
+        objective_usd=value,
+        bound_usd=bound,
+        gap=(bound - value) / max(abs(value), 1.0),
+        prices=duals.prices(model, program, answer),
+        algorithm=answer.algorithm,
+        columns={name: block.size for name, block in model.blocks.columns.items()},
+        rows={name: block.size for name, block in model.blocks.row_blocks.items()},
+        nonzeros=int(program.matrix.nnz),
+    )
+
+
+def quantities(model: Model, values: Floats) -> Quantities:
+    """Lay values of columns, in the user's units, out along the problem's axes; what does not exist is 0."""
+    positive = np.maximum(values, 0.0)
+    return Quantities(
+        signed=model["signed"].spread(positive),
+        kept=model["kept"].spread(positive),
+        served_rps=model["served"].spread(positive),
+        refused_rps=model["refused"].spread(positive),
+        deferred_rps=model["deferred"].spread(values),
+        training_chips=model["training"].spread(positive),
+        research_chips=model["research"].spread(positive),
+        missed_chip_hours=model["missed"].spread(positive),
+        used_chips=model["used"].spread(positive),
+        hosts=model["hosts"].spread(positive) > 0,
+    )
+
+
+def _worst(excess: Floats) -> float:
+    return float(excess.max(initial=0.0))
+
+
+def _finite(bound: Floats) -> Floats:
+    return np.where(np.isfinite(bound), np.abs(bound), 0.0)

@@ -136,7 +136,7 @@ def _serve(model: Model) -> None:
 
 
 def _train(model: Model) -> None:
-    """Declare training chips, chip-hours missed, hosts of single-site jobs, running gangs and research chips."""
+    """Declare training chips, their chip-hours, hosts of single-site jobs, running gangs and research chips."""
     problem, blocks, units = model.problem, model.blocks, model.units
     jobs, cells = problem.jobs, problem.cells
     there = model.owned | model.rented
@@ -146,6 +146,8 @@ def _train(model: Model) -> None:
     blocks.var("training", TRAINING, Span(where=may, unit=units.chips))
     hours = float(np.mean(problem.period_hours)) if problem.period_hours.size else 1.0
     chips = float(units.chips[~cells.is_api].max(initial=1.0))
+    span = Span(where=window & (jobs.chip_hours > 0), unit=chips * hours)
+    blocks.var("trained", ("scenario", "period", "job"), span)
     blocks.var("missed", ("scenario", "job"), Span(upper=jobs.chip_hours, unit=chips * hours))
     sites = np.zeros((len(problem.axes.jobs), len(problem.axes.sites)), dtype=np.bool_)
     job, cell = np.nonzero((jobs.speed > 0) & ~cells.is_api)
@@ -153,8 +155,8 @@ def _train(model: Model) -> None:
     blocks.var("hosts", ("job", "site"), Span(upper=1.0, where=sites & jobs.single_site[:, None]), integer=True)
     gang = window[None] & (jobs.gang_chips > 0)
     blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang), integer=True)
-    floor = (jobs.floor_chips > 0)[None, :, None] & (research_speed(problem) > 0) & there
-    blocks.var("research", ("scenario", "period", "cell"), Span(where=floor, unit=units.chips))
+    floor = np.outer(jobs.floor_chips > 0, research_speed(problem) > 0)
+    blocks.var("research", ("scenario", "period", "cell"), Span(where=floor & there, unit=units.chips))
 
 
 def _survive(model: Model) -> None:
@@ -168,9 +170,10 @@ def _survive(model: Model) -> None:
 
 
 def _account(model: Model) -> None:
-    """Declare money spent and value served in each period, and the two variables of the tail."""
+    """Declare money committed, money spent on work and value served by period, and the tail's two variables."""
     free = Span(lower=-np.inf, unit=model.units.usd)
-    model.blocks.var("spent", SCENARIO_PERIOD, free)
+    model.blocks.var("committed", SCENARIO_PERIOD, free)
+    model.blocks.var("operating", SCENARIO_PERIOD, free)
     model.blocks.var("worth", SCENARIO_PERIOD, free)
     risky = np.asarray(model.problem.risk_weight > 0)
     model.blocks.var("value_at_risk", (), Span(lower=-np.inf, where=risky, unit=model.units.usd))

@@ -1,0 +1,105 @@
+"""Read shadow prices off a solved program with its integers fixed, in units a buyer knows.
+
+Comes in: a model, its program and the answer. Goes out: :class:`~offtake.plan.solution.Prices`. A dual of the program
+is money of the whole objective: weighted by probability and tail, discounted, for a whole block of a period. Here
+it is divided by all that: a sure dollar in every scenario adds 1 + risk_weight to the objective, so that is the
+weight taken out, and what remains is a risk-adjusted mean over the scenarios, in dollars of the period itself.
+A shadow price is the worth of the *next* unit, not of an offer: see ``appraise.py`` for that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offtake.plan.blocks import Program
+from offtake.plan.highs import Answer
+from offtake.plan.problem import Floats, Problem
+from offtake.plan.solution import Prices
+from offtake.plan.variables import Model
+from offtake.units import BYTES_PER_GB, PERCENT, S_PER_HOUR
+
+MEANINGS = {
+    "chips": "What one more usable chip-hour in this cell would add: the bid price that a request must meet.",
+    "power": "What one more kilowatt-hour of power at this site would add.",
+    "link": "What carrying one more gigabyte over this site's link would add.",
+    "concentration": "What allowing this group one more percentage point of the firm power would add in this period.",
+    "budget": "What one more dollar of this year's budget would add beyond itself.",
+    "sign": "What one more unit signed at this date would add, kept as long as it pays; not the value of the offer.",
+}
+
+
+def prices(model: Model, program: Program, answer: Answer) -> Prices:
+    """Give all shadow prices; where a limit does not exist or does not bind the price is 0."""
+    problem = model.problem
+    hour = hour_weight(problem)[:, :, None]
+    worth = _Worth(model, program, answer)
+    power = worth.rows("power_of_a_site_carries_busy_and_idle_chips")
+    power = power + worth.rows("busy_chips_fit_the_power_left_by_curtailment")
+    sure = 1 + problem.risk_weight
+    return Prices(
+        chips_usd_per_chip_hour=worth.rows("work_fits_the_chips_of_a_cell").sum(axis=0) / hour,
+        power_usd_per_kwh=power.sum(axis=0) / hour,
+        link_usd_per_gb=worth.rows("traffic_fits_the_link_of_a_site").sum(axis=0) / hour * (BYTES_PER_GB / S_PER_HOUR),
+        concentration_usd_per_point=_concentration(model, program, answer, worth),
+        budget_usd_per_usd=worth.rows("a_years_spend_is_within_its_budget").sum(axis=0) / _year_weight(problem),
+        sign_usd_per_unit=_sign(model, worth) / sure,
+        meanings=dict(MEANINGS),
+    )
+
+
+def hour_weight(problem: Problem) -> Floats:
+    """Give what a sure dollar an hour adds to the objective, by period and block [T, B]."""
+    weight: Floats = (
+        (1 + problem.risk_weight) * (problem.discount * problem.period_hours)[:, None] * problem.block_share
+    )
+    return weight
+
+
+class _Worth:
+    """Give what one more of the user's unit adds to the objective, in USD."""
+
+    def __init__(self, model: Model, program: Program, answer: Answer) -> None:
+        self.blocks = model.blocks
+        self.of_rows = -answer.row_duals * program.objective_unit / program.row_unit
+        self.of_columns = -answer.column_duals * program.objective_unit / program.column_unit
+
+    def rows(self, family: str) -> Floats:
+        """Give it by row of a family of upper limits, in the family's shape."""
+        return np.maximum(self.blocks.row_blocks[family].spread(self.of_rows), 0.0)
+
+    def columns(self, name: str) -> Floats:
+        """Give it by column of a block, in the block's shape."""
+        return self.blocks.columns[name].spread(self.of_columns)
+
+
+def _concentration(model: Model, program: Program, answer: Answer, worth: _Worth) -> Floats:
+    """Give the price of a point [T, G]: a hundredth of all firm power, at the price of a kilowatt."""
+    problem = model.problem
+    kept = model["kept"].spread(answer.values * program.column_unit)
+    firm_kw = (problem.vintages.firm_kw * kept).sum(axis=0)
+    price = worth.rows("no_group_holds_more_than_its_share_of_firm_power")
+    point: Floats = price * (firm_kw / PERCENT / ((1 + problem.risk_weight) * problem.discount))[:, None]
+    return point
+
+
+def _year_weight(problem: Problem) -> Floats:
+    """Give what a sure dollar of a year adds to the objective, by year [Y]: at the mean discount of its periods."""
+    years = len(problem.axes.years)
+    count = np.bincount(problem.limits.period_year, minlength=years)
+    total = np.bincount(problem.limits.period_year, weights=problem.discount, minlength=years)
+    weight: Floats = (1 + problem.risk_weight) * np.where(count > 0, total / np.maximum(count, 1), 1.0)
+    return weight
+
+
+def _sign(model: Model, worth: _Worth) -> Floats:
+    """Give what one more unit adds [V]: its own worth, with what else must move for it, kept as long as it pays."""
+    vintages = model.problem.vintages
+    size = np.maximum(vintages.units_max, 1e-9)
+    kept = np.cumsum(worth.columns("kept"), axis=1)
+    period = np.arange(kept.shape[1])
+    may_stop = period >= np.maximum(vintages.lock_until, vintages.sign_period)[:, None] - 1
+    longest = np.where(may_stop, kept, -np.inf).max(axis=1, initial=-np.inf)
+    held = np.where(np.isfinite(longest), longest, kept[:, -1])
+    enabled = worth.columns("chosen") / size + worth.columns("taken")[vintages.offer] / size
+    value: Floats = worth.columns("signed") + held + enabled
+    return value

@@ -1,0 +1,140 @@
+"""Say in the user's words why no plan exists, and what the cheapest change would be.
+
+Comes in: a model whose program two algorithms found infeasible. Goes out: the families of limits in conflict and
+at most five sentences. The conflict is HiGHS's irreducible set of rows, grouped; the change is the least total
+violation of limits that can be relaxed, each weighed in its own unit. It must never know how the model was solved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from offtake.plan import highs
+from offtake.plan.blocks import Floats, Program
+from offtake.plan.variables import Model
+from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_MILLION
+
+SENTENCES_MAX = 5
+NAMES_MAX = 3
+BROKEN = 1e-6
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Describe a family of limits that a user could relax: its name in words, and how an amount of it reads."""
+
+    words: str
+    change: Callable[[float], str]
+
+
+LIMITS = {
+    "power_of_a_site_carries_busy_and_idle_chips": Limit(
+        "power of a site", lambda kw: f"{kw / KW_PER_MW:,.3g} MW more power"
+    ),
+    "busy_chips_fit_the_power_left_by_curtailment": Limit(
+        "power of a site", lambda kw: f"{kw / KW_PER_MW:,.3g} MW more power"
+    ),
+    "traffic_fits_the_link_of_a_site": Limit(
+        "link of a site", lambda x: f"{x * BITS_PER_BYTE / BITS_PER_GBIT:,.3g} Gbit/s more on the link"
+    ),
+    "no_group_holds_more_than_its_share_of_firm_power": Limit(
+        "share of firm power a group may hold",
+        lambda kw: f"a limit that lets the group hold {kw / KW_PER_MW:,.3g} MW more",
+    ),
+    "critical_work_survives_the_loss_of_any_one_group (work)": Limit(
+        "critical work without any one group", lambda rps: f"{rps:,.3g} requests/s less to be kept without the group"
+    ),
+    "research_keeps_its_floor": Limit("research floor", lambda chips: f"{chips:,.4g} chips less for research"),
+    "a_years_spend_is_within_its_budget": Limit(
+        "budget of a year", lambda usd: f"{usd / USD_PER_MILLION:,.4g} million USD more budget"
+    ),
+    "prepayment_is_within_its_limit": Limit(
+        "prepayment limit", lambda usd: f"{usd / USD_PER_MILLION:,.4g} million USD more prepayment"
+    ),
+}
+OF_OFFERS = {
+    "an_order_is_within_its_size (least)": "size of an order",
+    "an_order_is_within_its_size (greatest)": "size of an order",
+    "an_offer_is_signed_at_most_in_full": "size of an offer",
+    "at_most_one_of_exclusive_offers": "exclusive offers",
+}
+SHOWN_AXES = ("site", "cell", "workload", "group", "offer", "job", "year", "period")
+
+
+def explain(model: Model, program: Program) -> tuple[list[str], list[str]]:
+    """Give the families in conflict, in words, and at most five sentences that explain and mend."""
+    rows = conflict(program)
+    amounts = relax(model, program)
+    families = _families(model, rows) or _families(model, [row for row in range(amounts.size) if amounts[row] > BROKEN])
+    mends = _mends(model, program, amounts)
+    first = f"No plan meets these limits together: {', '.join(families)}." if families else "No plan meets the limits."
+    last = (
+        [] if mends else ["Whole units and lots leave no plan although fractions would: allow smaller units or lots."]
+    )
+    return families, [first, *mends, *last][:SENTENCES_MAX]
+
+
+def conflict(program: Program) -> list[int]:
+    """Find an irreducible set of rows that no values meet, integers left out; empty where fractions would do."""
+    solver = highs.load(program, highs.Effort(), whole=False)
+    solver.setOptionValue("iis_strategy", int(highspy.IisStrategy.kIisStrategyFromLp))
+    solver.run()
+    if solver.getModelStatus() == highs.OK:
+        return []
+    _, found = solver.getIis()
+    return [int(row) for row in found.row_index_]
+
+
+def relax(model: Model, program: Program) -> Floats:
+    """Find by how much each limit must give for a plan to exist, least in total, in the user's units [rows]."""
+    penalty = np.full(program.row_lower.size, -1.0)
+    for family in LIMITS:
+        block = model.blocks.row_blocks[family]
+        penalty[block.start : block.start + block.size] = 1.0
+    solver = highs.load(program, highs.Effort())
+    solver.feasibilityRelaxation(-1.0, -1.0, -1.0, None, None, penalty)
+    values = np.asarray(solver.getSolution().col_value)
+    if values.size != program.cost.size:
+        return np.zeros(program.row_lower.size)
+    activity = program.matrix @ values
+    broken = np.maximum(program.row_lower - activity, activity - program.row_upper)
+    amounts: Floats = np.maximum(broken, 0.0) * program.row_unit * (broken > BROKEN)
+    return amounts
+
+
+def _families(model: Model, rows: list[int]) -> list[str]:
+    """Name the families of limits among rows, each once, in the order of the constraints."""
+    found = {model.blocks.name_row(row)[0] for row in rows}
+    words = {name: limit.words for name, limit in LIMITS.items()} | OF_OFFERS
+    return list(dict.fromkeys(words[name] for name in model.blocks.row_blocks if name in found and name in words))
+
+
+def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
+    """Say for each family and place what would have to give, the largest change (in solver units) first."""
+    groups: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    for row in np.flatnonzero(amounts):
+        family, index = model.blocks.name_row(int(row))
+        named = dict(zip(model.blocks.row_blocks[family].axes, index, strict=True))
+        words = {axis: model.blocks.labels[axis][i] for axis, i in named.items()}
+        place = ", ".join(words[axis] for axis in SHOWN_AXES[:-1] if axis in words)
+        size = float(amounts[row] / program.row_unit[row])
+        groups.setdefault((family, place), []).append((size, float(amounts[row]), words.get("period", "")))
+    order = sorted(groups.items(), key=lambda item: (-sum(part[0] for part in item[1]), item[0]))
+    mends = []
+    for (family, place), parts in order:
+        amount = LIMITS[family].change(max(part[1] for part in parts))
+        periods = list(dict.fromkeys(part[2] for part in parts if part[2]))
+        where = f" at {place}" if place else ""
+        when = (
+            ""
+            if not periods
+            else f" in {periods[0]}"
+            if len(periods) == 1
+            else f" between {periods[0]} and {periods[-1]}"
+        )
+        mends.append(f"It would take {amount}{where}{when}.")
+    return mends

@@ -1,0 +1,153 @@
+"""Hand programs to HiGHS and believe an answer only when it is one.
+
+Comes in: a :class:`~offtake.plan.blocks.Program`. Goes out: an :class:`Answer` in solver units. A failure of one
+algorithm (numerical trouble, a claim of infeasibility) is tried again with another before it is believed.
+It must never know what a column means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import highspy
+import numpy as np
+
+from offtake.errors import SolverError
+from offtake.plan.blocks import Bools, Floats, Program
+
+OK = highspy.HighsModelStatus.kOptimal
+NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
+STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
+COLUMN_WISE, MINIMISE = 1, 1
+
+
+class ProgramInfeasibleError(Exception):
+    """Say that two algorithms agree: no values of the columns meet all rows. Caught within this room."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Hold a solved program: values of columns, duals of rows and columns, the objective, and a bound on it.
+
+    All in solver units, of a minimisation: ``bound ≤ least objective``. ``algorithm`` says how it was found.
+    """
+
+    values: Floats
+    row_duals: Floats
+    column_duals: Floats
+    objective: float
+    bound: float
+    algorithm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """Say how hard HiGHS may try."""
+
+    gap: float = 1e-3
+    time_limit_s: float = 600.0
+    threads: int = 2
+    seed: int = 1
+
+
+def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Highs:
+    """Pass a program to a new, silent HiGHS; without its integers unless ``whole``."""
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy's own class is not annotated
+    solver.setOptionValue("output_flag", False)  # noqa: FBT003  (HiGHS takes options by position)
+    solver.setOptionValue("threads", effort.threads)
+    solver.setOptionValue("random_seed", effort.seed)
+    solver.setOptionValue("time_limit", effort.time_limit_s)
+    solver.setOptionValue("mip_rel_gap", effort.gap)
+    matrix = program.matrix
+    integrality = (program.integer & whole).astype(np.int32)
+    status = solver.passModel(
+        matrix.shape[1],
+        matrix.shape[0],
+        matrix.nnz,
+        COLUMN_WISE,
+        MINIMISE,
+        0.0,
+        program.cost,
+        program.lower,
+        program.upper,
+        program.row_lower,
+        program.row_upper,
+        matrix.indptr.astype(np.int32),
+        matrix.indices.astype(np.int32),
+        matrix.data,
+        integrality,
+    )
+    if status == highspy.HighsStatus.kError:
+        raise SolverError("the solver refused the program: a bound or a coefficient is not a number it can hold")
+    return solver
+
+
+def solve_linear(program: Program, effort: Effort) -> Answer:
+    """Solve without integers: simplex first, interior point before infeasibility or failure is believed."""
+    said = []
+    for algorithm in ("simplex", "ipx"):
+        solver = load(program, effort, whole=False)
+        solver.setOptionValue("solver", algorithm)
+        solver.run()
+        status = solver.getModelStatus()
+        if status == OK:
+            return read(solver, f"{algorithm} on the extensive form")
+        said.append(status)
+        if status in STOPPED:
+            break
+    if said and all(status in NEVER for status in said):
+        raise ProgramInfeasibleError
+    raise SolverError(f"no algorithm could solve the linear program: {', '.join(_name(status) for status in said)}")
+
+
+def solve_whole(program: Program, effort: Effort) -> Answer:
+    """Solve with integers by branch and bound, then once more with the integers fixed, for exact values and duals."""
+    if not program.integer.any():
+        return solve_linear(program, effort)
+    solver = load(program, effort)
+    solver.run()
+    status = solver.getModelStatus()
+    if status in NEVER:
+        solve_linear(program, effort)  # raises when two more algorithms agree
+        solver.setOptionValue("presolve", "off")
+        solver.run()
+        status = solver.getModelStatus()
+        if status in NEVER:
+            raise ProgramInfeasibleError
+    info = solver.getInfo()
+    found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    if not found or (status != OK and status not in STOPPED):
+        raise SolverError(f"the solver found no whole-number plan in its time: {_name(status)}")
+    values = np.asarray(solver.getSolution().col_value)
+    answer = solve_linear(fix(program, values, program.integer), effort)
+    return replace(
+        answer, bound=min(info.mip_dual_bound, answer.objective), algorithm="branch and bound on the extensive form"
+    )
+
+
+def fix(program: Program, values: Floats, which: Bools) -> Program:
+    """Fix the integer columns among ``which`` to the nearest whole values."""
+    whole = np.round(values)
+    return replace(
+        program,
+        lower=np.where(which, whole, program.lower),
+        upper=np.where(which, whole, program.upper),
+        integer=program.integer & ~which,
+    )
+
+
+def read(solver: highspy.Highs, algorithm: str) -> Answer:
+    """Read a solved linear program."""
+    solution, objective = solver.getSolution(), float(solver.getInfo().objective_function_value)
+    return Answer(
+        values=np.asarray(solution.col_value),
+        row_duals=np.asarray(solution.row_dual),
+        column_duals=np.asarray(solution.col_dual),
+        objective=objective,
+        bound=objective,
+        algorithm=algorithm,
+    )
+
+
+def _name(status: highspy.HighsModelStatus) -> str:
+    return str(status).rsplit(".k", maxsplit=1)[-1]
