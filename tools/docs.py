@@ -28,7 +28,10 @@ FIGURE = re.compile(r"<!-- figure:(?P<name>[a-z0-9_]+) -->(?P<text>.*?)<!-- /fig
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)(?:#[^)]*)?\)")
 NAMED_FILE = re.compile(r"`(?P<path>(?:src|tests|docs|tools|examples|benchmarks|requirements)/[\w./-]+\.\w+)`")
 NAMED_RECIPE = re.compile(r"`just (?P<name>[a-z]+)")
+NAMED_VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
+VERB = re.compile(r"^@app\.command\((?:\"(?P<given>[a-z]+)\")?.*\)\ndef (?P<name>[a-z]+)", re.MULTILINE)
 RECIPE = re.compile(r"^(?P<name>[a-z]+)(?! *:=)(?: [^\n]*)?:", re.MULTILINE)
+CLI = "src/offtake/cli.py"
 PROGRAMS = {"offtake": "offtake", "python": "python"}
 
 
@@ -123,7 +126,7 @@ def figure_faults(text: str, figures: dict[str, str]) -> Iterator[str]:
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def name_faults(text: str, folder: Path, root: Path = ROOT) -> Iterator[str]:
-    """Name each link, file and recipe that does not exist."""
+    """Name each link, file, recipe and verb that does not exist."""
     for found in LINK.finditer(text):
         if not (folder / found["path"]).exists():
             yield f"link to {found['path']}, which does not exist"
@@ -131,9 +134,11 @@ def name_faults(text: str, folder: Path, root: Path = ROOT) -> Iterator[str]:
         if not (root / found["path"]).exists():
             yield f"names {found['path']}, which does not exist"
     recipes = {found["name"] for found in RECIPE.finditer((root / "justfile").read_text("utf-8"))}
-    for found in NAMED_RECIPE.finditer(text):
-        if found["name"] not in recipes:
-            yield f"names `just {found['name']}`, which does not exist"
+    verbs = {found["given"] or found["name"] for found in VERB.finditer((root / CLI).read_text("utf-8"))}
+    for program, pattern, known in (("just", NAMED_RECIPE, recipes), ("offtake", NAMED_VERB, verbs)):
+        for found in pattern.finditer(text):
+            if found["name"] not in known:
+                yield f"names `{program} {found['name']}`, which does not exist"
 
 
 # ── doing it ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ def test_every_marked_figure_is_the_regenerated_one(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_every_link_file_and_recipe_that_a_document_names_exists(document: Path) -> None:
+def test_every_link_file_recipe_and_verb_that_a_document_names_exists(document: Path) -> None:
     assert list(docs.name_faults(document.read_text("utf-8"), document.parent)) == []
 
 
@@ -108,12 +108,17 @@ def test_a_figure_is_read_from_a_commands_json_or_from_a_file_it_wrote(tmp_path:
     assert docs.figures_now(declared, tmp_path) == {"first": "7", "value": "2.5"}
 
 
-def test_a_link_a_file_and_a_recipe_that_do_not_exist_are_found(tmp_path: Path) -> None:
+def test_a_link_a_file_a_recipe_and_a_verb_that_do_not_exist_are_found(tmp_path: Path) -> None:
+    (tmp_path / "src" / "offtake").mkdir(parents=True)
+    verbs = '@app.command()\ndef plan(folder: Folder) -> None:\n@app.command("init")\ndef start() -> None:\n'
+    (tmp_path / "src" / "offtake" / "cli.py").write_text(verbs)
     (tmp_path / "justfile").write_text("check: lint\n")
     (tmp_path / "there.md").write_text("")
     text = "[a](there.md) [b](gone.md) [c](https://example.org) `docs/gone.md` `just check` `just dance`"
+    text += " `offtake plan DIR` `offtake init` `offtake start`"
     assert list(docs.name_faults(text, tmp_path, tmp_path)) == [
         "link to gone.md, which does not exist",
         "names docs/gone.md, which does not exist",
         "names `just dance`, which does not exist",
+        "names `offtake start`, which does not exist",
     ]
