@@ -1,0 +1,176 @@
+"""Read traces batch by batch, however large, and write them in one common form.
+
+Comes in: Parquet, CSV or JSON lines in a known form (see ``formats.py``). Goes out: batches of
+:class:`~offtake.demand.request.Requests`; or a tidy Parquet file. Memory holds a few batches, whatever the
+size of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from offtake.demand.formats import FormatName, Reader, detect
+from offtake.demand.request import Requests, count_of
+from offtake.errors import Fault, InputError
+from offtake.units import NS_PER_S
+
+BATCH_ROWS = 262_144
+JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
+PARQUET_SUFFIXES = {".parquet", ".pq"}
+TIDY = {
+    "arrival_s": pl.Float64,
+    "input_tokens": pl.Int32,
+    "output_tokens": pl.Int32,
+    "workload": pl.Int16,
+    "region": pl.Int16,
+}
+
+
+class TraceReader(Iterator[Requests]):
+    """Yield the batches of one trace; ``rows_read`` and ``rows_dropped`` count as it goes.
+
+    Failed requests of BurstGPT (0 response tokens) are dropped and counted. A row that cannot be a request is
+    a fault: from the first faulty batch on nothing more is yielded, the rest of the file is still checked, and
+    every fault is raised together at its end.
+    """
+
+    def __init__(self, path: Path, form: FormatName | None, batch_rows: int) -> None:
+        self.path = path
+        lazy, columns, first_row = _scan(path)
+        self.form = detect(columns, path.name, form)
+        self._reader = Reader(self.form, path.name, first_row)
+        wanted = [*self.form.required, *(name for name in self.form.optional if name in columns)]
+        self._frames = _frames(lazy.select(wanted), batch_rows, path.name)
+
+    @property
+    def rows_read(self) -> int:
+        """Return the rows read so far."""
+        return self._reader.rows_read
+
+    @property
+    def rows_dropped(self) -> int:
+        """Return the failed requests dropped so far."""
+        return self._reader.rows_dropped
+
+    def __next__(self) -> Requests:
+        for frame in self._frames:
+            batch = self._reader.read(frame)
+            if not self._reader.faults.total and count_of(batch):
+                return batch
+        self._reader.faults.raise_if_any()
+        if self._reader.rows_read == self._reader.rows_dropped:
+            mend = "Give a file with at least one request that was served."
+            raise InputError([Fault(self.path.name, "the trace holds no request", mend)])
+        raise StopIteration
+
+
+def read_trace(path: Path, batch_rows: int = BATCH_ROWS, form: FormatName | None = None) -> TraceReader:
+    """Open a trace and yield its requests in batches of at most ``batch_rows``.
+
+    The form (``tidy``, ``azure``, ``mooncake``, ``burstgpt``) is told from the columns unless given. ``row`` in a
+    fault counts as a spreadsheet does (the header is row 1); in JSON lines it is the line.
+
+    Raises
+    ------
+    InputError
+        At once when the file cannot be read or lacks a column; while reading, at the end of the file, with the
+        first twenty faults and the number of the rest.
+    """
+    return TraceReader(path, form, batch_rows)
+
+
+def write_trace(path: Path, batches: Iterable[Requests]) -> int:
+    """Write batches as tidy Parquet, whole or not at all, and return the number of requests.
+
+    Columns: ``arrival_s`` (from the start; exact to the nanosecond for 104 days), ``input_tokens``,
+    ``output_tokens``, ``workload``, ``region``.
+    """
+    temporary = path.with_name(path.name + ".part")
+    source = _Source(batches)
+    try:
+        lazy = register_io_source(source.frames, schema=TIDY)
+        lazy.sink_parquet(temporary, compression="zstd")
+    except pl.exceptions.PolarsError:
+        temporary.unlink(missing_ok=True)
+        raise source.error or OSError(f"the trace cannot be written: {path}") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+    return source.rows
+
+
+class _Source:
+    """Hand batches to the writer as frames, and keep the error that broke off, if one did."""
+
+    def __init__(self, batches: Iterable[Requests]) -> None:
+        self.batches = batches
+        self.rows = 0
+        self.error: Exception | None = None
+
+    def frames(
+        self, with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield one frame per batch; the writer asks for all rows and all columns."""
+        del with_columns, predicate, n_rows, batch_size
+        try:
+            for batch in self.batches:
+                self.rows += count_of(batch)
+                columns = (batch.arrival_ns / NS_PER_S, *batch[1:])
+                yield pl.DataFrame(dict(zip(TIDY, columns, strict=True)), schema=TIDY)
+        except Exception as error:
+            self.error = error
+            raise
+
+
+def _scan(path: Path) -> tuple[pl.LazyFrame, list[str], int]:
+    """Open a file lazily: the query, its columns, and the number of its first row of data."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        mend = "Give the path of a trace: Parquet, CSV or JSON lines."
+        raise InputError([Fault(str(path), f"the file cannot be read: {error.strerror}", mend)]) from None
+    if not head.strip():
+        raise InputError([Fault(path.name, "the file is empty", "Give a file with a header and requests.")])
+    suffix = path.suffix.lower()
+    try:
+        if head == b"PAR1" or suffix in PARQUET_SUFFIXES:
+            lazy, first_row = pl.scan_parquet(path), 2
+        elif suffix in JSON_SUFFIXES or head.lstrip().startswith(b"{"):
+            lazy, first_row = pl.scan_ndjson(path), 1
+        else:
+            lazy, first_row = pl.scan_csv(path, infer_schema=False), 2
+        return lazy, lazy.collect_schema().names(), first_row
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(path.name, error) from None
+
+
+def _frames(lazy: pl.LazyFrame, batch_rows: int, file: str) -> Iterator[pl.DataFrame]:
+    """Yield the frames of a query in order, at most ``batch_rows`` rows each."""
+    try:
+        for frame in lazy.collect_batches(chunk_size=batch_rows, maintain_order=True, lazy=True, engine="streaming"):
+            for start in range(0, frame.height, batch_rows):
+                yield frame.slice(start, batch_rows)
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: str, error: Exception) -> InputError:
+    """Return the fault of a file that is not what its name says."""
+    text = str(error).strip().splitlines()
+    problem = f"the file cannot be read as a trace: {text[0] if text else type(error).__name__}"
+    return InputError(
+        [Fault(file, problem, "Check that it is whole; CSV needs one header and as many cells in each row.")]
+    )
+
+
+def arrival_s(requests: Requests) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return arrivals in seconds from the start of the trace."""
+    return np.asarray(requests.arrival_ns / NS_PER_S)
