@@ -18,7 +18,7 @@ from offtake.plan.problem import Deliveries, Vintages
 from offtake.plan.tree import Tree
 from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
-from offtake.supply.delivery import deliver, end_day, first_days
+from offtake.supply.delivery import deliver, end_day, first_days, promised_day
 from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
 from offtake.supply.offer import Terms, buyer_lock_day
 from offtake.supply.portfolio import Portfolio
@@ -82,11 +82,6 @@ class Vintage:
     firm_kw: Floats
     chips: dict[int, Floats]
 
-    @property
-    def delivers(self) -> bool:
-        """Tell whether anything comes within the horizon, in any scenario."""
-        return any(bool(chips.any()) for chips in self.chips.values())
-
 
 @dataclass(frozen=True, kw_only=True)
 class Contracts:
@@ -110,11 +105,11 @@ def cell_of(terms: Terms, tranche: TrancheRow) -> Cell:
 
 
 def contracts_of(frame: Frame) -> Contracts:
-    """Return every vintage that brings something within the horizon, and every signed contract."""
+    """Return every vintage that is promised to bring something within the horizon, and every signed contract."""
     kept: list[Vintage] = []
     too_late = []
     for index, terms in enumerate(frame.portfolio.offers.values()):
-        some = [one for one in vintages_of(frame, index, terms) if one.delivers or terms.row.signed]
+        some = list(vintages_of(frame, index, terms))
         kept += some
         if not some:
             too_late.append(terms.row.offer)
@@ -131,9 +126,15 @@ def contracts_of(frame: Frame) -> Contracts:
 
 
 def vintages_of(frame: Frame, index: int, terms: Terms) -> Iterator[Vintage]:
-    """Yield an offer's vintages, by signing date."""
-    for day in signing_dates(terms.row, frame.portfolio.tables.settings):
-        yield vintage_of(frame, index, terms, day.toordinal())
+    """Yield an offer's vintages by signing date, but for those that come too late for the horizon."""
+    end = int(frame.calendar.edges[-1])
+    for date_signed in signing_dates(terms.row, frame.portfolio.tables.settings):
+        sign_day = date_signed.toordinal()
+        ready = min(
+            promised_day(one, sign_day, signed=terms.row.signed) + one.qualification_days for one in terms.tranches
+        )
+        if terms.row.signed or ready < end:
+            yield vintage_of(frame, index, terms, sign_day)
 
 
 def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage:

@@ -107,21 +107,26 @@ def with_sentence(known: Decision, terms: Terms) -> Decision:
 
 
 def fees_by_offer(assembled: Assembled, solution: Solution) -> Floats:
-    """Return the mean discounted fees of each offer in USD [O]: kept, prepaid, used, and by the token."""
+    """Return the mean discounted fees of each offer in USD [O]."""
+    return fees_by_scenario(assembled, solution) @ assembled.problem.probability
+
+
+def fees_by_scenario(assembled: Assembled, solution: Solution) -> Floats:
+    """Return the discounted fees of each offer in USD [O, S]: kept, prepaid, used, and by the token."""
     problem = assembled.problem
     vintages, deliveries, lanes = problem.vintages, problem.deliveries, problem.lanes
-    fees = np.zeros(len(problem.axes.offers))
-    kept = np.einsum("s,vst,vt,t->v", problem.probability, vintages.paid_usd, solution.kept, problem.discount)
+    fees = np.zeros((len(problem.axes.offers), problem.probability.size))
+    kept = np.einsum("vst,vt,t->vs", vintages.paid_usd, solution.kept, problem.discount)
     prepaid = vintages.prepay_usd * solution.signed * problem.discount[vintages.sign_period]
-    np.add.at(fees, vintages.offer, kept + prepaid)
+    np.add.at(fees, vintages.offer, kept + prepaid[:, np.newaxis])
     hours = problem.period_hours[:, np.newaxis] * problem.block_share * problem.discount[:, np.newaxis]
     used = (solution.used_chips * hours[deliveries.period]).sum(axis=1) * deliveries.used_usd_per_chip_hour
-    np.add.at(fees, vintages.offer[deliveries.vintage], used * problem.probability[deliveries.scenario])
-    by_lane = np.einsum("s,stbl,tb->l", problem.probability, solution.served_rps, hours * S_PER_HOUR)
+    np.add.at(fees, (vintages.offer[deliveries.vintage], deliveries.scenario), used)
     for lane, cell in enumerate(lanes.cell):
         offer = assembled.cells[cell].api_offer
         if offer:
-            fees[problem.axes.offers.index(offer)] += by_lane[lane] * lanes.usd_per_request[lane]
+            requests = np.einsum("stb,tb->s", solution.served_rps[..., lane], hours * S_PER_HOUR)
+            fees[problem.axes.offers.index(offer)] += requests * lanes.usd_per_request[lane]
     return fees
 
 

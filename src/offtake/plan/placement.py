@@ -134,20 +134,8 @@ def refused_by_site(work: WorkloadRow | TrainingRow, site: SiteRow) -> str:
 
 def nowhere(workload: WorkloadRow, reasons: list[str]) -> Fault:
     """Return the fault of a workload that may run nowhere, with the first reasons."""
-    if not reasons:
-        return Fault(
-            TOML_NAME,
-            f"no site may serve {workload.workload}: no offer brings capacity",
-            "Add an offer and its tranches.",
-            where("workload", workload),
-            "workload",
-        )
-    shown = " ".join(reasons[:REASONS_SHOWN])
-    more = f" ({len(reasons) - REASONS_SHOWN} more.)" if len(reasons) > REASONS_SHOWN else ""
-    return Fault(
-        TOML_NAME,
-        f"no site may serve {workload.workload}. {shown}{more} So it can never be served",
-        "Add a deployment, a link or an offer where it may run, or loosen its needs.",
-        where("workload", workload),
-        "workload",
-    )
+    shown = " ".join(reasons[:REASONS_SHOWN]) or "No offer brings capacity."
+    more = f" And {len(reasons) - REASONS_SHOWN} more like these." if len(reasons) > REASONS_SHOWN else ""
+    mend = f"{shown}{more} Add a deployment, a link or an offer where it may run, or loosen its needs."
+    at = where("workload", workload)
+    return Fault(TOML_NAME, "no site may serve this workload", mend, at, "workload", workload.workload)

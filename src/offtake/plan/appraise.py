@@ -1,0 +1,299 @@
+"""Say what one offer is worth: the best plan with it less the best plan without it, on the same scenarios.
+
+Comes in: the tables, an offer's name, :class:`~offtake.plan.plan.PlanOptions`, and a plan if there is one. Goes out:
+an :class:`~offtake.plan.result.Appraisal`. The value is never read off a dual. Where the best plan does not take
+the offer in full, it is also forced: signed on the first day at its largest size, everything else re-planned. This
+is the verb ``offtake appraise``; it must never read a clock or print.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from offtake.plan.assemble import Assembled
+from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
+from offtake.plan.displace import displaced_by
+from offtake.plan.objective import cvar_usd
+from offtake.plan.plan import PlanOptions, PlanRun, fresh_folder, prepare, put_in_place, solve_with
+from offtake.plan.problem import Problem
+from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
+from offtake.plan.solution import Solution
+from offtake.plan.story import describe_scenarios
+from offtake.plan.words import count, money, percent, significant
+from offtake.schema.portfolio import Tables
+from offtake.schema.tables import OfferRow
+from offtake.supply.portfolio import portfolio_of
+
+Floats = npt.NDArray[np.float64]
+
+RATIO_MAX = 1e3
+HALVINGS = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Hold the three plans: ``best`` may take the offer, ``without`` cannot, ``forced`` must (None: best does in full).
+
+    ``signing`` is the plan in which it is signed: the best one if that does, else the forced one.
+    """
+
+    assembled: Assembled
+    offer: int
+    best: Solution
+    without: Solution
+    forced: Solution | None
+
+    @property
+    def units(self) -> float:
+        """Return the units that the best plan takes."""
+        return units_of(self.assembled.problem, self.best, self.offer)
+
+    @property
+    def takes(self) -> bool:
+        """Tell whether the best plan takes any."""
+        return self.units > NOTHING_UNITS * self.units_max
+
+    @property
+    def units_max(self) -> float:
+        """Return the offer's largest size."""
+        return self.terms_row.units_max
+
+    @property
+    def terms_row(self) -> OfferRow:
+        """Return the offer's row."""
+        return list(self.assembled.inputs.portfolio.offers.values())[self.offer].row
+
+    @property
+    def signing(self) -> Solution:
+        """Return the plan in which the offer is signed."""
+        return self.best if self.takes or self.forced is None else self.forced
+
+
+def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run: PlanRun | None = None) -> Appraisal:
+    """Appraise one offer.
+
+    An offer that is signed already is appraised against not having it.
+
+    Raises
+    ------
+    InputError
+        Where there is no such offer, with the nearest name; and as :func:`~offtake.plan.plan.make_plan`.
+    InfeasibleError
+        Where no plan meets the limits, with or without it.
+    """
+    options = options or PlanOptions()
+    portfolio_of(tables).offer(offer)
+    assembled = run.assembled if run is not None else prepare(tables, options)
+    best = run.solution if run is not None else solve_with(assembled, options)
+    index = assembled.problem.axes.offers.index(offer)
+    without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
+    forced = None
+    units_max = list(assembled.inputs.portfolio.offers.values())[index].row.units_max
+    partial = units_of(assembled.problem, best, index) < units_max * (1.0 - NOTHING_UNITS)
+    if partial and (assembled.problem.vintages.offer == index).any():
+        forced = solve_with(replace(assembled, problem=forced_in_full(assembled.problem, index)), options)
+    return appraisal_of(Case(assembled=assembled, offer=index, best=best, without=without, forced=forced))
+
+
+def barred(problem: Problem, offer: int) -> Problem:
+    """Return the problem in which nothing of an offer can be signed."""
+    vintages = problem.vintages
+    mine = vintages.offer == offer
+    none = np.where(mine, 0.0, vintages.units_max)
+    return replace(
+        problem,
+        vintages=replace(
+            vintages,
+            units_max=none,
+            units_min=np.where(mine, 0.0, vintages.units_min),
+            signed=vintages.signed & ~mine,
+            all_or_nothing=vintages.all_or_nothing & ~mine,
+        ),
+    )
+
+
+def forced_in_full(problem: Problem, offer: int) -> Problem:
+    """Return the problem in which an offer is signed on its first day at its largest size."""
+    vintages = problem.vintages
+    mine = np.flatnonzero(vintages.offer == offer)
+    first = mine[np.argmin(vintages.sign_period[mine])]
+    others = mine[mine != first]
+    units_max, signed = vintages.units_max.copy(), vintages.signed.copy()
+    units_min, lots = vintages.units_min.copy(), vintages.all_or_nothing.copy()
+    units_max[others], units_min[others], lots[others] = 0.0, 0.0, False
+    signed[first] = True
+    return replace(
+        problem,
+        vintages=replace(vintages, units_max=units_max, units_min=units_min, all_or_nothing=lots, signed=signed),
+    )
+
+
+def units_of(problem: Problem, solution: Solution, offer: int) -> float:
+    """Return the units of an offer that a plan signs."""
+    return float(solution.signed[problem.vintages.offer == offer].sum())
+
+
+def appraisal_of(case: Case) -> Appraisal:
+    """Return the record of an appraisal."""
+    problem, row = case.assembled.problem, case.terms_row
+    signing, without = case.signing, case.without
+    by_scenario = signing.money.net_usd - without.money.net_usd
+    ratio = break_even_ratio(case)
+    fees = fees_by_scenario(case.assembled, signing)[case.offer]
+    forced = None if case.forced is None else case.forced.objective_usd - without.objective_usd
+    known = Appraisal(
+        format=APPRAISAL_FORMAT,
+        offer=row.offer,
+        name=row.name or row.offer,
+        answer="",
+        sign=case.takes,
+        units=case.units,
+        units_max=row.units_max,
+        with_usd=case.best.objective_usd,
+        without_usd=without.objective_usd,
+        difference_usd=case.best.objective_usd - without.objective_usd,
+        forced_usd=forced,
+        mean_difference_usd=signing.expected_net_usd - without.expected_net_usd,
+        cvar_difference_usd=signing.cvar_usd - without.cvar_usd,
+        break_even_fee_ratio=ratio,
+        fee_paid_usd=float(problem.probability @ fees),
+        proves_right_share=float(problem.probability[by_scenario > 0].sum()),
+        scenario_names=problem.axes.scenarios,
+        scenario_probability=problem.probability.tolist(),
+        difference_by_scenario_usd=by_scenario.tolist(),
+        displaces=displaced_by(case.assembled, signing, without, case.offer),
+        gap=max(one.gap for one in (case.best, without, case.forced) if one is not None),
+        sentences=[],
+        warnings=warnings_of(case),
+    )
+    sentences = sentences_of(case, known)
+    return msgspec.structs.replace(known, answer=answer_of(case, known), sentences=sentences)
+
+
+def break_even_ratio(case: Case) -> float | None:
+    """Return what multiplies the offer's fee where signing is worth nothing; None where no fee would do that.
+
+    Notes
+    -----
+    Everything the plan does is held as it is, so a fee of r times the asked one takes (r − 1) · fees off each
+    scenario's net value. The risk-adjusted value that is left falls as r rises, and crosses the value without the
+    offer once: at fee · (1 + Δ / fees) where risk has no weight, and found by halving where it has.
+    """
+    fees = fees_by_scenario(case.assembled, case.signing)[case.offer]
+    if not fees.any():
+        return None
+    net, target = case.signing.money.net_usd, case.without.objective_usd
+
+    def surplus(ratio: float) -> float:
+        return risk_adjusted_usd(case.assembled.problem, net - (ratio - 1.0) * fees) - target
+
+    low, high = 0.0, 1.0
+    if surplus(low) <= 0:
+        return None
+    while surplus(high) > 0:
+        high *= 2.0
+        if high > RATIO_MAX:
+            return None
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    return (low + high) / 2.0
+
+
+def risk_adjusted_usd(problem: Problem, net_usd: Floats) -> float:
+    """Return mean net value less the weight of risk times the CVaR of the loss."""
+    mean = float(problem.probability @ net_usd)
+    if problem.risk_weight == 0:
+        return mean
+    return mean - problem.risk_weight * cvar_usd(-net_usd, problem.probability, problem.risk_alpha)
+
+
+def answer_of(case: Case, known: Appraisal) -> str:
+    """Return the answer in one sentence."""
+    room = fee_words(case, known.break_even_fee_ratio)
+    if case.terms_row.signed:
+        verdict = "is worth" if known.difference_usd >= 0 else "costs"
+        return f"{known.name} is signed: having it {verdict} {money(abs(known.difference_usd))} against not having it."
+    if case.takes:
+        part = "" if case.forced is None else f" {count(known.units)} of {count(known.units_max)} units of"
+        return f"Sign{part} {known.name}: it is worth {money(known.difference_usd)}{room}."
+    if known.forced_usd is None:
+        return f"Do not sign {known.name}: it delivers nothing before the plan ends."
+    return f"Do not sign {known.name}: in full it would lose {money(-known.forced_usd)}{room}."
+
+
+def fee_words(case: Case, ratio: float | None) -> str:
+    """Say at which fee the answer flips."""
+    if ratio is None:
+        return "" if case.takes else ", and would lose even at no fee"
+    row = case.terms_row
+    fee = next(
+        (f"{money(usd * ratio)} {per}" for usd, per in ((row.fee_usd_per_month, "a month"),) if usd > 0),
+        f"{significant(row.fee_usd_per_chip_hour * ratio)} USD a chip-hour" if row.fee_usd_per_chip_hour > 0 else "",
+    )
+    per_unit = " a unit" if row.units_max > 1 and row.fee_usd_per_month > 0 else ""
+    at = f" ({fee}{per_unit})" if fee else ""
+    return f", and the answer flips at {percent(ratio)} of the fee asked{at}"
+
+
+def sentences_of(case: Case, known: Appraisal) -> list[str]:
+    """Return what the answer rests on, a sentence each."""
+    problem = case.assembled.problem
+    signing = "Signing" if not case.terms_row.signed else "Having"
+    forced = "" if case.takes or case.forced is None else " in full on the first day"
+    tail = percent(1.0 - problem.risk_alpha)
+    sentences = [
+        f"{signing} it{forced} changes the mean net value by {money(known.mean_difference_usd)}.",
+        f"It changes the mean loss of the worst {tail} of futures by {money(known.cvar_difference_usd)}.",
+        f"It proves right in scenarios of {percent(known.proves_right_share)} of the weight.",
+        f"Its fees are {money(known.fee_paid_usd)} on average, discounted.",
+    ]
+    if case.takes and known.forced_usd is not None:
+        sentences.append(f"Signing all of it on the first day would be worth {money(known.forced_usd)}.")
+    sentences += extremes_of(case, known)
+    low = case.best.objective_usd - case.without.bound_usd
+    high = case.best.bound_usd - case.without.objective_usd
+    if high - low > NOTHING_UNITS * max(abs(known.with_usd), 1.0):
+        sentences.append(f"Given the solver's gap, the value lies between {money(low)} and {money(high)}.")
+    return sentences
+
+
+def extremes_of(case: Case, known: Appraisal) -> list[str]:
+    """Tell the scenarios in which signing does best and worst."""
+    stories = describe_scenarios(case.assembled.inputs)
+    differences = np.array(known.difference_by_scenario_usd)
+    if len(differences) == 1:
+        return []
+    return [
+        f"It does {word} in {known.scenario_names[place]} ({money(float(differences[place]))}): {stories[place]}."
+        for word, place in (("best", int(np.argmax(differences))), ("worst", int(np.argmin(differences))))
+    ]
+
+
+def warnings_of(case: Case) -> list[str]:
+    """Return what a reader must know beside the value."""
+    row = case.terms_row
+    sentences = [
+        "The fee at which the answer flips holds size, dates and use as the plan has them.",
+        "Nobody learns anything in this plan before deciding: waiting for news may be worth more than is shown.",
+    ]
+    value = abs(case.best.objective_usd - case.without.objective_usd)
+    doubt = (case.best.bound_usd - case.best.objective_usd) + (case.without.bound_usd - case.without.objective_usd)
+    if case.takes and doubt > value:
+        sentences.append("The value is smaller than the solver's gap: ask for a smaller gap before relying on it.")
+    if row.take_or_pay_share < 1:
+        sentences.append("Part of the fee is due only for use: at another fee the plan would use another amount.")
+    return sentences
+
+
+def write_appraisal(appraisal: Appraisal, run_folder: Path) -> Path:
+    """Write the folder ``appraise/OFFER`` of a run; whole or not at all."""
+    part = fresh_folder(run_folder / f".appraise.{appraisal.offer}.part")
+    text = msgspec.json.format(msgspec.json.encode(appraisal), indent=1)
+    (part / "appraisal.json").write_bytes(text + b"\n")
+    return put_in_place(part, run_folder / "appraise" / appraisal.offer)

@@ -1,0 +1,308 @@
+"""Make a plan: from checked tables to decisions, tables and a fleet; and write it, whole or not at all.
+
+Comes in: the tables of a portfolio and :class:`PlanOptions`. Goes out: a :class:`PlanRun`. This is the verb
+``offtake plan``; it must never read a clock or print.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from offtake.fleet import Fleet, write_fleet
+from offtake.plan.assemble import Assembled, Inputs, Progress, assemble, silent
+from offtake.plan.calendar import calendar_of
+from offtake.plan.decisions import answer_of, decisions_of, fees_by_offer
+from offtake.plan.displace import refused_share
+from offtake.plan.fleets import cut_week, default_week, fleet_of
+from offtake.plan.goodputs import Goodputs
+from offtake.plan.load import load_of
+from offtake.plan.prices import budget_prices, prices_of
+from offtake.plan.result import PLAN_FORMAT, Decision, Mark, Money, PlanResult, Size
+from offtake.plan.solution import Solution
+from offtake.plan.solve import Options, solve
+from offtake.plan.story import assumptions_of, warnings_of
+from offtake.plan.tables import Frames, chips_by_offer, frames_of
+from offtake.plan.tree import tree_of
+from offtake.plan.words import percent
+from offtake.schema.columns import Confidence
+from offtake.schema.marks import count_marks
+from offtake.schema.portfolio import Tables
+from offtake.schema.tables import OfferRow, TrancheRow
+from offtake.supply.portfolio import portfolio_of
+
+FEE_COLUMNS = (
+    "fee_usd_per_month",
+    "fee_usd_per_chip_hour",
+    "fee_usd_per_million_output_tokens",
+    "fee_usd_per_million_input_tokens",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """Choose how a plan is made.
+
+    ``week``: any day of the week that the fleet is for; None for the first full week with the questioned offer.
+    ``cache``: a folder for goodputs, or None. ``progress(stage, share)`` is called as work goes on.
+    """
+
+    solver: Options = field(default_factory=Options)
+    week: date | None = None
+    cache: Path | None = None
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRun:
+    """Hold a plan whole: its record, its tables by name, its fleet, and what they were made from."""
+
+    result: PlanResult
+    frames: Frames
+    fleet: Fleet
+    assembled: Assembled
+    solution: Solution
+
+
+def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
+    """Make a plan of a portfolio.
+
+    Raises
+    ------
+    InputError
+        With every fault between its tables, or workloads that may run nowhere.
+    InfeasibleError
+        Where no plan meets the limits; names the families in conflict.
+    """
+    options = options or PlanOptions()
+    assembled = prepare(tables, options)
+    solution = solve_with(assembled, options)
+    options.progress("tables", 0.0)
+    frames = frames_of(assembled, solution)
+    week = options.week or default_week(assembled)
+    fleet = fleet_of(cut_week(assembled, solution, week), package_version(), portfolio_hash(tables))
+    result = result_of(assembled, solution, fleet)
+    options.progress("tables", 1.0)
+    return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution)
+
+
+def prepare(tables: Tables, options: PlanOptions) -> Assembled:
+    """Draw the scenarios of a portfolio and put its problem together."""
+    portfolio = portfolio_of(tables)
+    calendar = calendar_of(tables.settings)
+    tree = tree_of(portfolio)
+    options.progress("demand", 0.0)
+    load = load_of(tables, calendar, tree)
+    options.progress("demand", 1.0)
+    lengths = {row.workload: sample for row, sample in zip(tables.workloads, load.lengths, strict=True)}
+    goodputs = Goodputs(tables, lengths, options.cache, on_new=counted(tables, options.progress))
+    inputs = Inputs(portfolio=portfolio, calendar=calendar, tree=tree, load=load, goodput_of=goodputs)
+    assembled = assemble(inputs, options.progress)
+    options.progress("goodput", 1.0)
+    return assembled
+
+
+def counted(tables: Tables, progress: Progress) -> Callable[[str], None]:
+    """Return a callback that reports progress by the number of goodputs asked for."""
+    pairs = max(len(tables.workloads) * len(tables.deployments), 1)
+    done: Counter[str] = Counter()
+
+    def on_new(name: str) -> None:
+        done[name] += 1
+        progress("goodput", min(sum(done.values()) / (pairs + 1), 1.0))
+
+    return on_new
+
+
+def solve_with(assembled: Assembled, options: PlanOptions) -> Solution:
+    """Solve an assembled problem, its progress reported with the plan's."""
+    return solve(assembled.problem, replace(options.solver, progress=options.progress))
+
+
+def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanResult:
+    """Return the record of a plan."""
+    tables = assembled.inputs.portfolio.tables
+    decisions = decisions_of(assembled, solution)
+    return PlanResult(
+        format=PLAN_FORMAT,
+        name=tables.settings.name,
+        title=tables.settings.title,
+        version=package_version(),
+        seed=tables.settings.seed,
+        portfolio_hash=portfolio_hash(tables),
+        inputs=dict(sorted(tables.hashes.items())),
+        start=tables.settings.start.isoformat(),
+        end=tables.settings.end.isoformat(),
+        answer=answer_of(assembled, decisions),
+        objective_usd=solution.objective_usd,
+        bound_usd=solution.bound_usd,
+        gap=solution.gap,
+        mean_net_usd=solution.expected_net_usd,
+        cvar_loss_usd=solution.cvar_usd,
+        risk_weight=tables.risk.weight,
+        risk_alpha=tables.risk.alpha,
+        money=money_of(assembled, solution),
+        size=size_of(assembled, solution),
+        decisions=decisions,
+        prices=prices_of(assembled.problem, solution) + budget_prices(assembled.problem, solution),
+        refused_share=dict(
+            zip(assembled.problem.axes.workloads, refused_share(assembled, solution).tolist(), strict=True)
+        ),
+        marks=marks_of(assembled, solution, decisions),
+        assumptions=assumptions_of(assembled.inputs),
+        warnings=warnings_of(assembled) + uncertain_gap(solution),
+        fleet_week=fleet.week,
+    )
+
+
+def uncertain_gap(solution: Solution) -> list[str]:
+    """Return a warning where the plan may be far from the best one."""
+    tolerable = 0.005
+    if solution.gap <= tolerable:
+        return []
+    return [f"The plan may be {percent(solution.gap)} below the best one: the solver stopped at its limit."]
+
+
+def money_of(assembled: Assembled, solution: Solution) -> Money:
+    """Return the mean over scenarios of each part of the money, discounted; costs are positive."""
+    problem, money = assembled.problem, solution.money
+
+    def mean(part: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+        return float(problem.probability @ (part @ problem.discount))
+
+    last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)
+    missed = solution.missed_chip_hours @ (problem.jobs.missed_usd * problem.discount[last])
+    return Money(
+        value_served_usd=mean(money.value_usd),
+        fees_usd=mean(money.fees_usd),
+        prepay_usd=mean(money.prepay_usd),
+        used_fees_usd=mean(money.used_usd),
+        energy_usd=mean(money.energy_usd),
+        request_fees_usd=mean(money.request_usd),
+        refusal_usd=mean(money.refusal_usd),
+        training_missed_usd=float(problem.probability @ missed),
+        net_usd=solution.expected_net_usd,
+    )
+
+
+def size_of(assembled: Assembled, solution: Solution) -> Size:
+    """Return the size of the model and the seconds it took."""
+    problem = assembled.problem
+    return Size(
+        scenarios=problem.probability.size,
+        periods=problem.period_hours.size,
+        blocks=problem.block_share.size,
+        variables=sum(solution.columns.values()),
+        integers=integers_of(assembled, solution),
+        rows=sum(solution.rows.values()),
+        nonzeros=solution.nonzeros,
+        build_s=solution.build_seconds,
+        solve_s=solution.solve_seconds,
+    )
+
+
+def integers_of(assembled: Assembled, solution: Solution) -> int:
+    """Count the whole-number variables: lots and choices, hosts and runs, and whole units that may be given up."""
+    vintages = assembled.problem.vintages
+    whole = vintages.whole_units | vintages.all_or_nothing
+    period = np.arange(assembled.problem.period_hours.size)
+    may_end = whole[:, np.newaxis] & (period >= np.maximum(vintages.lock_until, vintages.sign_period)[:, np.newaxis])
+    may_end &= period < vintages.term_until[:, np.newaxis]
+    choices = sum(solution.columns.get(name, 0) for name in ("chosen", "taken", "hosts", "runs"))
+    return choices + int((whole & ~vintages.signed).sum()) + int(may_end.sum())
+
+
+def marks_of(assembled: Assembled, solution: Solution, decisions: list[Decision]) -> list[Mark]:
+    """Return how much rests on each mark: figures by count, fees by the mark of the fee, kW by that of the chips."""
+    portfolio = assembled.inputs.portfolio
+    fees, kw = Counter[Confidence](), Counter[Confidence]()
+    for decision, usd in zip(decisions, fees_by_offer(assembled, solution), strict=True):
+        fees[fee_mark(portfolio.offers[decision.offer].row)] += max(float(usd), 0.0)  # type: ignore[assignment]  # sums
+    hours = assembled.problem.period_hours / assembled.problem.period_hours.sum()
+    offers = list(portfolio.offers.values())
+    for (offer, cell), chips in chips_by_offer(assembled, solution).items():
+        power = float(assembled.problem.probability @ chips @ hours * assembled.problem.cells.kw_per_chip[cell])
+        place = assembled.cells[cell]
+        rows = [row for row in offers[offer].tranches if (row.site, row.chip) == (place.site, place.chip)]
+        kw[chips_mark(rows)] += power  # type: ignore[assignment]  # a counter of sums
+    figures: Counter[Confidence] = sum(count_marks(portfolio.tables).values(), Counter[Confidence]())
+    return [
+        Mark(
+            confidence=mark.value,
+            figures=figures[mark],
+            figures_share=figures[mark] / max(figures.total(), 1),
+            fees_share=fees[mark] / fees.total() if fees.total() > 0 else 0.0,
+            kw_share=kw[mark] / kw.total() if kw.total() > 0 else 0.0,
+        )
+        for mark in Confidence
+    ]
+
+
+def fee_mark(row: OfferRow) -> Confidence:
+    """Return the mark of an offer's fee."""
+    column = next((name for name in FEE_COLUMNS if getattr(row, name) > 0), "")
+    return row.marks.get(column, row.confidence)
+
+
+def chips_mark(rows: list[TrancheRow]) -> Confidence:
+    """Return the weakest mark of what tranches bring."""
+    marks = [row.marks.get("chips_per_unit", row.confidence) for row in rows]
+    return max(marks, key=list(Confidence).index, default=Confidence.ASSUMPTION)
+
+
+def portfolio_hash(tables: Tables) -> str:
+    """Return one hash of all files of a portfolio."""
+    text = "\n".join(f"{name} {digest}" for name, digest in sorted(tables.hashes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def package_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version("offtake")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def write_plan(run: PlanRun, run_folder: Path) -> Path:
+    """Write the folder ``plan`` of a run: record, tables, fleet and a copy of the inputs; whole or not at all."""
+    target = run_folder / "plan"
+    part = fresh_folder(run_folder / ".plan.part")
+    (part / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
+    for name, frame in run.frames.items():
+        frame.write_parquet(part / f"{name}.parquet", statistics=False)
+    write_fleet(run.fleet, part / "fleet.json")
+    inputs = part / "inputs"
+    inputs.mkdir()
+    tables = run.assembled.inputs.portfolio.tables
+    for name in tables.hashes:
+        shutil.copyfile(Path(tables.folder) / name, inputs / name)
+    return put_in_place(part, target)
+
+
+def fresh_folder(path: Path) -> Path:
+    """Make an empty folder; what a broken run left there is taken away."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
+
+
+def put_in_place(part: Path, target: Path) -> Path:
+    """Put a finished folder in the place of an older one."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.replace(old)
+    part.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target

@@ -1,0 +1,119 @@
+"""Pick the shadow prices worth telling: what is scarce, where and when, and what that means.
+
+Comes in: a problem and its solution. Goes out: a few :class:`~offtake.plan.result.Price` records, the dearest places of
+each family first. A shadow price is the worth of one more of something scarce, not the value of an offer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from offtake.plan.problem import Problem
+from offtake.plan.result import Price
+from offtake.plan.solution import Solution
+from offtake.plan.words import significant
+
+Floats = npt.NDArray[np.float64]
+
+PLACES_SHOWN = 4
+NOTHING = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Hold one family of prices: ``price [T, B, place]``, the places, the unit, and one more of what it is."""
+
+    name: str
+    price: Floats
+    places: list[str]
+    unit: str
+    one_more: str
+
+
+def prices_of(problem: Problem, solution: Solution) -> list[Price]:
+    """Return the dearest places of each family, with their dearest period."""
+    return [price for family in families_of(problem, solution) for price in dearest(problem, family)]
+
+
+def families_of(problem: Problem, solution: Solution) -> list[Family]:
+    """Lay the families out alike; those without blocks get one that is the whole week."""
+    prices, axes = solution.prices, problem.axes
+    return [
+        Family(
+            name="chips",
+            price=prices.chips_usd_per_chip_hour,
+            places=axes.cells,
+            unit="USD per chip-hour",
+            one_more="one more chip-hour",
+        ),
+        Family(
+            name="power",
+            price=prices.power_usd_per_kwh,
+            places=axes.sites,
+            unit="USD per kWh",
+            one_more="one more kWh of facility power",
+        ),
+        Family(
+            name="link",
+            price=prices.link_usd_per_gb,
+            places=axes.sites,
+            unit="USD per GB",
+            one_more="one more gigabyte to users",
+        ),
+        Family(
+            name="concentration",
+            price=prices.concentration_usd_per_point[:, np.newaxis],
+            places=axes.groups,
+            unit="USD per percentage point",
+            one_more="one more percentage point of firm power",
+        ),
+    ]
+
+
+def dearest(problem: Problem, family: Family) -> list[Price]:
+    """Return the places of a family with the highest mean price, above zero."""
+    if family.price.shape[1] == problem.block_share.size:
+        by_period = np.einsum("tbn,b->tn", family.price, problem.block_share)
+    else:
+        by_period = family.price.mean(axis=1)
+    mean = problem.period_hours @ by_period / problem.period_hours.sum()
+    order = np.argsort(-mean, kind="stable")[:PLACES_SHOWN]
+    return [price_of(problem, family, by_period, int(place)) for place in order if mean[place] > NOTHING]
+
+
+def price_of(problem: Problem, family: Family, by_period: Floats, place: int) -> Price:
+    """Return one price: its mean over the plan, with the period in which it is highest."""
+    mean = float(problem.period_hours @ by_period[:, place] / problem.period_hours.sum())
+    peak = int(np.argmax(by_period[:, place]))
+    where, when = family.places[place], problem.axes.periods[peak]
+    sentence = (
+        f"At {where} {family.one_more} adds {significant(mean)} USD on average, "
+        f"and {significant(float(by_period[peak, place]))} USD in the period from {when}."
+    )
+    return Price(
+        family=family.name,
+        where=where,
+        when=f"mean; highest from {when}",
+        price=mean,
+        unit=family.unit,
+        sentence=sentence,
+    )
+
+
+def budget_prices(problem: Problem, solution: Solution) -> list[Price]:
+    """Return the price of a dollar of budget in each year where it binds."""
+    return [
+        Price(
+            family="budget",
+            where="the budget",
+            when=year,
+            price=float(price),
+            unit="USD per USD",
+            sentence=f"One more dollar to spend in {year} adds {significant(float(price))} USD.",
+        )
+        for year, price in zip(problem.axes.years, solution.prices.budget_usd_per_usd, strict=True)
+        if price > NOTHING
+    ]
