@@ -76,7 +76,8 @@ def say_capacity(frame: pl.DataFrame) -> str:
     loose = end.filter(pl.col("firmness") != "firm")["mw"].sum()
     biggest = end.group_by("partner").agg(pl.col("mw").sum()).sort("mw", "partner", descending=[True, False]).row(0)
     text = (
-        f"From {power(first[1] * KW_PER_MW)} on {day(first[0])} to {power(last[1] * KW_PER_MW)} from {day(last[0])}; "
+        f"From {power(first[1] * KW_PER_MW)} on {day(str(first[0]))} "
+        f"to {power(last[1] * KW_PER_MW)} from {day(str(last[0]))}; "
         f"then the largest partner is {biggest[0]} with {share(biggest[1] / last[1]) if last[1] else 'nothing'}"
     )
     return f"{text}, and {share(loose / last[1])} of it is not firm." if loose else f"{text}, and all of it is firm."
@@ -144,7 +145,7 @@ def say_demand(frame: pl.DataFrame) -> str:
     grows = f"Mean demand goes from {number(first['wanted'])} to {number(last['wanted'])} requests per second"
     if worst["part"] <= 0.0:
         return f"{grows}; on average none is refused."
-    return f"{grows}; refusals are worst from {day(worst['start'])}, at {share(worst['part'])} of requests."
+    return f"{grows}; refusals are worst from {day(str(worst['start']))}, at {share(worst['part'])} of requests."
 
 
 def refusals(frame: pl.DataFrame) -> Figure:

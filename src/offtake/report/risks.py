@@ -92,9 +92,7 @@ def net_value(frame: pl.DataFrame, plan: PlanResult) -> Figure:
         question="What does the plan bring, from the worst future to the best?",
         says=f"From {bn(low)} to {bn(high)} net over {plural(frame.height, 'scenario')}; {worst}: "
         f"{money(-plan.cvar_loss_usd)}. {loss}",
-        spec=theme.finish(
-            strip(frame, "Net value over the horizon, US dollars, bn", rules, by_sign=False), ROW_HEIGHT * rows
-        ),
+        spec=theme.finish(strip(frame, "Net value, US dollars, bn", rules, by_sign=False), ROW_HEIGHT * rows),
         csv=theme.csv(frame),
         legend=[Key(label="one scenario; the likelier, the larger", paint=theme.paint(0), shape="dot"), *keys(rules)],
     )
@@ -107,7 +105,7 @@ def offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> Figure:
         Rule(at=0.0, label="no difference", paint=theme.MUTED),
         Rule(at=mean / USD_PER_BILLION, label=f"mean: {change(mean)}", paint=theme.INK, dashed=True),
     ]
-    title = "Plan with the offer less plan without it, US dollars, bn"
+    title = "Difference, US dollars, bn"
     rows = frame["branch"].n_unique()
     return Figure(
         key=f"appraisal-{appraisal.offer}",
@@ -120,7 +118,7 @@ def offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> Figure:
             Key(label="signing costs", paint=theme.BAD, shape="dot"),
             *keys(rules),
         ],
-        note="One dot for each scenario; the likelier, the larger.",
+        note="The plan with the offer less the plan without it: one dot for each scenario; the likelier, the larger.",
     )
 
 

@@ -70,32 +70,28 @@ def warnings(run: Run) -> list[str]:
 
 def offer_figures(appraisal: Appraisal) -> list[KeyFigure]:
     """Choose the figures of one offer."""
-    difference = appraisal.forced_usd if appraisal.forced_usd is not None else appraisal.difference_usd
-    tone: Tone = "good" if difference > 0.0 else "bad" if difference < 0.0 else "plain"
-    shown = [
-        KeyFigure(
-            label="Signing adds",
-            value=change(difference),
-            note="plan with the offer in full less plan without it, risk weighed",
-            tone=tone,
-        )
-    ]
+    adds = what_signing_adds(appraisal)
+    how = (
+        "the best plan with it" if appraisal.sign or appraisal.forced_usd is None else "signed in full on the first day"
+    )
+    tone: Tone = "good" if adds > 0.0 else "bad" if adds < 0.0 else "plain"
+    note = f"{how}, less the best plan without it, risk weighed"
+    shown = [KeyFigure(label="Signing adds", value=change(adds), note=note, tone=tone)]
     ratio = appraisal.break_even_fee_ratio
     if ratio is not None:
-        note = (
-            "of the fee asked: above this, signing loses"
-            if ratio < 1.0
-            else "of the fee asked: up to this, signing pays"
-        )
-        shown.append(KeyFigure(label="Break-even fee", value=share(ratio), note=note))
-    shown.append(
-        KeyFigure(
-            label="Proves right",
-            value=share(appraisal.proves_right_share),
-            note=f"chance that signing beats not signing, over {plural(len(appraisal.scenario_names), 'scenario')}",
-        )
-    )
+        limit = "above this, signing loses" if ratio < 1.0 else "up to this, signing pays"
+        shown.append(KeyFigure(label="Break-even fee", value=share(ratio), note=f"of the fee asked: {limit}"))
+    scenarios = plural(len(appraisal.scenario_names), "scenario")
+    note = f"chance that signing beats not signing, over {scenarios}"
+    shown.append(KeyFigure(label="Proves right", value=share(appraisal.proves_right_share), note=note))
     return shown
+
+
+def what_signing_adds(appraisal: Appraisal) -> float:
+    """Return what signing is worth in USD: as the best plan signs it, or in full where that plan leaves it."""
+    if appraisal.sign or appraisal.forced_usd is None:
+        return appraisal.difference_usd
+    return appraisal.forced_usd
 
 
 def weigh(appraisal: Appraisal, run: Run) -> Section:
@@ -122,27 +118,24 @@ def with_and_without(appraisal: Appraisal) -> Grid:
     rows = [
         ["Best plan that may sign it", money(appraisal.with_usd)],
         ["Best plan without it", money(appraisal.without_usd)],
-        ["What the choice is worth", change(appraisal.difference_usd)],
+        ["What being able to sign it is worth", change(appraisal.difference_usd)],
     ]
     if appraisal.forced_usd is not None:
-        rows.append(["What signing it in full adds", change(appraisal.forced_usd)])
+        rows.append(["What signing all of it on the first day adds", change(appraisal.forced_usd)])
     rows += [
-        ["… in net value, mean over scenarios", change(appraisal.mean_difference_usd)],
-        ["… in the mean loss of the worst futures", change(appraisal.cvar_difference_usd)],
+        ["What signing adds to the mean net value", change(appraisal.mean_difference_usd)],
+        ["What signing adds to the mean of the worst futures", change(-appraisal.cvar_difference_usd)],
         ["Fees paid for it, mean over scenarios", money(appraisal.fee_paid_usd)],
     ]
     if appraisal.break_even_fee_ratio is not None:
         rows.append(
-            ["Fee at which signing it in full is worth nothing", f"{share(appraisal.break_even_fee_ratio)} of the fee"]
+            ["Fee at which signing is worth nothing", f"{share(appraisal.break_even_fee_ratio)} of the fee asked"]
         )
     rows.append(["Units signed in the best plan", f"{number(appraisal.units)} of {number(appraisal.units_max)}"])
     rows.append(["Gap to the best possible", share(appraisal.gap)])
     columns = [Column(name="Measure"), Column(name="Amount", figures=True)]
-    return Grid(
-        caption="With the offer and without it (value of a plan: net value less the weight of risk)",
-        columns=columns,
-        rows=rows,
-    )
+    caption = "With the offer and without it (a plan's value is its mean net value less the weight of risk)"
+    return Grid(caption=caption, columns=columns, rows=rows)
 
 
 def plan_sections(run: Run) -> list[Section]:
@@ -163,8 +156,6 @@ def decision_grid(decisions: list[Decision]) -> Grid:
     names = ["Offer", "Partner", "Decision", "Units", "Signed", "Kept until", "Firmness"]
     columns = [Column(name=name, figures=name == "Units") for name in names]
     columns += [Column(name="Firm power", figures=True), Column(name="Fees, mean", figures=True)]
-    order = {"sign": 0, "sign part": 1, "leave": 2, "keep": 3}
-    ranked = sorted(decisions, key=lambda each: (order.get(each.action, len(order)), -each.fees_usd, each.offer))
     rows = [
         [
             each.name or each.offer,
@@ -177,7 +168,7 @@ def decision_grid(decisions: list[Decision]) -> Grid:
             power(each.firm_kw) if each.firm_kw else NOTHING,
             money(each.fees_usd) if each.fees_usd else NOTHING,
         ]
-        for each in ranked
+        for each in sums.by_interest(decisions)
     ]
     return Grid(caption="Every offer: what is open first, then what is signed already", columns=columns, rows=rows)
 
@@ -187,7 +178,7 @@ def supply_parts(run: Run, plan: PlanResult) -> list[Part]:
     parts: list[Part] = []
     end = last_day(plan)
     capacity, demand = run.frames.get("capacity"), run.frames.get("demand")
-    if capacity is not None and capacity.height:
+    if capacity is not None and capacity["kw_mean"].max():
         parts.append(figures.capacity(sums.capacity_by_partner(capacity, end, PARTNERS_MAX)))
     if demand is not None and demand.height:
         shares = block_shares(run, demand)

@@ -1,7 +1,8 @@
 """Make from a run's tables the figures that charts show: sums by partner and period, shares, weighted means.
 
-Comes in: the Parquet tables of a plan as Polars frames. Goes out: small frames, one row for each mark of a
-chart, in units that people read (MW, $ bn, %). It knows no chart and no page.
+Comes in: the records and Parquet tables of a plan. Goes out: small frames, one row for each mark of a
+chart, in units that people read (MW, $ bn, %), and decisions in the order in which people ask. It knows
+no chart and no page.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from offtake.plan.result import Decision
 from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, KW_PER_MW, PERCENT, USD_PER_BILLION
 
 OTHERS = "all others"
+API = "api"  # what stands for a chip where capacity is priced by the token
 FIRMNESS = ("firm", "option", "letter", "talks")
 COST_PARTS: Mapping[str, str] = {
     "value_served": "value served",
@@ -25,6 +28,12 @@ COST_PARTS: Mapping[str, str] = {
     "training_missed": "training missed",
 }
 EARNED = "value_served"
+
+
+def by_interest(decisions: list[Decision]) -> list[Decision]:
+    """Put what is decided now before what is signed already, and the dearest first."""
+    order = {"sign": 0, "sign part": 1, "leave": 2, "keep": 3}
+    return sorted(decisions, key=lambda each: (order.get(each.action, len(order)), -each.fees_usd, each.offer))
 
 
 def spans(frame: pl.DataFrame, end: date | None = None) -> pl.DataFrame:
@@ -40,8 +49,11 @@ def spans(frame: pl.DataFrame, end: date | None = None) -> pl.DataFrame:
 def capacity_by_partner(capacity: pl.DataFrame, end: date | None, partners_max: int) -> pl.DataFrame:
     """Return MW by period, partner and firmness; beyond ``partners_max`` the smallest partners are put together.
 
+    Partners without power of their own, such as token-priced APIs, are left out.
+
     Columns: start, end, partner (an Enum, from the largest partner to the smallest), firmness, mw.
     """
+    capacity = capacity.filter(pl.col("kw_mean").max().over("provider") > 0.0)
     size = (
         capacity.group_by("provider").agg(pl.col("kw_mean").sum()).sort("kw_mean", "provider", descending=[True, False])
     )
@@ -152,11 +164,12 @@ def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
 def scarcity(prices: pl.DataFrame, end: date | None, rows_max: int) -> pl.DataFrame:
     """Return the mean price of a chip-hour by place and block, dearest places first: place, block, price.
 
-    The mean is over periods by their length. Places whose price is nil in every block are left out.
+    The mean is over periods by their length. Places whose price is nil in every block are left
+    out, and so are token-priced APIs, which have no chips.
     """
     days = (pl.col("end") - pl.col("start")).dt.total_days()
     chips = (
-        prices.filter(pl.col("family") == "chips")
+        prices.filter(pl.col("family") == "chips", pl.col("chip") != API)
         .join(spans(prices, end).select("period", "end"), on="period")
         .with_columns(days=days, place=pl.concat_str(["site", "chip"], separator=" · "))
         .group_by("place", "block", maintain_order=True)

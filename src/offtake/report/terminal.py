@@ -1,33 +1,58 @@
-"""Make the short tables that end a verb on the terminal, as Rich renderables.
+"""Make the short tables that end a verb on the terminal, as Rich renderables: the answer, then its figures.
 
-Comes in: the records that the verbs write. Goes out: tables to print; it prints nothing itself. Names come
-from users' files, so every cell is plain text: Rich reads no markup in it.
+Comes in: the records that the verbs write, and a checked portfolio. Goes out: what to print; it prints
+nothing itself. Names come from users' files, so every cell is plain text: Rich reads no markup in it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
-from offtake.report.words import NOTHING, change, day, money, number, power, share
+from offtake.report.sums import by_interest
+from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share
+from offtake.schema.columns import Confidence
+from offtake.schema.portfolio import Tables
 
 STYLES = {"sign": "bold green", "sign part": "bold green", "leave": "yellow", "keep": "dim"}
 
 
-def table(title: str, columns: list[tuple[str, bool]]) -> Table:
+def table(columns: list[tuple[str, bool]]) -> Table:
     """Start a table; each column is a name and whether it holds figures, which are set to the right."""
-    made = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False, show_edge=False)
+    made = Table(box=None, pad_edge=False, show_edge=False)
     for name, figures in columns:
         made.add_column(Text(name), justify="right" if figures else "left", header_style="dim")
     return made
 
 
-def plan_table(plan: PlanResult) -> Table:
+def answered(answer: str, made: Table) -> Group:
+    """Put the answer above its table."""
+    return Group(Text(answer, style="bold"), Text(""), made)
+
+
+def check_table(tables: Tables, counts: Mapping[str, Counter[Confidence]]) -> Group:
+    """Table how many figures of each table are confirmed, reported, estimated or assumed."""
+    total = sum((counter for counter in counts.values()), Counter[Confidence]())
+    figures = total.total()
+    weak = share(total[Confidence.ASSUMPTION] / figures) if figures else "none"
+    title = f"{tables.settings.name}: no fault in {plural(figures, 'figure')}; {weak} are assumptions."
+    made = table([("Table", False), *((str(mark), True) for mark in Confidence)])
+    for name, counter in counts.items():
+        made.add_row(Text(name), *(Text(count(counter[mark]) if counter[mark] else NOTHING) for mark in Confidence))
+    made.add_row(Text("all"), *(Text(count(total[mark])) for mark in Confidence), style="bold")
+    return answered(title, made)
+
+
+def plan_table(plan: PlanResult) -> Group:
     """Table what the plan does with each offer."""
     names = [("Offer", False), ("Decision", False), ("Units", True), ("Signed", False), ("Firm power", True)]
-    made = table(plan.answer, [*names, ("Fees, mean", True)])
-    for each in plan.decisions:
+    made = table([*names, ("Fees, mean", True)])
+    for each in by_interest(plan.decisions):
         cells = [
             each.offer,
             each.action,
@@ -42,22 +67,22 @@ def plan_table(plan: PlanResult) -> Table:
     made.add_row(
         Text(f"Mean of the worst {share(1.0 - plan.risk_alpha)}"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd))
     )
-    return made
+    return answered(plan.answer, made)
 
 
-def appraisal_table(appraisal: Appraisal) -> Table:
+def appraisal_table(appraisal: Appraisal) -> Group:
     """Table what one offer is worth."""
-    made = table(appraisal.answer, [("Measure", False), ("Amount", True)])
+    made = table([("Measure", False), ("Amount", True)])
     rows = [
         ("Best plan that may sign it", money(appraisal.with_usd)),
         ("Best plan without it", money(appraisal.without_usd)),
-        ("What the choice is worth", change(appraisal.difference_usd)),
+        ("What being able to sign it is worth", change(appraisal.difference_usd)),
     ]
     if appraisal.forced_usd is not None:
-        rows.append(("What signing it in full adds", change(appraisal.forced_usd)))
+        rows.append(("What signing all of it on the first day adds", change(appraisal.forced_usd)))
     if appraisal.break_even_fee_ratio is not None:
         rows.append(("Break-even fee", f"{share(appraisal.break_even_fee_ratio)} of the fee"))
     rows.append(("Chance that signing proves right", share(appraisal.proves_right_share)))
     for name, amount in rows:
         made.add_row(Text(name), Text(amount))
-    return made
+    return answered(appraisal.answer, made)

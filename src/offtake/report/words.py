@@ -6,6 +6,7 @@ Comes in: numbers in the house units. Goes out: short text. It knows no run and 
 from __future__ import annotations
 
 import math
+import re
 from datetime import date
 
 from offtake.units import KW_PER_GW, KW_PER_MW, MS_PER_S, PERCENT, USD_PER_BILLION, USD_PER_MILLION
@@ -13,6 +14,7 @@ from offtake.units import KW_PER_GW, KW_PER_MW, MS_PER_S, PERCENT, USD_PER_BILLI
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MINUS = "−"
 NOTHING = "–"
+ISO_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 PERCENT_LEAST, PERCENT_MOST = 0.1, 99.9  # what one decimal can show, short of nothing and of all
 PERCENT_LOW, PERCENT_HIGH = 10.0, 90.0  # beyond these a decimal tells something
 
@@ -107,17 +109,21 @@ def duration(milliseconds: float) -> str:
     return f"{number(milliseconds)} ms" if milliseconds < MS_PER_S else f"{number(milliseconds / MS_PER_S)} s"
 
 
-def day(when: date | str) -> str:
-    """Write a calendar date; text that is no date stays as it is.
+def day(when: str) -> str:
+    """Write calendar dates in a text in words; the rest stays as it is.
 
-    >>> day("2026-05-01"), day("at once")
-    ('1 May 2026', 'at once')
+    >>> day("2026-05-01"), day("2026-05-01, 2026-08-01"), day("at once")
+    ('1 May 2026', '1 May 2026, 1 Aug 2026', 'at once')
     """
-    if isinstance(when, str):
-        try:
-            return day(date.fromisoformat(when))
-        except ValueError:
-            return when
+    return ISO_DATE.sub(lambda found: date_in_words(found.group()), when)
+
+
+def date_in_words(text: str) -> str:
+    """Write one date such as 2026-05-01 in words, or leave what is none."""
+    try:
+        when = date.fromisoformat(text)
+    except ValueError:
+        return text
     return f"{when.day} {MONTHS[when.month - 1]} {when.year}"
 
 

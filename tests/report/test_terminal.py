@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from offtake.report.tables import Run, read_run
+from offtake.report.terminal import appraisal_table, check_table, plan_table
+from offtake.schema.columns import Confidence
+from offtake.schema.read import read_folder
+from tests.report.run_folder import Wish, build_run
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "three-contracts"
+
+
+def printed(renderable: RenderableType) -> list[str]:
+    console = Console(width=110, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(run_folder: Path) -> Run:
+    return read_run(run_folder)
+
+
+def test_the_answer_comes_first_and_what_is_open_before_what_is_signed(run: Run) -> None:
+    assert run.plan is not None
+    lines = printed(plan_table(run.plan))
+    assert lines[0].startswith("Keep ten contracts, take the Azure option")
+    offers = [line.split()[0] for line in lines if " of 1 " in line]
+    assert offers[:4] == ["azure-option", "h100-year", "spacex-c1", "aws-base"]
+    assert lines[-1].split() == ["Mean", "of", "the", "worst", "10%", "$4.1", "bn"]
+
+
+def test_an_appraisal_shows_what_signing_is_worth_and_the_fee_that_flips_it(run: Run) -> None:
+    text = "\n".join(printed(appraisal_table(run.appraisals[0])))
+    assert "What signing all of it on the first day adds        −$2.1 bn" in text
+    assert "81% of the fee" in text
+
+
+def test_names_are_plain_text_and_never_markup(tmp_path: Path) -> None:
+    run = read_run(build_run(tmp_path, Wish(rename={"aws-base": "[red]aws[/red]"})))
+    assert run.plan is not None
+    assert any("[red]aws[/red]" in line for line in printed(plan_table(run.plan)))
+
+
+def test_a_check_counts_every_figure_by_its_mark() -> None:
+    counts = {
+        "offers": Counter({Confidence.CONFIRMED: 3, Confidence.ASSUMPTION: 1}),
+        "sites": Counter({Confidence.ASSUMPTION: 4}),
+    }
+    lines = printed(check_table(read_folder(EXAMPLE), counts))
+    assert lines[0] == "three-contracts: no fault in 8 figures; 62% are assumptions."
+    assert [line.split() for line in lines[2:]] == [
+        ["Table", "confirmed", "reported", "estimate", "assumption"],
+        ["offers", "3", "–", "–", "1"],
+        ["sites", "–", "–", "–", "4"],
+        ["all", "3", "0", "0", "5"],
+    ]
+
+
+def test_tables_for_the_terminal_load_no_charts() -> None:
+    code = "import sys, offtake.report.terminal; sys.exit('altair' in sys.modules or 'vl_convert' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
