@@ -31,7 +31,7 @@ ROWS_PER_WINDOW = 131_072
 WINDOW_S_MAX = 2_048
 CELL_S_MAX = 64
 SWING_STEP_S = 60.0
-SWING_STREAM, WINDOW_STREAM = 0, 1
+SWING_STREAM, WINDOW_STREAM, LENGTH_STREAM = 0, 1, 2
 
 Floats = NDArray[np.float64]
 
@@ -215,7 +215,7 @@ class _Process:
         times_s = np.append(times_s[order], end_s)
         rate_rps = np.maximum(np.cumsum(steps_rps[order]), 0.0)
         expected = np.concatenate([[0.0], np.cumsum(rate_rps * np.diff(times_s))])
-        return np.interp(_sorted_uniform(expected[-1], random), expected, times_s)
+        return np.asarray(np.interp(_sorted_uniform(float(expected[-1]), random), expected, times_s), dtype=np.float64)
 
     def _bursts(self, edges_s: Floats, cell_s: float, random: np.random.Generator) -> _Bursts:
         """Return the bursts that start within cells of ``cell_s`` seconds."""
@@ -243,7 +243,7 @@ def _cells(start_s: float, length_s: float) -> tuple[Floats, float]:
     """Return the starts (s) and the common length of cells of at most 64 s that fill a stretch."""
     cells = ceil(length_s / CELL_S_MAX)
     cell_s = length_s / max(cells, 1)
-    return start_s + cell_s * np.arange(cells), cell_s
+    return start_s + cell_s * np.arange(cells, dtype=np.float64), cell_s
 
 
 def _sorted_uniform(expected: float, random: np.random.Generator) -> Floats:
@@ -310,3 +310,8 @@ def _look_up(table: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np
     score *= np.float32(LOOKUP_PER_SCORE)
     score += np.float32(NORMAL_MAX * LOOKUP_PER_SCORE)
     return np.take(table, score.astype(np.int32), mode="clip")
+
+
+def sample_lengths(profile: Profile, count: int, seed: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Draw input and output tokens of ``count`` requests, as traffic made from the profile has them."""
+    return _LengthDraw(profile).draw(count, np.random.default_rng([seed, LENGTH_STREAM]))

@@ -7,7 +7,7 @@ requests. It must never know a file, a profile or a random number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +58,14 @@ def count_of(requests: Requests) -> int:
     return int(requests.arrival_ns.size)
 
 
+def _columns(requests: Requests) -> list[NDArray[Any]]:
+    """Return the columns without their several types."""
+    return list(requests)
+
+
 def part(requests: Requests, start: int, stop: int) -> Requests:
     """Return the requests ``start`` up to ``stop`` as views."""
-    return Requests(*(column[start:stop] for column in requests))
+    return Requests(*(column[start:stop] for column in _columns(requests)))
 
 
 def until(requests: Requests, end_ns: int) -> tuple[Requests, Requests]:
@@ -75,7 +80,7 @@ def concat(batches: Sequence[Requests]) -> Requests:
         return no_requests()
     if len(batches) == 1:
         return batches[0]
-    return Requests(*(np.concatenate(columns) for columns in zip(*batches, strict=True)))
+    return Requests(*(np.concatenate(columns) for columns in zip(*map(_columns, batches), strict=True)))
 
 
 def merge(batches: Sequence[Requests]) -> Requests:
@@ -85,7 +90,7 @@ def merge(batches: Sequence[Requests]) -> Requests:
     if len(filled) <= 1:
         return joined
     order = np.argsort(joined.arrival_ns, kind="stable")
-    return Requests(*(column[order] for column in joined))
+    return Requests(*(column[order] for column in _columns(joined)))
 
 
 def rebatch(batches: Iterable[Requests], batch_rows: int) -> Iterator[Requests]:

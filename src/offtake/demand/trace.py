@@ -115,7 +115,7 @@ class _Source:
         self.error: Exception | None = None
 
     def frames(
-        self, with_columns: list[str] | None, predicate: Any, n_rows: int | None, batch_size: int | None
+        self, with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         """Yield one frame per batch; the writer asks for all rows and all columns."""
         del with_columns, predicate, n_rows, batch_size
