@@ -1,0 +1,149 @@
+"""A newsvendor by hand.
+
+One month of 30 days (2,592,000 s), a chip serves 1 request/s, a request is worth 0.001 USD, so a busy chip earns
+2,592 USD a month. Demand is 100, 200 or 300 requests/s with probability 0.3, 0.5 and 0.2. A chip costs 1 USD an
+hour: 720 USD a month. The k-th hundred of chips earns 2,592 × P(demand ≥ k hundred) = 2,592, 1,814.4 and 518.4 USD
+a chip: worth having twice, not a third time.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offtake.errors import InputError
+from offtake.plan.appraise import Case, appraisal_of, barred, forced_in_full, write_appraisal
+from offtake.plan.assemble import Assembled
+from offtake.plan.result import Appraisal
+from offtake.plan.solve import Options, solve
+from offtake.schema.settings import Risk
+from tests.plan.fakes import assembled
+from tests.supply.small import growth, offer, settings, tables, tranche, workload
+
+JUNE = settings(start=date(2026, 6, 1), end=date(2026, 6, 30), scenarios=3)
+FAN = (growth("low", 0.3, 1.0), growth("middle", 0.5, 1.0), growth("high", 0.2, 1.0))
+DEMAND = np.array([100.0, 200.0, 300.0]).reshape(3, 1, 1)
+OPTIONS = Options(gap=1e-9)
+
+
+def newsvendor(*, fee: float = 1.0, risk: float = 0.0, **terms: Any) -> Assembled:
+    return assembled(
+        tables(
+            settings=JUNE,
+            growth=FAN,
+            risk=Risk(weight=risk, alpha=0.8),
+            workloads=(workload(value_usd_per_request=0.001),),
+            offers=(offer(units_max=3.0, fee_usd_per_chip_hour=fee, **terms),),
+            tranches=(tranche(chips_per_unit=100.0, available=date(2026, 6, 1)),),
+        ),
+        rate_rps=DEMAND,
+    )
+
+
+def appraised(some: Assembled) -> Appraisal:
+    problem = some.problem
+    best, without = solve(problem, OPTIONS), solve(barred(problem, 0), OPTIONS)
+    full = best.signed.sum() == pytest.approx(3.0)
+    forced = None if full else solve(forced_in_full(problem, 0), OPTIONS)
+    return appraisal_of(Case(assembled=some, offer=0, best=best, without=without, forced=forced))
+
+
+def test_the_newsvendor_signs_what_pays_on_average() -> None:
+    found = appraised(newsvendor())
+    assert found.sign
+    assert found.units == pytest.approx(2.0)
+    assert found.without_usd == pytest.approx(0.0)
+    assert found.difference_usd == pytest.approx(296_640.0)  # 259,200 + 181,440 − 2 × 72,000
+    assert found.forced_usd == pytest.approx(276_480.0)  # and 51,840 − 72,000 more for the third
+
+
+def test_each_scenario_tells_its_own_difference() -> None:
+    found = appraised(newsvendor())
+    assert found.difference_by_scenario_usd == pytest.approx([115_200, 374_400, 374_400])
+    assert found.scenario_probability == pytest.approx([0.3, 0.5, 0.2])
+    assert found.mean_difference_usd == pytest.approx(296_640)
+    assert found.proves_right_share == pytest.approx(1.0)
+
+
+def test_the_break_even_fee_of_a_fixed_size_is_its_fee_and_its_value_over_its_fee() -> None:
+    found = appraised(newsvendor())
+    assert found.fee_paid_usd == pytest.approx(144_000)
+    assert found.break_even_fee_ratio == pytest.approx(1 + 296_640 / 144_000)
+
+
+def test_an_offer_that_loses_is_left_and_its_break_even_is_that_of_its_full_size() -> None:
+    found = appraised(newsvendor(fee=4.0))
+    assert not found.sign
+    assert found.difference_usd == pytest.approx(0.0)
+    assert found.forced_usd == pytest.approx(492_480 - 864_000)
+    assert found.break_even_fee_ratio == pytest.approx(0.57)  # 492,480 of 864,000
+    assert found.proves_right_share == 0
+    assert found.answer.startswith("Do not sign lease: in full it would lose $371,520")
+    assert "57% of the fee asked (2.28 USD a chip-hour)" in found.answer
+
+
+def test_where_signing_proves_right_only_in_high_demand_the_share_says_so() -> None:
+    found = appraised(newsvendor(fee=3.0, all_or_nothing=True))
+    assert not found.sign
+    assert found.difference_by_scenario_usd == pytest.approx([-388_800, -129_600, 129_600])
+    assert found.proves_right_share == pytest.approx(0.2)
+
+
+def test_with_a_weight_on_risk_the_fee_at_which_it_flips_is_lower() -> None:
+    """The worst 20% lie in low demand: 115,200 there and 296,640 on average make 411,840 (weight 1)."""
+    found = appraised(newsvendor(risk=1.0))
+    assert found.units == pytest.approx(2.0)
+    assert found.difference_usd == pytest.approx(411_840)
+    assert found.cvar_difference_usd == pytest.approx(-115_200)
+    assert found.break_even_fee_ratio == pytest.approx(1 + 411_840 / 288_000)  # fees count twice
+
+
+def test_a_signed_contract_is_appraised_against_not_having_it() -> None:
+    some = newsvendor(fee=4.0, signed=True)
+    found = appraised(some)
+    assert found.units == pytest.approx(3.0)
+    assert found.difference_usd == pytest.approx(492_480 - 864_000)
+    assert found.answer.startswith("lease is signed: having it costs $371,520")
+
+
+def test_forcing_signs_the_first_date_in_full_and_no_other() -> None:
+    some = assembled(tables(settings=settings(), offers=(offer(units_max=5.0, units_min=2.0),)))
+    vintages = forced_in_full(some.problem, 0).vintages
+    assert vintages.signed.tolist() == [True, False, False]
+    assert vintages.units_max.tolist() == [5, 0, 0]
+
+
+def test_an_appraisal_tells_what_is_displaced() -> None:
+    rival = offer("rival", units_max=3.0, fee_usd_per_chip_hour=1.5)
+    some = assembled(
+        tables(
+            settings=JUNE,
+            growth=FAN,
+            workloads=(workload(value_usd_per_request=0.001),),
+            offers=(offer(units_max=3.0, fee_usd_per_chip_hour=1.0), rival),
+            tranches=(tranche(available=date(2026, 6, 1)), tranche("rival", available=date(2026, 6, 1))),
+        ),
+        rate_rps=DEMAND,
+    )
+    found = appraised(some)
+    assert found.difference_usd == pytest.approx(72_000)  # the rival's two hundred chips cost half as much again
+    assert found.displaces == ["rival: 2 units less (-0.28 MW)."]
+
+
+def test_an_appraisal_is_written_whole_under_the_offers_name(tmp_path: Any) -> None:
+    found = appraised(newsvendor())
+    write_appraisal(found, tmp_path)
+    again = write_appraisal(found, tmp_path)
+    assert again == tmp_path / "appraise" / "lease"
+    assert [one.name for one in again.iterdir()] == ["appraisal.json"]
+    assert [one.name for one in tmp_path.iterdir()] == ["appraise"]
+
+
+def test_an_unknown_offer_is_answered_with_the_nearest_name() -> None:
+    from offtake.plan.appraise import appraise
+
+    with pytest.raises(InputError, match="Did you mean 'lease'"):
+        appraise(tables(), "leese")
