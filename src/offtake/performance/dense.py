@@ -8,7 +8,7 @@ cell of the context grid is what gives a stretch of decode steps a closed form. 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
     from offtake.performance.steps import ReplicaLimits, StepTable
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+
+
+#: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), and the cells of its grids.
+LIMITS = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "kv_blocks",
+            "block_tokens",
+            "batch_max",
+            "step_tokens_max",
+            "context_tokens_max",
+            "prefill_cells",
+            "context_cells",
+        )
+    ]
+)
 
 
 class Tables(NamedTuple):
@@ -30,21 +46,16 @@ class Tables(NamedTuple):
     ``token_ns [deployment, tokens]`` holds every count up to the step budget, with the host overhead. ``cells
     [deployment, batch, context cell, 4]`` holds, for every batch, a pure decode step at the cell's left edge (with the
     overhead), its slope per token of mean context, and the same two of decode attention inside a mixed step.
+    ``limits [deployment]`` are rows of ``LIMITS``.
     """
 
     token_ns: Floats
     prefill_grid: Floats
     prefill_ns: Floats
     prefill_slope: Floats
-    prefill_cells: Ints
     context_grid: Floats
-    context_cells: Ints
     cells: Floats
-    kv_blocks: Ints
-    block_tokens: Ints
-    batch_max: Ints
-    step_tokens_max: Ints
-    context_tokens_max: Ints
+    limits: Any
 
 
 def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
@@ -59,11 +70,9 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     if faults:
         raise InputError(faults)
     dense = [_dense(table, limits) for table, limits in deployments]
-    limit = np.array([list(limits) for _, limits in deployments], np.int64).T.copy()
-    prefill_cells = np.array([len(table.prefill_grid) - 1 for table, _ in deployments], np.int64)
-    context_cells = np.array([len(table.context_grid) - 1 for table, _ in deployments], np.int64)
+    rows = [(*limits, len(table.prefill_grid) - 1, len(table.context_grid) - 1) for table, limits in deployments]
     token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
-    return Tables(token, grid, value, slope, prefill_cells, context, context_cells, cells, *limit)
+    return Tables(token, grid, value, slope, context, cells, np.array(rows, LIMITS).view(np.recarray))
 
 
 def _faults_of_table(table: StepTable, limits: ReplicaLimits) -> list[Fault]:

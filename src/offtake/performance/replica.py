@@ -71,11 +71,13 @@ REPLICA = np.dtype(
         ("firsts", "i8"),  # first tokens given
         ("wait_ns", "i8"),  # Σ of first token - arrival (wraps around after 292 years)
         ("finished", "i8"),
+        ("service_ns", "i8"),  # Σ of finish - admission of the finished
         ("busy_ns", "i8"),
         ("running_ns", "f8"),  # ∫ admitted requests dt
         ("kv_held_ns", "f8"),  # ∫ blocks held dt
         ("kv_free_min", "i8"),
         ("prefill_tokens", "i8"),  # done, counted chunk by chunk
+        ("prefill_lost", "i8"),  # of them, done for prompts that were taken away before their first token
         ("decode_tokens", "i8"),  # given, counted step by step
     ],
     align=True,
@@ -90,27 +92,27 @@ class Replicas(NamedTuple):
     deployment: Ints
 
 
-class Work(NamedTuple):
-    """Hold requests and what becomes of them, all [request]; times in ns, -1 before they are known.
-
-    ``link`` chains the requests that queue at one replica.
-    """
-
-    arrival_ns: Ints
-    input_tokens: Ints32
-    output_tokens: Ints32
-    link: Ints
-    start_ns: Ints
-    first_token_ns: Ints
-    finish_ns: Ints
+#: One row per request: what is asked, and what becomes of it. Times are -1 before they are known.
+WORK = np.dtype(
+    [
+        ("arrival_ns", "i8"),
+        ("input_tokens", "i4"),
+        ("output_tokens", "i4"),
+        ("link", "i8"),  # the next request in the queue of the same replica
+        ("start_ns", "i8"),  # admission
+        ("first_token_ns", "i8"),
+        ("finish_ns", "i8"),
+    ],
+    align=True,
+)
 
 
 class Plant(NamedTuple):
-    """Hold everything the kernel works on."""
+    """Hold everything the kernel works on; ``work [request]`` are rows of ``WORK``."""
 
     tables: Tables
     replicas: Replicas
-    work: Work
+    work: Any
 
 
 class ReplicaOutcome(NamedTuple):
@@ -150,13 +152,15 @@ def simulate_prepared(tables: Tables, arrival_ns: Ints, input_tokens: Ints32, ou
         raise InputError(faults)
     replicas = new_replicas(tables, np.zeros(1, np.int64))
     run_one(Plant(tables, replicas, work))
-    return ReplicaOutcome(work.start_ns, work.first_token_ns, work.finish_ns, replicas.rows[0])
+    start, first, finish = (np.ascontiguousarray(work[name]) for name in ("start_ns", "first_token_ns", "finish_ns"))
+    return ReplicaOutcome(start, first, finish, replicas.rows[0])
 
 
-def _faults_of_requests(tables: Tables, work: Work) -> list[Fault]:
+def _faults_of_requests(tables: Tables, work: np.recarray[Any, Any]) -> list[Fault]:
     """Return what makes the requests impossible for the first deployment."""
     total = work.input_tokens.astype(np.int64) + work.output_tokens
-    room = min(int(tables.context_tokens_max[0]), int(tables.kv_blocks[0] * tables.block_tokens[0]))
+    limits = tables.limits[0]
+    room = min(int(limits.context_tokens_max), int(limits.kv_blocks * limits.block_tokens))
     few = (work.input_tokens < 1) | (work.output_tokens < 1)
     unsorted = np.concatenate([[False], np.diff(work.arrival_ns) < 0])
     checks = [
@@ -171,13 +175,11 @@ def _faults_of_requests(tables: Tables, work: Work) -> list[Fault]:
     ]
 
 
-def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Work:
-    """Return work on which nothing has been done."""
-    size = len(arrival_ns)
-    blank = [np.full(size, -1, np.int64) for _ in range(4)]
-    arrival = np.ascontiguousarray(arrival_ns, np.int64)
-    inputs = np.ascontiguousarray(input_tokens, np.int32)
-    return Work(arrival, inputs, np.ascontiguousarray(output_tokens, np.int32), *blank)
+def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Any:  # noqa: ANN401  # rows of WORK
+    """Return rows of ``WORK`` on which nothing has been done."""
+    work = np.full(len(arrival_ns), NONE, WORK).view(np.recarray)
+    work["arrival_ns"], work["input_tokens"], work["output_tokens"] = arrival_ns, input_tokens, output_tokens
+    return work
 
 
 def new_replicas(tables: Tables, deployment: Ints) -> Replicas:
@@ -186,8 +188,8 @@ def new_replicas(tables: Tables, deployment: Ints) -> Replicas:
     rows["next_ns"] = NEVER_NS
     for field in ("head", "tail", "front"):
         rows[field] = NONE
-    rows["kv_free"] = rows["kv_free_min"] = tables.kv_blocks[deployment]
-    heap = np.zeros((len(deployment), int(tables.batch_max.max())), np.int64)
+    rows["kv_free"] = rows["kv_free_min"] = tables.limits["kv_blocks"][deployment]
+    heap = np.zeros((len(deployment), int(tables.limits["batch_max"].max())), np.int64)
     return Replicas(rows, heap, deployment)
 
 
@@ -195,8 +197,8 @@ def new_replicas(tables: Tables, deployment: Ints) -> Replicas:
 def run_one(plant: Plant) -> None:
     """Run replica 0 on all of ``plant.work``, in order of arrival, until it is idle."""
     row = plant.replicas.rows[0]
-    for request in range(plant.work.arrival_ns.shape[0]):
-        now_ns = plant.work.arrival_ns[request]
+    for request in range(plant.work.shape[0]):
+        now_ns = plant.work[request].arrival_ns
         while row.next_ns < now_ns:
             boundary(plant, 0)
         arrive(plant, 0, request, now_ns)
@@ -221,21 +223,21 @@ def arrive(plant: Plant, replica: int, request: int, now_ns: int) -> None:
     deployment = plant.replicas.deployment[replica]
     tables = plant.tables
     alone = row.head == NONE
-    plant.work.link[request] = NONE
+    plant.work[request].link = NONE
     if alone:
         row.head = request
     else:
-        plant.work.link[row.tail] = request
+        plant.work[row.tail].link = request
     row.tail = request
     if row.front == NONE:
         row.front = request
     row.waiting += 1
     row.in_flight += 1
-    row.queued_tokens += plant.work.input_tokens[request]
+    row.queued_tokens += plant.work[request].input_tokens
     if row.planned == 0:
         row.next_ns = now_ns
     elif row.planned > 0 and alone:
-        room = row.batch < min(tables.batch_max[deployment], tables.step_tokens_max[deployment])
+        room = row.batch < min(tables.limits[deployment].batch_max, tables.limits[deployment].step_tokens_max)
         if room and blocks_of(plant, deployment, request) <= row.kv_free:
             _cut(row, now_ns)
 
@@ -243,8 +245,8 @@ def arrive(plant: Plant, replica: int, request: int, now_ns: int) -> None:
 @kernel
 def blocks_of(plant: Plant, deployment: int, request: int) -> int:
     """Return the KV blocks that ``request`` reserves."""
-    size = plant.tables.block_tokens[deployment]
-    tokens = np.int64(plant.work.input_tokens[request]) + np.int64(plant.work.output_tokens[request])
+    size = plant.tables.limits[deployment].block_tokens
+    tokens = np.int64(plant.work[request].input_tokens) + np.int64(plant.work[request].output_tokens)
     return (tokens + size - 1) // size  # type: ignore[no-any-return]
 
 
@@ -277,11 +279,7 @@ def _complete(plant: Plant, replica: int) -> None:
     if row.planned == 0:
         return
     steps = 1 if row.planned == MIXED else row.planned
-    running = row.batch + row.completing + (1 if row.chunk_done > 0 else 0)
-    span_ns = row.next_ns - row.base_ns
-    row.busy_ns += span_ns
-    row.running_ns += float(running) * float(span_ns)
-    row.kv_held_ns += float(plant.tables.kv_blocks[plant.replicas.deployment[replica]] - row.kv_free) * float(span_ns)
+    _spend(plant, replica, row.next_ns)
     row.iteration += steps
     row.context_sum += row.batch * steps
     row.decode_tokens += row.batch * steps
@@ -289,7 +287,7 @@ def _complete(plant: Plant, replica: int) -> None:
         request = plant.replicas.heap[replica, 0] & REQUEST_MASK
         _pop(plant.replicas.heap, replica, row.batch)
         row.batch -= 1
-        row.context_sum -= np.int64(plant.work.input_tokens[request]) + np.int64(plant.work.output_tokens[request])
+        row.context_sum -= np.int64(plant.work[request].input_tokens) + np.int64(plant.work[request].output_tokens)
         _finish(plant, replica, request)
     for _ in range(row.completing):
         _first_token(plant, replica)
@@ -297,13 +295,60 @@ def _complete(plant: Plant, replica: int) -> None:
 
 
 @kernel
+def _spend(plant: Plant, replica: int, until_ns: int) -> None:
+    """Add the time from ``base_ns`` to ``until_ns`` to the counters of service and memory."""
+    row = plant.replicas.rows[replica]
+    running = row.batch + row.completing + (1 if row.chunk_done > 0 else 0)
+    held = plant.tables.limits[plant.replicas.deployment[replica]].kv_blocks - row.kv_free
+    span_ns = until_ns - row.base_ns
+    row.busy_ns += span_ns
+    row.running_ns += float(running) * float(span_ns)
+    row.kv_held_ns += float(held) * float(span_ns)
+
+
+@kernel
+def halt(plant: Plant, replica: int, now_ns: int) -> None:
+    """Stop ``replica`` dead at ``now_ns``: tokens of steps that ended by then are given, the step under way is lost.
+
+    The requests stay in the heap and the queue for the caller to take away, before ``clear``.
+    """
+    row = plant.replicas.rows[replica]
+    if row.planned == 0:
+        return
+    _spend(plant, replica, now_ns)
+    if row.planned > 0:
+        _cut(row, now_ns)
+        steps = row.planned if row.next_ns == now_ns else row.planned - 1
+        row.iteration += steps
+        row.context_sum += row.batch * steps
+        row.decode_tokens += row.batch * steps
+    request = row.head
+    for _ in range(row.completing):
+        row.prefill_lost += plant.work[request].input_tokens
+        request = plant.work[request].link
+    row.prefill_lost += row.chunk_done
+
+
+@kernel
+def clear(plant: Plant, replica: int) -> None:
+    """Make ``replica`` empty and idle; its counters stay."""
+    row = plant.replicas.rows[replica]
+    row.next_ns = NEVER_NS
+    row.planned = row.batch = row.context_sum = row.waiting = row.completing = row.chunk_done = 0
+    row.head = row.tail = row.front = NONE
+    row.in_flight = row.queued_tokens = 0
+    row.kv_free = plant.tables.limits[plant.replicas.deployment[replica]].kv_blocks
+
+
+@kernel
 def _finish(plant: Plant, replica: int, request: int) -> None:
     """Record a finish and give its KV blocks back."""
     row = plant.replicas.rows[replica]
-    plant.work.finish_ns[request] = row.next_ns
+    plant.work[request].finish_ns = row.next_ns
     row.kv_free += blocks_of(plant, plant.replicas.deployment[replica], request)
     row.in_flight -= 1
     row.finished += 1
+    row.service_ns += row.next_ns - plant.work[request].start_ns
 
 
 @kernel
@@ -312,16 +357,16 @@ def _first_token(plant: Plant, replica: int) -> None:
     row = plant.replicas.rows[replica]
     work = plant.work
     request = row.head
-    row.head = work.link[request]
-    work.first_token_ns[request] = row.next_ns
+    row.head = work[request].link
+    work[request].first_token_ns = row.next_ns
     row.firsts += 1
-    row.wait_ns += row.next_ns - work.arrival_ns[request]
-    row.queued_tokens -= work.input_tokens[request]
-    left = np.int64(work.output_tokens[request]) - 1
+    row.wait_ns += row.next_ns - work[request].arrival_ns
+    row.queued_tokens -= work[request].input_tokens
+    left = np.int64(work[request].output_tokens) - 1
     if left == 0:
         _finish(plant, replica, request)
     else:
-        row.context_sum += work.input_tokens[request] + 1
+        row.context_sum += work[request].input_tokens + 1
         _push(plant.replicas.heap, replica, row.batch, ((row.iteration + left) << REQUEST_BITS) | request)
         row.batch += 1
 
@@ -353,7 +398,7 @@ def _compose(plant: Plant, replica: int) -> None:
         row.slope_ns = tables.cells[deployment, row.batch, row.cell, 1]
         row.decode_ns = tables.cells[deployment, row.batch, row.cell, 0] + row.slope_ns * into
         steps = (plant.replicas.heap[replica, 0] >> REQUEST_BITS) - row.iteration
-        if row.cell < tables.context_cells[deployment] - 1:
+        if row.cell < tables.limits[deployment].context_cells - 1:
             steps = min(steps, math.ceil(tables.context_grid[deployment, row.cell + 1] - mean))
         row.planned = steps
         row.next_ns = now_ns + _stretch_ns(row, steps)
@@ -367,7 +412,7 @@ def _fill(plant: Plant, replica: int) -> tuple[int, float]:
     """Fill the step's token budget with prompts; return the tokens and their attention in ns."""
     row = plant.replicas.rows[replica]
     deployment = plant.replicas.deployment[replica]
-    budget = plant.tables.step_tokens_max[deployment] - row.batch
+    budget = plant.tables.limits[deployment].step_tokens_max - row.batch
     running = row.batch
     tokens = 0
     attention_ns = 0.0
@@ -376,15 +421,15 @@ def _fill(plant: Plant, replica: int) -> tuple[int, float]:
         done = row.chunk_done
         if request == row.front:
             blocks = blocks_of(plant, deployment, request)
-            if running >= plant.tables.batch_max[deployment] or blocks > row.kv_free:
+            if running >= plant.tables.limits[deployment].batch_max or blocks > row.kv_free:
                 break
             row.kv_free -= blocks
-            row.front = plant.work.link[request]
+            row.front = plant.work[request].link
             row.waiting -= 1
-            plant.work.start_ns[request] = row.next_ns
+            plant.work[request].start_ns = row.next_ns
             done = 0
         running += 1
-        left = plant.work.input_tokens[request] - done
+        left = plant.work[request].input_tokens - done
         chunk = min(left, budget)
         attention_ns += _prefill_ns(plant.tables, deployment, done + chunk) - _prefill_ns(
             plant.tables, deployment, done
@@ -393,7 +438,7 @@ def _fill(plant: Plant, replica: int) -> tuple[int, float]:
         budget -= chunk
         row.completing += chunk == left
         row.chunk_done = 0 if chunk == left else done + chunk
-        request = plant.work.link[request]
+        request = plant.work[request].link
     row.kv_free_min = min(row.kv_free_min, row.kv_free)
     row.prefill_tokens += tokens
     return tokens, attention_ns
@@ -403,7 +448,7 @@ def _fill(plant: Plant, replica: int) -> tuple[int, float]:
 def _prefill_ns(tables: Tables, deployment: int, tokens: int) -> float:
     """Return the attention of prefilling the first ``tokens`` of a prompt, ns."""
     low = 0
-    high = tables.prefill_cells[deployment]
+    high = tables.limits[deployment].prefill_cells
     while high - low > 1:
         middle = (low + high) >> 1
         if tokens < tables.prefill_grid[deployment, middle]:
@@ -420,7 +465,7 @@ def _find_cell(row: np.record, tables: Tables, deployment: int, mean: float) -> 
     cell = row.cell
     while cell > 0 and mean < tables.context_grid[deployment, cell]:
         cell -= 1
-    while cell < tables.context_cells[deployment] - 1 and mean >= tables.context_grid[deployment, cell + 1]:
+    while cell < tables.limits[deployment].context_cells - 1 and mean >= tables.context_grid[deployment, cell + 1]:
         cell += 1
     row.cell = cell
 

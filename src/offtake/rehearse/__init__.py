@@ -1,0 +1,1 @@
+"""Rehearse a fleet: serve requests with replicas, policy and events, and say what became of each."""

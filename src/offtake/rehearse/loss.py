@@ -1,0 +1,108 @@
+"""Lose a site and bring it back.
+
+At the loss a request that has begun to answer fails, and every other request at the site is offered to the policy
+again at the same instant. When the site comes back its replicas are empty. Comes in: the engine between two events, and
+a site. Goes out: the engine changed in place. Cost: O(requests at the site · log requests), no allocation.
+"""
+
+from __future__ import annotations
+
+from offtake.performance.compiled import entry, kernel
+from offtake.performance.replica import NEVER_NS, NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
+from offtake.policy.update import update
+from offtake.policy.view import Event, EventKind, Reason
+from offtake.rehearse.engine import count, in_flight_key, set_next, set_timer, show_timer
+from offtake.rehearse.queues import push_timer, set_key
+from offtake.rehearse.state import FIRST_LEAF, Engine, Status
+
+
+@entry
+def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
+    """Take every pool at ``site`` down (``up`` 0), or bring it back empty (1)."""
+    pools = engine.pools
+    for pool in range(pools.shape[0]):
+        if pools[pool].site == site:
+            whole = pools[pool].size if pools[pool].deployment >= 0 else 1
+            update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, now_ns))
+            engine.seen.pools[pool].free_ns = 0
+    for pool in range(pools.shape[0]):
+        if pools[pool].site == site and not up:
+            for replica in range(pools[pool].first, pools[pool].first + pools[pool].size):
+                _lose_replica(engine, pool, replica, now_ns)
+    if not up:
+        _lose_api_requests(engine, site, now_ns)
+
+
+@kernel
+def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
+    """Fail the requests that decode at ``replica``; take the others away."""
+    plant = engine.plant
+    row = plant.replicas.rows[replica]
+    halt(plant, replica, now_ns)
+    for place in range(row.batch):
+        held = plant.replicas.heap[replica, place]
+        request = held & REQUEST_MASK
+        left = (held >> REQUEST_BITS) - row.iteration
+        _fail(engine, request, plant.work[request].output_tokens - left, now_ns)
+    request = row.head
+    admitted = True
+    while request != NONE:
+        following = plant.work[request].link
+        admitted = admitted and request != row.front
+        if admitted:
+            engine.pools[pool].evicted_service_ns += float(now_ns - plant.work[request].start_ns)
+        _take_away(engine, request, now_ns)
+        request = following
+    clear(plant, replica)
+    set_next(engine, FIRST_LEAF + replica, NEVER_NS)
+    set_key(
+        engine.pool_tree, engine.pools[pool].tree_at, engine.pools[pool].leaves, *in_flight_key(engine, pool, replica)
+    )
+
+
+@kernel
+def _fail(engine: Engine, request: int, given_tokens: int, now_ns: int) -> None:
+    """End a request that had begun to answer."""
+    flow, work = engine.flow, engine.plant.work
+    pool = flow[request].pool
+    engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
+    engine.pools[pool].evicted_service_ns += float(now_ns - work[request].start_ns)
+    count(engine, pool, -1, now_ns)
+    flow[request].status = Status.FAILED
+    flow[request].reason = Reason.SITE_LOST
+    flow[request].given_tokens = given_tokens
+    work[request].finish_ns = now_ns
+
+
+@kernel
+def _take_away(engine: Engine, request: int, now_ns: int) -> None:
+    """Take a request that had not begun to answer from its pool; it is routed again at this instant."""
+    flow, work = engine.flow, engine.plant.work
+    pool = flow[request].pool
+    engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
+    count(engine, pool, -1, now_ns)
+    work[request].start_ns = work[request].first_token_ns = -1
+    flow[request].status = Status.MOVED
+    set_timer(engine, now_ns, request)
+
+
+@kernel
+def _lose_api_requests(engine: Engine, site: int, now_ns: int) -> None:
+    """Take the requests at the APIs of a lost site away, or fail those that had begun to answer."""
+    flow, work, timers = engine.flow, engine.plant.work, engine.timers
+    count = timers.size[0]
+    timers.size[0] = 0
+    for place in range(count):
+        at_ns, request = timers.at_ns[place], timers.request[place]
+        pool = flow[request].pool
+        if flow[request].status != Status.RUNNING or engine.pools[pool].site != site:
+            push_timer(timers, at_ns, request)
+        elif work[request].first_token_ns <= now_ns:
+            past_ns = float(now_ns - work[request].first_token_ns)
+            tpot_ns = engine.pools[pool].tpot_ns
+            given = 1 + int(past_ns / tpot_ns) if tpot_ns > 0.0 else 1
+            _fail(engine, request, min(given, int(work[request].output_tokens)), now_ns)
+        else:
+            engine.pools[pool].evicted_service_ns += float(max(0, now_ns - work[request].start_ns))
+            _take_away(engine, request, now_ns)
+    show_timer(engine)

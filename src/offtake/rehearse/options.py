@@ -1,0 +1,24 @@
+"""Say how a rehearsal is run: policy, seed, thinning, events, and where the week begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from offtake.policy.view import Policy
+from offtake.rehearse.events import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold the choices of one rehearsal.
+
+    ``thin`` runs 1 in ``thin`` replicas and requests; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
+    ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there.
+    """
+
+    policy: Policy = Policy.BID_PRICE
+    seed: int = 0
+    thin: int = 1
+    start_hour: float = 0.0
+    losses: list[Loss] = field(default_factory=list)
+    batch: int = 65_536
