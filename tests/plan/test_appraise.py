@@ -106,7 +106,7 @@ def test_a_signed_contract_is_appraised_against_not_having_it() -> None:
     found = appraised(some)
     assert found.units == pytest.approx(3.0)
     assert found.difference_usd == pytest.approx(492_480 - 864_000)
-    assert found.answer.startswith("lease is signed: having it costs $371,520")
+    assert found.answer.startswith("lease is signed: having it loses $371,520")
 
 
 def test_forcing_signs_the_first_date_in_full_and_no_other() -> None:

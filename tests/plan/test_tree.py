@@ -55,6 +55,14 @@ def test_without_a_fan_one_scenario_is_enough() -> None:
     assert (drawn.names, drawn.probability.tolist(), drawn.growth.tolist()) == (["s01"], [1.0], [-1])
 
 
+def test_a_single_scenario_takes_the_middle_of_every_distribution() -> None:
+    drawn = tree(
+        settings=settings(scenarios=1), tranches=(tranche(slip_days_max=100),), sites=(site(loss_per_year=1.0),)
+    )
+    assert drawn.luck["lease"].slip_days.tolist() == [[50]]
+    assert drawn.lost_day["east"].tolist() == [date(2027, 1, 8).toordinal()]  # 252 of 365·ln 2 = 252.99 days
+
+
 def test_adding_an_offer_changes_no_draw_of_the_others() -> None:
     some: dict[str, Any] = {
         "settings": settings(scenarios=12, seed=7),

@@ -69,8 +69,8 @@ def deployment(model: str = "small", chip_name: str = "h100", **given: Any) -> D
     return DeploymentRow(**({"model": model, "chip": chip_name} | known | given))
 
 
-def offer(name: str = "lease", **given: Any) -> OfferRow:
-    return OfferRow(**({"offer": name, "provider": "acme"} | given))
+def offer(offer_name: str = "lease", **given: Any) -> OfferRow:
+    return OfferRow(**({"offer": offer_name, "provider": "acme"} | given))
 
 
 def tranche(offer_name: str = "lease", name: str = "t1", **given: Any) -> TrancheRow:

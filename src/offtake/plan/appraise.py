@@ -77,7 +77,8 @@ class Case:
 def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run: PlanRun | None = None) -> Appraisal:
     """Appraise one offer.
 
-    An offer that is signed already is appraised against not having it.
+    An offer that is signed already is appraised against not having it. Where the best plan takes none of it, that
+    plan is also the best one without.
 
     Raises
     ------
@@ -91,7 +92,9 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
     assembled = run.assembled if run is not None else prepare(tables, options)
     best = run.solution if run is not None else solve_with(assembled, options)
     index = assembled.problem.axes.offers.index(offer)
-    without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
+    without = best
+    if best.signed[assembled.problem.vintages.offer == index].any():
+        without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
     forced = None
     units_max = list(assembled.inputs.portfolio.offers.values())[index].row.units_max
     partial = units_of(assembled.problem, best, index) < units_max * (1.0 - NOTHING_UNITS)
@@ -217,14 +220,15 @@ def answer_of(case: Case, known: Appraisal) -> str:
     """Return the answer in one sentence."""
     room = fee_words(case, known.break_even_fee_ratio)
     if case.terms_row.signed:
-        verdict = "is worth" if known.difference_usd >= 0 else "costs"
-        return f"{known.name} is signed: having it {verdict} {money(abs(known.difference_usd))} against not having it."
+        verdict = "adds" if known.difference_usd >= 0 else "loses"
+        worth = f"{money(abs(known.difference_usd))} of risk-adjusted value"
+        return f"{known.name} is signed: having it {verdict} {worth} against not having it."
     if case.takes:
         part = "" if case.forced is None else f" {count(known.units)} of {count(known.units_max)} units of"
-        return f"Sign{part} {known.name}: it is worth {money(known.difference_usd)}{room}."
+        return f"Sign{part} {known.name}: it adds {money(known.difference_usd)} of risk-adjusted value{room}."
     if known.forced_usd is None:
         return f"Do not sign {known.name}: it delivers nothing before the plan ends."
-    return f"Do not sign {known.name}: in full it would lose {money(-known.forced_usd)}{room}."
+    return f"Do not sign {known.name}: in full it would lose {money(-known.forced_usd)} of risk-adjusted value{room}."
 
 
 def fee_words(case: Case, ratio: float | None) -> str:
@@ -247,14 +251,18 @@ def sentences_of(case: Case, known: Appraisal) -> list[str]:
     signing = "Signing" if not case.terms_row.signed else "Having"
     forced = "" if case.takes or case.forced is None else " in full on the first day"
     tail = percent(1.0 - problem.risk_alpha)
+    weight = significant(problem.risk_weight)
     sentences = [
+        f"Risk-adjusted value is mean net value less {weight} × the mean loss of the worst {tail} of futures.",
         f"{signing} it{forced} changes the mean net value by {money(known.mean_difference_usd)}.",
         f"It changes the mean loss of the worst {tail} of futures by {money(known.cvar_difference_usd)}.",
         f"It proves right in scenarios of {percent(known.proves_right_share)} of the weight.",
         f"Its fees are {money(known.fee_paid_usd)} on average, discounted.",
     ]
     if case.takes and known.forced_usd is not None:
-        sentences.append(f"Signing all of it on the first day would be worth {money(known.forced_usd)}.")
+        sentences.append(
+            f"Signing all of it on the first day would change risk-adjusted value by {money(known.forced_usd)}."
+        )
     sentences += extremes_of(case, known)
     low = case.best.objective_usd - case.without.bound_usd
     high = case.best.bound_usd - case.without.objective_usd

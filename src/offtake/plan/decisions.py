@@ -14,6 +14,7 @@ from offtake.plan.assemble import Assembled
 from offtake.plan.result import Decision
 from offtake.plan.solution import Solution
 from offtake.plan.words import count, day, listing, money, power
+from offtake.schema.tables import OfferRow
 from offtake.supply.offer import NEVER, Terms, buyer_lock_day
 from offtake.units import S_PER_HOUR
 
@@ -58,10 +59,15 @@ def decision_of(assembled: Assembled, solution: Solution, index: int, fees_usd: 
         chips=units * terms.chips_per_unit,
         firm_kw=float(firm_kw.max(initial=0.0)),
         fees_usd=fees_usd,
-        reduced_cost_usd=float(costs.max()) if len(costs) and not row.signed else None,
+        reduced_cost_usd=float(costs.max()) if len(costs) and not (row.signed or is_lumpy(row)) else None,
         sentence="",
     )
     return with_sentence(known, terms)
+
+
+def is_lumpy(row: OfferRow) -> bool:
+    """Tell whether an offer comes in lots: then no marginal figure says anything about it."""
+    return row.whole_units or row.all_or_nothing
 
 
 def action_of(units: float, units_max: float) -> str:
@@ -90,20 +96,26 @@ def notice_of(assembled: Assembled, terms: Terms) -> str:
 
 def with_sentence(known: Decision, terms: Terms) -> Decision:
     """Return the decision with its sentence."""
-    name = known.name
     if known.action == "leave":
         by = f" by {terms.row.sign_by}" if terms.row.sign_by else ""
-        text = f"Do not sign {name}{by}."
-    else:
-        size = f"{count(known.chips)} chips" if known.chips > 0 else f"{count(known.units)} units"
-        firm = f", {power(known.firm_kw)} firm" if known.firm_kw > 0 else ""
-        part = f" {count(known.units)} of {count(known.units_max)} units" if known.action == "sign part" else ""
-        when = "" if known.action == "keep" else f" on {known.sign_date}"
-        text = (
-            f"{ACTIONS[known.action]} {name}{when}:{part} {size}{firm}, kept until {known.kept_until}, "
-            f"for {money(known.fees_usd)} in fees on average."
-        ).replace(": ,", ":")
+        return msgspec.structs.replace(known, sentence=f"Do not sign {known.name}{by}.")
+    when = "" if known.action == "keep" else f" on {known.sign_date}"
+    what = [
+        f"{count(known.units)} of {count(known.units_max)} units" if known.action == "sign part" else "",
+        size_of(known, terms),
+        f"{power(known.firm_kw)} firm" if known.firm_kw > 0 else "",
+        f"kept until {known.kept_until}",
+        f"for {money(known.fees_usd)} in fees on average",
+    ]
+    text = f"{ACTIONS[known.action]} {known.name}{when}: {', '.join(part for part in what if part)}."
     return msgspec.structs.replace(known, sentence=text)
+
+
+def size_of(known: Decision, terms: Terms) -> str:
+    """Say how large what is signed is."""
+    if terms.is_api:
+        return f"{count(known.units * terms.row.tokens_per_minute_max)} tokens a minute"
+    return f"{count(known.chips)} chips"
 
 
 def fees_by_offer(assembled: Assembled, solution: Solution) -> Floats:
@@ -150,7 +162,8 @@ def question_answer(assembled: Assembled, decision: Decision) -> str:
     terms = assembled.inputs.portfolio.offers[decision.offer]
     if decision.action in {"leave", "keep"}:
         return decision.sentence
-    by = f" by {terms.row.sign_by}" if terms.row.sign_by else f" on {decision.sign_date}"
+    dates = (assembled.problem.vintages.offer == assembled.problem.axes.offers.index(decision.offer)).sum()
+    by = f" by {terms.row.sign_by}" if terms.row.sign_by and dates == 1 else f" on {decision.sign_date}"
     part = f"{count(decision.units)} of {count(decision.units_max)} units of " if decision.action == "sign part" else ""
     return f"Sign {part}{decision.name}{by} and keep it {until(assembled, decision)}."
 

@@ -41,7 +41,7 @@ class Cut:
 
 
 def default_week(assembled: Assembled) -> date:
-    """Return the Monday of the first full week after the questioned offer is promised to be there and qualified.
+    """Return the Monday of the first full week in which the questioned offer is there and qualified, slips and all.
 
     Without a question it is the first full week of the plan; a week beyond the last is the last full one.
     """
@@ -51,7 +51,10 @@ def default_week(assembled: Assembled) -> date:
     terms = portfolio.offers.get(portfolio.tables.settings.question)
     if terms is not None:
         ready = max(
-            promised_day(row, start, signed=terms.row.signed) + row.ramp_days + row.qualification_days
+            promised_day(row, start, signed=terms.row.signed)
+            + row.slip_days_max
+            + row.ramp_days
+            + row.qualification_days
             for row in terms.tranches
         )
     last = int(calendar.edges[-1]) - DAYS_PER_WEEK

@@ -33,8 +33,20 @@ class Family:
     one_more: str
 
 
+def cells_with_chips(problem: Problem, solution: Solution) -> npt.NDArray[np.bool_]:
+    """Tell where kept units put chips in any scenario [T, N].
+
+    Elsewhere the price of a chip is not settled: any number above what the first chip would earn is as good a dual.
+    """
+    deliveries = problem.deliveries
+    there = deliveries.chips * solution.kept[deliveries.vintage, deliveries.period]
+    chips = np.zeros((problem.period_hours.size, problem.cells.site.size))
+    np.add.at(chips, (deliveries.period, deliveries.cell), there)
+    return chips > NOTHING
+
+
 def prices_of(problem: Problem, solution: Solution) -> list[Price]:
-    """Return the dearest places of each family, with their dearest period."""
+    """Return the dearest places of each family, with their dearest period; of chips, only where there are some."""
     return [price for family in families_of(problem, solution) for price in dearest(problem, family)]
 
 
@@ -44,7 +56,7 @@ def families_of(problem: Problem, solution: Solution) -> list[Family]:
     return [
         Family(
             name="chips",
-            price=prices.chips_usd_per_chip_hour,
+            price=prices.chips_usd_per_chip_hour * cells_with_chips(problem, solution)[:, np.newaxis],
             places=axes.cells,
             unit="USD per chip-hour",
             one_more="one more chip-hour",

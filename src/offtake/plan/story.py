@@ -74,7 +74,8 @@ def offer_words(inputs: Inputs, terms: Terms, scenario: int) -> list[str]:
     due = np.array([promised_day(one, start, signed=terms.row.signed) for one in terms.tranches])
     late = (first - due)[due < end]
     if late.any():
-        parts.append(f"{name} up to {late.max()} days late")
+        most = int(late.max())
+        parts.append(f"{name} up to {most} day{'s' if most > 1 else ''} late")
     if len(terms.readings) > 1:
         parts.append(f"{name} read as {terms.readings[int(luck.reading[scenario])].name}")
     if draw.exit_day[scenario] < end:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from offtake.plan.assemble import Assembled
+from offtake.plan.prices import cells_with_chips
 from offtake.plan.solution import Solution
 from offtake.plan.story import describe_scenarios, growth_name
 
@@ -169,7 +170,10 @@ def cost_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def prices_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return the shadow prices by family, place, period and block; those without a place or block leave it empty."""
+    """Return the shadow prices by family, place, period and block; those without a place or block leave it empty.
+
+    Prices of chips are given where there are chips: see :func:`~offtake.plan.prices.cells_with_chips`.
+    """
     problem, prices = assembled.problem, solution.prices
     blocks = {"block": problem.axes.blocks}
     cells = blocks | {"cell": [str(cell) for cell in range(len(assembled.cells))]}
@@ -182,8 +186,9 @@ def prices_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
         },
         schema=dict.fromkeys(("cell", "site", "chip"), pl.String),
     )
-    chips = long_frame(assembled, cells, {"price": prices.chips_usd_per_chip_hour})
-    chips = chips.join(names, on="cell", maintain_order="left")
+    there = np.broadcast_to(cells_with_chips(problem, solution)[:, np.newaxis], prices.chips_usd_per_chip_hour.shape)
+    chips = long_frame(assembled, cells, {"price": prices.chips_usd_per_chip_hour, "there": there.astype(np.float64)})
+    chips = chips.filter(pl.col("there") > 0).drop("there").join(names, on="cell", maintain_order="left")
     power = long_frame(assembled, sites, {"price": prices.power_usd_per_kwh})
     link = long_frame(assembled, sites, {"price": prices.link_usd_per_gb})
     groups = long_frame(assembled, {"site": problem.axes.groups}, {"price": prices.concentration_usd_per_point})

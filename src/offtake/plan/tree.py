@@ -114,7 +114,12 @@ class Chance:
         self.probability = probability
 
     def uniform(self, source: str) -> Floats:
-        """Return one number in (0, 1) for each scenario [S]: together they cover it in proportion to probability."""
+        """Return one number in (0, 1) for each scenario [S]: together they cover it in proportion to probability.
+
+        A single scenario takes the middle.
+        """
+        if len(self.probability) == 1:
+            return np.full(1, 0.5)
         generator = np.random.default_rng([self.seed, crc32(source.encode())])
         order = generator.permutation(len(self.probability))
         length = self.probability[order]
