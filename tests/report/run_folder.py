@@ -251,6 +251,7 @@ def appraisal(offer: str, wish: Wish, scenarios: pl.DataFrame, rng: np.random.Ge
         sentences=[
             "Signed in full, the lease costs $22.5 bn and earns $20.4 bn more than the plan without it.",
             "It pays where demand grows 10 times a year or more, and loses where it grows 3 times.",
+            f"It does best in s23 ($11.1 bn): growth 80x for a quarter; {'; '.join(f'site {n} late' for n in range(30))}.",
         ],
         warnings=["The term is read in three ways; the weights of the readings are assumptions."],
     )  # fmt: skip

@@ -130,8 +130,8 @@ def test_each_chart_downloads_its_data(reader: Reader) -> None:
     assert len(links) == len([tag for tag in reader.all("div") if tag.get("class") == "chart"])
     capacity = next(tag["href"] or "" for tag in links if tag["download"] == "capacity.csv")
     assert unquote(capacity.partition(",")[2]).splitlines()[:2] == [
-        "start,end,partner,firmness,mw",
-        "2026-05-01,2026-05-08,google,firm,500.0",
+        "start,end,partner,firmness,kw",
+        "2026-05-01,2026-05-08,google,firm,500000.0",
     ]
 
 

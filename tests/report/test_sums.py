@@ -14,18 +14,18 @@ def capacity(rows: list[tuple[int, date, str, str, float]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["period", "start", "provider", "firmness", "kw_mean"], orient="row")
 
 
-def test_capacity_adds_sites_of_a_partner_and_counts_in_mw() -> None:
+def test_capacity_adds_the_sites_of_a_partner() -> None:
     frame = capacity([(0, MAY, "a", "firm", 3000.0), (0, MAY, "a", "firm", 1000.0), (0, MAY, "a", "option", 500.0)])
     assert sums.capacity_by_partner(frame, JUNE, 8).rows() == [
-        (MAY, JUNE, "a", "firm", 4.0),
-        (MAY, JUNE, "a", "option", 0.5),
+        (MAY, JUNE, "a", "firm", 4000.0),
+        (MAY, JUNE, "a", "option", 500.0),
     ]
 
 
 def test_the_smallest_partners_are_put_together_and_stand_last() -> None:
     frame = capacity([(0, MAY, name, "firm", kw) for name, kw in [("z", 4e3), ("a", 1e3), ("b", 2e3), ("c", 3e3)]])
     made = sums.capacity_by_partner(frame, JUNE, 3)
-    assert made.select(pl.col("partner").cast(pl.String), "mw").rows() == [("z", 4.0), ("c", 3.0), ("all others", 3.0)]
+    assert made.select(pl.col("partner").cast(pl.String), "kw").rows() == [("z", 4e3), ("c", 3e3), ("all others", 3e3)]
 
 
 def test_a_period_lasts_until_the_next_and_the_last_until_the_horizon_ends() -> None:
@@ -78,7 +78,7 @@ def test_money_is_a_rate_so_that_a_week_and_a_month_compare() -> None:
     ]
     frame = pl.DataFrame(rows, schema=["scenario", "probability", "period", "start", "part", "usd"], orient="row")
     made = sums.money_by_period(frame, date(2026, 5, 8))
-    assert [(part, round(usd, 3)) for part, usd in made.select("part", "usd_bn_per_month").rows()] == [
+    assert [(part, round(usd / 1e9, 3)) for part, usd in made.select("part", "usd_per_month").rows()] == [
         ("value served", 60.833),
         ("fees owed", -60.833),
     ]
@@ -99,4 +99,4 @@ def test_scarcity_weighs_periods_by_their_length_and_leaves_out_what_is_free() -
 def test_a_scenario_that_the_plan_does_not_tell_of_still_counts() -> None:
     told = pl.DataFrame({"scenario": ["a"], "growth_branch": ["3x"], "description": ["slow"]})
     made = sums.differences(["a", "b"], [0.25, 0.75], [1e9, -2e9], told)
-    assert made.rows() == [("a", "slow", "3x", 25.0, 1.0), ("b", "", "not named", 75.0, -2.0)]
+    assert made.rows() == [("a", "slow", "3x", 25.0, 1e9), ("b", "", "not named", 75.0, -2e9)]

@@ -42,9 +42,14 @@ def test_a_loss_carries_its_sign_and_a_gain_its_plus() -> None:
 
 
 def test_power_and_waits_change_unit_where_people_do() -> None:
-    assert (words.power(999_000.0), words.power(1_250_000.0)) == ("999 MW", "1.25 GW")
+    assert [words.power(kw) for kw in (89.6, 999_000.0, 1_250_000.0)] == ["89.6 kW", "999 MW", "1.25 GW"]
     assert (words.duration(84.0), words.duration(2310.0)) == ("84 ms", "2.31 s")
 
 
+def test_a_date_within_a_name_is_part_of_the_name() -> None:
+    assert words.day("lease-2026-05-01 from 2026-05-01") == "lease-2026-05-01 from 1 May 2026"
+
+
 def test_text_that_is_no_date_stays_as_it_is() -> None:
+    assert words.day("2026-02-31") == "2026-02-31"
     assert (words.day("2026-08-01"), words.day("at once"), words.day("")) == ("1 Aug 2026", "at once", "")

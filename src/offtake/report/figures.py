@@ -12,8 +12,8 @@ import polars as pl
 
 from offtake.report import sums, theme
 from offtake.report.parts import Figure, Key
-from offtake.report.words import day, listing, money, number, power, share
-from offtake.units import KW_PER_MW, PERCENT, USD_PER_BILLION
+from offtake.report.words import day, listing, money, money_unit, number, power, power_unit, share
+from offtake.units import PERCENT
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
@@ -48,10 +48,12 @@ def capacity(frame: pl.DataFrame) -> Figure:
     }
     tips = [
         alt.Tooltip("partner:N", title="Partner"), alt.Tooltip("firmness:N", title="Firmness"),
-        alt.Tooltip("mw:Q", title="MW", format=",.0f"), alt.Tooltip("start:T", title="From", format="%d %b %Y"),
+        alt.Tooltip("told:N", title="Power"), alt.Tooltip("start:T", title="From", format="%d %b %Y"),
     ]  # fmt: skip
-    y = alt.Y("high:Q", axis=theme.amount_axis("Facility power delivered, MW", ",~f"))
-    chart = period_bars(sums.stack(rows, "mw"), y, paints)
+    divisor, unit = power_unit(max(frame.group_by("start").agg(pl.col("kw").sum())["kw"]))
+    y = alt.Y("high:Q", axis=theme.amount_axis(f"Facility power delivered, {unit}", divisor))
+    told = pl.col("kw").map_elements(power, return_dtype=pl.String)
+    chart = period_bars(sums.stack(rows.with_columns(told=told), "kw"), y, paints)
     legend = [Key(label=partner, paint=theme.paint(place[partner])) for partner in partners]
     hatched = [kind for kind in kinds if theme.HATCHES.get(kind, "letter")]
     legend += [
@@ -70,14 +72,14 @@ def capacity(frame: pl.DataFrame) -> Figure:
 
 def say_capacity(frame: pl.DataFrame) -> str:
     """Say how capacity grows and how much of it is not firm in the end."""
-    totals = frame.group_by("start").agg(pl.col("mw").sum()).sort("start")
+    totals = frame.group_by("start").agg(pl.col("kw").sum()).sort("start")
     first, last = totals.row(0), totals.row(-1)
     end = frame.filter(pl.col("start") == last[0])
-    loose = end.filter(pl.col("firmness") != "firm")["mw"].sum()
-    biggest = end.group_by("partner").agg(pl.col("mw").sum()).sort("mw", "partner", descending=[True, False]).row(0)
+    loose = end.filter(pl.col("firmness") != "firm")["kw"].sum()
+    biggest = end.group_by("partner").agg(pl.col("kw").sum()).sort("kw", "partner", descending=[True, False]).row(0)
     text = (
-        f"From {power(first[1] * KW_PER_MW)} on {day(str(first[0]))} "
-        f"to {power(last[1] * KW_PER_MW)} from {day(str(last[0]))}; "
+        f"From {power(first[1])} on {day(str(first[0]))} "
+        f"to {power(last[1])} from {day(str(last[0]))}; "
         f"then the largest partner is {biggest[0]} with {share(biggest[1] / last[1]) if last[1] else 'nothing'}"
     )
     return f"{text}, and {share(loose / last[1])} of it is not firm." if loose else f"{text}, and all of it is firm."
@@ -87,7 +89,7 @@ def demand(frame: pl.DataFrame) -> Figure:
     """Draw requests per second wanted, with the band of the fan, over what is served."""
     times = theme.time_axis(frame["start"], frame["end"])
     base = alt.Chart(theme.values(sums.steps(frame))).encode(x=alt.X("start:T", axis=times))
-    axis = theme.amount_axis("Requests per second, weekly mean")
+    axis = theme.amount_axis("Requests per second, weekly mean", 1, "~s")
     tips = [
         alt.Tooltip("start:T", title="From", format="%d %b %Y"),
         *(
@@ -158,7 +160,7 @@ def refusals(frame: pl.DataFrame) -> Figure:
         .mark_line(strokeWidth=2, interpolate="step-after")
         .encode(
             x=alt.X("start:T", axis=theme.time_axis(frame["start"], frame["end"])),
-            y=alt.Y("refused_percent:Q", axis=theme.amount_axis("Requests refused, % of the workload's", "~f")),
+            y=alt.Y("refused_percent:Q", axis=theme.amount_axis("Requests refused, % of the workload's")),
             color=alt.Color("workload:N", scale=scale, legend=None),
             strokeDash=alt.StrokeDash("workload:N", scale=dashes, legend=None),
             tooltip=[
@@ -188,27 +190,29 @@ def money_flow(frame: pl.DataFrame) -> Figure:
     """Draw value above zero and costs below, by period, with the net as a line."""
     parts = frame["part"].unique(maintain_order=True).to_list()
     paints = {part: theme.paint(place) for place, part in enumerate(parts)}
-    rows = sums.stack(frame.with_columns(series="part"), "usd_bn_per_month")
-    axis = theme.amount_axis("US dollars, bn per month", ",~f")
+    told = pl.col("usd_per_month").map_elements(money, return_dtype=pl.String)
+    rows = sums.stack(frame.with_columns(series="part", told=told), "usd_per_month")
+    divisor, unit = money_unit(max(map(abs, [*rows["high"], 0.0])))
+    axis = theme.amount_axis(f"{unit} per month", divisor)
     bars = period_bars(rows, alt.Y("high:Q", axis=axis), paints).encode(
         tooltip=[
             alt.Tooltip("part:N", title="Part"),
-            alt.Tooltip("usd_bn_per_month:Q", title="$ bn per month", format=",.3f"),
+            alt.Tooltip("told:N", title="A month"),
             alt.Tooltip("start:T", title="From", format="%d %b %Y"),
         ]
     )
-    net = frame.group_by("start", "end").agg(net=pl.col("usd_bn_per_month").sum()).sort("start")
+    net = frame.group_by("start", "end").agg(net=pl.col("usd_per_month").sum()).sort("start")
     line = (
         alt.Chart(theme.values(sums.steps(net)))
         .mark_line(color=theme.INK, strokeWidth=2, interpolate="step-after")
         .encode(x="start:T", y=alt.Y("net:Q", axis=axis))
     )
-    first, last = net["net"][0], net["net"][-1]
+    days = (net["end"] - net["start"]).dt.total_days()
+    mean, last = float((net["net"] * days).sum()) / float(days.sum()), float(net["net"][-1])
     return Figure(
         key="money",
         question="Where does the money come from and go to?",
-        says=f"Net of all costs the plan brings {money(first * USD_PER_BILLION)} a month at the start "
-        f"and {money(last * USD_PER_BILLION)} a month at the end, on average.",
+        says=f"Net of all costs the plan brings {money(mean)} a month on average, and {money(last)} a month at the end.",
         spec=theme.finish(theme.layered(bars, line)),
         csv=theme.csv(frame),
         legend=[Key(label=part, paint=paint) for part, paint in paints.items()]

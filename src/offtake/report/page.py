@@ -26,6 +26,7 @@ from offtake.report import theme
 from offtake.report.parts import Page
 from offtake.report.sections import page
 from offtake.report.tables import read_run
+from offtake.report.words import day
 
 VEGA_LITE_VERSION = "6.4"
 UNIT_AFTER_FIGURE = re.compile(r"(\d) (bn|m|MW|GW|kW|ms|s|%)(?!\w)")
@@ -54,7 +55,7 @@ def render(content: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
     )
-    environment.filters |= {"json": safe_json, "data_url": csv_url, "unbroken": unbroken}
+    environment.filters |= {"json": safe_json, "data_url": csv_url, "spoken": spoken}
     return environment.from_string(resource("page.html.jinja")).render(
         page=content,
         config=theme.CONFIG,
@@ -87,9 +88,9 @@ def safe_json(value: Any) -> Markup:  # noqa: ANN401 whatever a chart's spec hol
     return htmlsafe_json_dumps(value, dumps=json.dumps, sort_keys=True, separators=(",", ":"))
 
 
-def unbroken(text: str) -> str:
-    """Keep a figure and its unit on one line."""
-    return UNIT_AFTER_FIGURE.sub("\\1\u00a0\\2", text)
+def spoken(text: str) -> str:
+    """Write dates in words, and keep a figure and its unit on one line."""
+    return UNIT_AFTER_FIGURE.sub("\\1\u00a0\\2", day(text))
 
 
 def csv_url(text: str) -> str:

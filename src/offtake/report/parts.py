@@ -25,20 +25,22 @@ class KeyFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """Say something: one paragraph, or a list where there are several sentences and ``bullets`` is set."""
+    """Say something: one paragraph, or a list where ``bullets`` is set; under a ``fold`` it opens on a click."""
 
     sentences: list[str]
     tone: Tone = "plain"
     bullets: bool = False
+    fold: str = ""
     kind: str = field(default="sentences", init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """Head one column of a table; figures are set to the right."""
+    """Head one column of a table; figures are set to the right, and ``whole`` cells are never broken."""
 
     name: str
     figures: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,6 @@ class Page:
     title: str
     question: str
     decision: str
-    tone: Tone
     more: list[str]
     key_figures: list[KeyFigure]
     warnings: list[str]

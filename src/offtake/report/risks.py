@@ -13,8 +13,8 @@ import polars as pl
 from offtake.plan.result import Appraisal, Mark, PlanResult
 from offtake.report import theme
 from offtake.report.parts import Figure, Key
-from offtake.report.words import change, count, listing, money, number, plural, share
-from offtake.units import PERCENT, USD_PER_BILLION
+from offtake.report.words import change, count, listing, money, money_unit, number, plural, share
+from offtake.units import PERCENT
 
 DOT_LEAST, DOT_MOST = 30, 260  # areas of the least and the most likely scenario, in square pixels
 LANES = 3  # the dots of one branch are spread over so many lines
@@ -36,19 +36,21 @@ class Rule:
 
 def strip(frame: pl.DataFrame, title: str, rules: list[Rule], *, by_sign: bool) -> alt.LayerChart:
     """Draw one dot for each scenario, one row for each growth branch; the likelier, the larger."""
-    lanes = frame.sort("usd_bn", "scenario").with_columns(
+    lanes = frame.sort("usd", "scenario").with_columns(
         lane=pl.int_range(pl.len()).over("branch") % LANES,
-        side=pl.when(pl.col("usd_bn") < 0.0).then(pl.lit("below zero")).otherwise(pl.lit("above zero")),
+        told=pl.col("usd").map_elements(change if by_sign else money, return_dtype=pl.String),
+        side=pl.when(pl.col("usd") < 0.0).then(pl.lit("below zero")).otherwise(pl.lit("above zero")),
     )
     sides = alt.Scale(domain=["above zero", "below zero"], range=[theme.GOOD, theme.BAD])
     branches = frame["branch"].unique(maintain_order=True).to_list()
+    divisor, unit = money_unit(max(map(abs, [*frame["usd"], *(rule.at for rule in rules)])))
+    count_of_ticks = alt.ExprRef(expr="ceil(width / 80)")
+    axis = alt.Axis(title=f"{title}, {unit}", labelExpr=theme.label_expression(divisor), tickCount=count_of_ticks)
     dots = (
         alt.Chart(theme.values(lanes))
         .mark_circle(opacity=0.75, stroke=theme.PAPER, strokeWidth=0.5, clip=False)
         .encode(
-            x=alt.X(
-                "usd_bn:Q", axis=alt.Axis(title=title, format="~f", tickCount=alt.ExprRef(expr="ceil(width / 80)"))
-            ),
+            x=alt.X("usd:Q", axis=axis),
             y=alt.Y("branch:N", sort=branches, axis=theme.name_axis("Demand growth")),
             yOffset=alt.YOffset("lane:O"),
             size=alt.Size("percent:Q", scale=alt.Scale(zero=True, range=[DOT_LEAST, DOT_MOST]), legend=None),
@@ -56,7 +58,7 @@ def strip(frame: pl.DataFrame, title: str, rules: list[Rule], *, by_sign: bool) 
             tooltip=[
                 alt.Tooltip("scenario:N", title="Scenario"),
                 alt.Tooltip("description:N", title="What happens"),
-                alt.Tooltip("usd_bn:Q", title="$ bn", format=",.2f"),
+                alt.Tooltip("told:N", title=title),
                 alt.Tooltip("percent:Q", title="Probability, %", format=".1f"),
             ],
         )
@@ -79,20 +81,20 @@ def net_value(frame: pl.DataFrame, plan: PlanResult) -> Figure:
     """Draw the net value of the plan in each scenario, with the mean and the mean of the worst."""
     worst = f"mean of the worst {share(1.0 - plan.risk_alpha)}"
     rules = [
-        Rule(at=plan.mean_net_usd / USD_PER_BILLION, label=f"mean: {money(plan.mean_net_usd)}", paint=theme.INK),
-        Rule(at=-plan.cvar_loss_usd / USD_PER_BILLION, label=f"{worst}: {money(-plan.cvar_loss_usd)}", paint=theme.BAD,
+        Rule(at=plan.mean_net_usd, label=f"mean: {money(plan.mean_net_usd)}", paint=theme.INK),
+        Rule(at=-plan.cvar_loss_usd, label=f"{worst}: {money(-plan.cvar_loss_usd)}", paint=theme.BAD,
              dashed=True),
     ]  # fmt: skip
-    low, high = frame["usd_bn"].min(), frame["usd_bn"].max()
-    losing = frame.filter(pl.col("usd_bn") < 0.0)["percent"].sum()
+    low, high = min(frame["usd"]), max(frame["usd"])
+    losing = frame.filter(pl.col("usd") < 0.0)["percent"].sum()
     loss = f"The chance of a loss is {share(float(losing) / PERCENT)}." if losing else "No scenario ends in a loss."
     rows = frame["branch"].n_unique()
     return Figure(
         key="outcomes",
         question="What does the plan bring, from the worst future to the best?",
-        says=f"From {bn(low)} to {bn(high)} net over {plural(frame.height, 'scenario')}; {worst}: "
+        says=f"From {money(low)} to {money(high)} net over {plural(frame.height, 'scenario')}; {worst}: "
         f"{money(-plan.cvar_loss_usd)}. {loss}",
-        spec=theme.finish(strip(frame, "Net value, US dollars, bn", rules, by_sign=False), ROW_HEIGHT * rows),
+        spec=theme.finish(strip(frame, "Net value", rules, by_sign=False), ROW_HEIGHT * rows),
         csv=theme.csv(frame),
         legend=[Key(label="one scenario; the likelier, the larger", paint=theme.paint(0), shape="dot"), *keys(rules)],
     )
@@ -103,9 +105,9 @@ def offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> Figure:
     mean = appraisal.mean_difference_usd
     rules = [
         Rule(at=0.0, label="no difference", paint=theme.MUTED),
-        Rule(at=mean / USD_PER_BILLION, label=f"mean: {change(mean)}", paint=theme.INK, dashed=True),
+        Rule(at=mean, label=f"mean: {change(mean)}", paint=theme.INK, dashed=True),
     ]
-    title = "Difference, US dollars, bn"
+    title = "Difference"
     rows = frame["branch"].n_unique()
     return Figure(
         key=f"appraisal-{appraisal.offer}",
@@ -124,7 +126,7 @@ def offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> Figure:
 
 def say_offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> str:
     """Say how likely signing is to prove right, and in which branches of growth."""
-    mean = (pl.col("usd_bn") * pl.col("percent")).sum() / pl.col("percent").sum()
+    mean = (pl.col("usd") * pl.col("percent")).sum() / pl.col("percent").sum()
     branches = frame.group_by("branch", maintain_order=True).agg(mean=mean)
     pays = branches.filter(pl.col("mean") > 0.0)["branch"].to_list()
     text = f"Signing proves right with probability {share(appraisal.proves_right_share)}"
@@ -134,17 +136,12 @@ def say_offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> str:
     return f"{text}; on average it pays {where}."
 
 
-def bn(value: object) -> str:
-    """Write an amount held in billions of US dollars."""
-    return money(value * USD_PER_BILLION) if isinstance(value, float) else "nothing"
-
-
 def prices(frame: pl.DataFrame) -> Figure:
     """Draw the price of one more chip-hour by place and block of the week, with the figure in each cell."""
     places = frame["place"].unique(maintain_order=True).to_list()
     blocks = frame["block"].unique(maintain_order=True).to_list()
     dearest = frame.sort("price", "place", descending=[True, False]).row(0, named=True)
-    top = float(dearest["price"])
+    limits = heat_limits(frame["price"].to_list())
     base = alt.Chart(theme.values(frame)).encode(
         x=alt.X(
             "block:N", sort=blocks, axis=alt.Axis(title="Block of the week", labelAngle=0, domain=False, ticks=False)
@@ -156,38 +153,48 @@ def prices(frame: pl.DataFrame) -> Figure:
         alt.Tooltip("block:N", title="Block"),
         alt.Tooltip("price:Q", title="$ per chip-hour", format=",.3f"),
     ]
-    cells = base.mark_rect(stroke=theme.PAPER, strokeWidth=2).encode(color=by_heat(theme.HEAT, top), tooltip=tips)
+    cells = base.mark_rect(stroke=theme.PAPER, strokeWidth=2).encode(color=by_heat(theme.HEAT, limits), tooltip=tips)
     labels = base.mark_text(fontSize=12).encode(
-        text=alt.Text("price:Q", format=".2f"), color=by_heat(theme.HEAT_TEXT, top), tooltip=tips
+        text=alt.Text("price:Q", format=".2f"), color=by_heat(theme.HEAT_TEXT, limits), tooltip=tips
     )
     chart = theme.layered(cells, labels) if len(blocks) <= BLOCKS_LABELLED else theme.layered(cells)
     return Figure(
         key="prices",
         question="Where and when are chips scarce?",
         says=f"Dearest is {dearest['place']} in block {dearest['block']}: "
-        f"one more chip-hour there earns ${number(top)}, mean over the horizon.",
+        f"one more chip-hour there earns ${number(dearest['price'])}, mean over the horizon.",
         spec=theme.finish(chart.resolve_scale(color="independent"), CELL_HEIGHT * len(places)),
         csv=theme.csv(frame),
-        legend=heat_keys(top),
+        legend=heat_keys(limits),
         note="Shadow prices: what one more chip-hour would earn. They say what is scarce, not what an offer is worth.",
     )
 
 
-def by_heat(paints: tuple[str, ...], top: float) -> alt.Color:
-    """Choose a paint by price, in equal steps from nothing to ``top``."""
-    return alt.Color("price:Q", scale=alt.Scale(type="quantize", domain=[0.0, top], range=list(paints)), legend=None)
+def heat_limits(prices_usd: list[float]) -> list[float]:
+    """Return the prices at which the paint changes: as many cells between each two, so that one dear cell hides none."""
+    above = pl.Series([price for price in prices_usd if price > 0.0]).round_sig_figs(2)
+    shares = [place / len(theme.HEAT) for place in range(1, len(theme.HEAT))]
+    return [float(above.quantile(share, "higher") or 0.0) for share in shares]
 
 
-def heat_keys(top: float) -> list[Key]:
+def by_heat(paints: tuple[str, ...], limits: list[float]) -> alt.Color:
+    """Choose a paint by price."""
+    return alt.Color("price:Q", scale=alt.Scale(type="threshold", domain=limits, range=list(paints)), legend=None)
+
+
+def heat_keys(limits: list[float]) -> list[Key]:
     """Explain the least, the middle and the dearest paint."""
-    steps = len(theme.HEAT)
-    shown = {0: f"under ${number(top / steps)} per chip-hour", steps // 2: f"about ${number(top / 2)}"}
-    shown[steps - 1] = f"over ${number(top * (steps - 1) / steps)}"
-    return [Key(label=label, paint=theme.HEAT[place]) for place, label in shown.items()]
+    middle = len(limits) // 2
+    return [
+        Key(label=f"under ${number(limits[0])} per chip-hour", paint=theme.HEAT[0]),
+        Key(label=f"${number(limits[middle - 1])} to ${number(limits[middle])}", paint=theme.HEAT[middle]),
+        Key(label=f"${number(limits[-1])} and over", paint=theme.HEAT[-1]),
+    ]
 
 
 def marks(rows: list[Mark]) -> Figure:
     """Draw how much of the figures, of the fees and of the firm power rests on each mark of confidence."""
+    rows = [row for row in rows if row.figures]
     names = [name for name in CONFIDENCES if any(row.confidence == name for row in rows)]
     names += [row.confidence for row in rows if row.confidence not in CONFIDENCES]
     of = {"figures": "figures_share", "fees": "fees_share", "firm power": "kw_share"}

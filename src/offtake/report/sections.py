@@ -20,6 +20,7 @@ PARTNERS_MAX = 8
 PLACES_MAX = 12
 PRICES_MAX = 10
 HASH_SHOWN = 12
+SENTENCE_LENGTH = 200  # longer sentences are folded away
 
 
 def page(run: Run) -> Page:
@@ -35,7 +36,6 @@ def page(run: Run) -> Page:
         title=f"{question} · Offtake",
         question=question,
         decision=answers[0] if answers else "No decision: this run holds no plan and no appraisal.",
-        tone="plain",
         more=answers[1:],
         key_figures=key_figures(run),
         warnings=warnings(run),
@@ -76,7 +76,7 @@ def offer_figures(appraisal: Appraisal) -> list[KeyFigure]:
     )
     tone: Tone = "good" if adds > 0.0 else "bad" if adds < 0.0 else "plain"
     note = f"{how}, less the best plan without it, risk weighed"
-    shown = [KeyFigure(label="Signing adds", value=change(adds), note=note, tone=tone)]
+    shown = [KeyFigure(label="What signing adds", value=change(adds), note=note, tone=tone)]
     ratio = appraisal.break_even_fee_ratio
     if ratio is not None:
         limit = "above this, signing loses" if ratio < 1.0 else "up to this, signing pays"
@@ -103,12 +103,16 @@ def weigh(appraisal: Appraisal, run: Run) -> Section:
         run.frames.get("scenarios"),
     )
     name = appraisal.name or appraisal.offer
-    parts: list[Part] = [Sentences(sentences=appraisal.sentences)] if appraisal.sentences else []
+    short = [text for text in appraisal.sentences if len(text) <= SENTENCE_LENGTH]
+    long = [text for text in appraisal.sentences if len(text) > SENTENCE_LENGTH]
+    parts: list[Part] = [Sentences(sentences=short, bullets=True)] if short else []
     if frame.height:
         parts.append(risks.offer_value(frame, appraisal))
+    if long:
+        parts.append(Sentences(sentences=long, bullets=True, fold="What happens in the best and the worst future"))
     parts.append(with_and_without(appraisal))
     if appraisal.displaces:
-        parts.append(Sentences(sentences=[f"Signing {name} would displace:"]))
+        parts.append(Sentences(sentences=["What else changes when it is signed:"]))
         parts.append(Sentences(sentences=appraisal.displaces, bullets=True))
     return Section(key=f"appraisal-of-{appraisal.offer}", heading=f"What {name} is worth", parts=parts)
 
@@ -154,7 +158,7 @@ def plan_sections(run: Run) -> list[Section]:
 def decision_grid(decisions: list[Decision]) -> Grid:
     """Table every offer: what is done with it first, then how much and what it costs."""
     names = ["Offer", "Partner", "Decision", "Units", "Signed", "Kept until", "Firmness"]
-    columns = [Column(name=name, figures=name == "Units") for name in names]
+    columns = [Column(name=name, figures=name == "Units", whole=name in {"Decision", "Kept until"}) for name in names]
     columns += [Column(name="Firm power", figures=True), Column(name="Fees, mean", figures=True)]
     rows = [
         [
@@ -162,7 +166,7 @@ def decision_grid(decisions: list[Decision]) -> Grid:
             each.provider,
             each.action,
             f"{number(each.units)} of {number(each.units_max)}",
-            day(each.sign_date) or NOTHING,
+            "already" if each.action == "keep" else day(each.sign_date) or NOTHING,
             day(each.kept_until) or NOTHING,
             each.firmness,
             power(each.firm_kw) if each.firm_kw else NOTHING,
@@ -237,6 +241,7 @@ def money_grid(plan: PlanResult) -> Grid:
         ["Net", money(money_of.net_usd)],
         [f"Mean of the worst {share(1.0 - plan.risk_alpha)}", money(-plan.cvar_loss_usd)],
     ]
+    rows = [row for row in rows if row[1] != money(0.0)]
     columns = [Column(name="Part"), Column(name="Mean over scenarios", figures=True)]
     return Grid(caption=f"Money from {day(plan.start)} to {day(plan.end)}", columns=columns, rows=rows)
 

@@ -1,7 +1,7 @@
 """Make from a run's tables the figures that charts show: sums by partner and period, shares, weighted means.
 
 Comes in: the records and Parquet tables of a plan. Goes out: small frames, one row for each mark of a
-chart, in units that people read (MW, $ bn, %), and decisions in the order in which people ask. It knows
+chart, with its numbers in the house units or %, and decisions in the order in which people ask. It knows
 no chart and no page.
 """
 
@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from offtake.plan.result import Decision
-from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, KW_PER_MW, PERCENT, USD_PER_BILLION
+from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, PERCENT
 
 OTHERS = "all others"
 API = "api"  # what stands for a chip where capacity is priced by the token
@@ -47,11 +47,11 @@ def spans(frame: pl.DataFrame, end: date | None = None) -> pl.DataFrame:
 
 
 def capacity_by_partner(capacity: pl.DataFrame, end: date | None, partners_max: int) -> pl.DataFrame:
-    """Return MW by period, partner and firmness; beyond ``partners_max`` the smallest partners are put together.
+    """Return kW by period, partner and firmness; beyond ``partners_max`` the smallest partners are put together.
 
     Partners without power of their own, such as token-priced APIs, are left out.
 
-    Columns: start, end, partner (an Enum, from the largest partner to the smallest), firmness, mw.
+    Columns: start, end, partner (an Enum, from the largest partner to the smallest), firmness, kw.
     """
     capacity = capacity.filter(pl.col("kw_mean").max().over("provider") > 0.0)
     size = (
@@ -66,14 +66,14 @@ def capacity_by_partner(capacity: pl.DataFrame, end: date | None, partners_max: 
             partner=pl.when(pl.col("provider").is_in(kept)).then("provider").otherwise(pl.lit(OTHERS))
         )
         .group_by("period", "partner", "firmness")
-        .agg(mw=pl.col("kw_mean").sum() / KW_PER_MW)
+        .agg(kw=pl.col("kw_mean").sum())
         .join(spans(capacity, end), on="period")
         .sort(
             "period",
             pl.col("partner").cast(pl.Enum(partners)),
             pl.col("firmness").replace_strict(level, default=len(level), return_dtype=pl.Int64),
         )
-        .select("start", "end", pl.col("partner").cast(pl.Enum(partners)), "firmness", "mw")
+        .select("start", "end", pl.col("partner").cast(pl.Enum(partners)), "firmness", "kw")
     )
 
 
@@ -140,9 +140,9 @@ def refused_by_workload(demand: pl.DataFrame, shares: Mapping[str, float] | None
 
 
 def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
-    """Return the mean over scenarios of each part of money, as a rate in $ bn a month; costs are below zero.
+    """Return the mean over scenarios of each part of money, as a rate in $ a month; costs are below zero.
 
-    Columns: start, end, part, usd_bn_per_month. Parts that are nil throughout are left out.
+    Columns: start, end, part, usd_per_month. Parts that are nil throughout are left out.
     """
     days = (pl.col("end") - pl.col("start")).dt.total_days()
     month_days = HOURS_PER_MONTH / HOURS_PER_DAY
@@ -155,9 +155,9 @@ def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
         .join(spans(cost, end), on="period")
         .filter(days > 0)
         .sort("period", pl.col("part").replace_strict(order, default=len(order), return_dtype=pl.Int64))
-        .with_columns(usd_bn_per_month=sign * pl.col("usd") / USD_PER_BILLION / days * month_days)
+        .with_columns(usd_per_month=sign * pl.col("usd") / days * month_days)
         .with_columns(pl.col("part").replace(dict(COST_PARTS)))
-        .select("start", "end", "part", "usd_bn_per_month")
+        .select("start", "end", "part", "usd_per_month")
     )
 
 
@@ -181,20 +181,20 @@ def scarcity(prices: pl.DataFrame, end: date | None, rows_max: int) -> pl.DataFr
 
 
 def outcomes(scenarios: pl.DataFrame) -> pl.DataFrame:
-    """Return each scenario's net value: scenario, branch, description, percent, usd_bn."""
+    """Return each scenario's net value: scenario, branch, description, percent, usd."""
     return scenarios.select(
         "scenario",
         "description",
         branch="growth_branch",
         percent=pl.col("probability") * PERCENT,
-        usd_bn=pl.col("net_usd") / USD_PER_BILLION,
+        usd="net_usd",
     )
 
 
 def differences(
     names: list[str], probability: list[float], usd: list[float], scenarios: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Return what an offer adds in each scenario: scenario, branch, description, percent, usd_bn."""
+    """Return what an offer adds in each scenario: scenario, branch, description, percent, usd."""
     frame = pl.DataFrame({"scenario": names, "probability": probability, "net_usd": usd}, strict=False)
     frame = frame.cast({"probability": pl.Float64, "net_usd": pl.Float64})
     if scenarios is None:

@@ -57,7 +57,7 @@ def plan_table(plan: PlanResult) -> Group:
             each.offer,
             each.action,
             f"{number(each.units)} of {number(each.units_max)}",
-            day(each.sign_date) or NOTHING,
+            "already" if each.action == "keep" else day(each.sign_date) or NOTHING,
             power(each.firm_kw) if each.firm_kw else NOTHING,
             money(each.fees_usd) if each.fees_usd else NOTHING,
         ]

@@ -81,13 +81,18 @@ def time_axis(starts: Iterable[date], ends: Iterable[date]) -> alt.Axis:
     )  # fmt: skip
 
 
-def amount_axis(title: str, form: str = "~s") -> alt.Axis:
-    """Return a left axis of amounts, with its title set level above it."""
+def amount_axis(title: str, divisor: float = 1, form: str = ",~f") -> alt.Axis:
+    """Return a left axis of amounts in units of ``divisor``, with its title set level above it."""
     return alt.Axis(
-        title=title, minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, domain=False, ticks=False, tickCount=5,
-        labelExpr=f"datum.value === 0 ? '0' : format(datum.value, '{form}')",
-        titleAngle=0, titleAlign="left", titleAnchor="start", titleX=-AXIS_WIDTH, titleY=-14, titleBaseline="bottom",
+        title=title, labelExpr=label_expression(divisor, form), minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH,
+        domain=False, ticks=False, tickCount=5, titleAngle=0, titleAlign="left", titleAnchor="start",
+        titleX=-AXIS_WIDTH, titleY=-14, titleBaseline="bottom",
     )  # fmt: skip
+
+
+def label_expression(divisor: float, form: str = ",~f") -> str:
+    """Return Vega's expression for the label of an amount in units of ``divisor``."""
+    return f"datum.value === 0 ? '0' : format(datum.value / {divisor}, '{form}')"
 
 
 def name_axis(title: str) -> alt.Axis:

@@ -14,7 +14,7 @@ from offtake.units import KW_PER_GW, KW_PER_MW, MS_PER_S, PERCENT, USD_PER_BILLI
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MINUS = "−"
 NOTHING = "–"
-ISO_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
+ISO_DATE = re.compile(r"(?<![\w-])\d{4}-\d\d-\d\d(?![\w-])")
 PERCENT_LEAST, PERCENT_MOST = 0.1, 99.9  # what one decimal can show, short of nothing and of all
 PERCENT_LOW, PERCENT_HIGH = 10.0, 90.0  # beyond these a decimal tells something
 
@@ -74,12 +74,32 @@ def change(usd: float) -> str:
 def power(kw: float) -> str:
     """Write facility power.
 
-    >>> power(300000), power(1250000), power(0)
-    ('300 MW', '1.25 GW', '0 MW')
+    >>> power(300000), power(1250000), power(89.6)
+    ('300 MW', '1.25 GW', '89.6 kW')
     """
     if abs(kw) >= KW_PER_GW:
         return f"{number(kw / KW_PER_GW)} GW"
-    return f"{number(kw / KW_PER_MW)} MW"
+    return f"{number(kw / KW_PER_MW)} MW" if abs(kw) >= KW_PER_MW else f"{number(kw)} kW"
+
+
+def money_unit(usd_most: float) -> tuple[float, str]:
+    """Choose the unit of an axis of money: what to divide by, and its name.
+
+    >>> money_unit(1.5e10), money_unit(2e6), money_unit(900.0)
+    ((1000000000, 'US dollars, bn'), (1000000, 'US dollars, m'), (1, 'US dollars'))
+    """
+    if abs(usd_most) >= USD_PER_BILLION:
+        return USD_PER_BILLION, "US dollars, bn"
+    return (USD_PER_MILLION, "US dollars, m") if abs(usd_most) >= USD_PER_MILLION / 2 else (1, "US dollars")
+
+
+def power_unit(kw_most: float) -> tuple[float, str]:
+    """Choose the unit of an axis of power: what to divide by, and its name.
+
+    >>> power_unit(5.4e6), power_unit(123.0)
+    ((1000, 'MW'), (1, 'kW'))
+    """
+    return (KW_PER_MW, "MW") if abs(kw_most) >= KW_PER_MW else (1, "kW")
 
 
 def share(part: float) -> str:
