@@ -21,7 +21,7 @@ from offtake.units import NS_PER_MS, NS_PER_S
 
 FAULTS_LISTED_MAX = 20
 INT32_MAX, INT16_MAX = 2**31 - 1, 2**15 - 1
-ARRIVAL_S_MAX = 2**53 / NS_PER_S  # beyond it (104 days) a float of seconds no longer holds a nanosecond
+ARRIVAL_S_MAX = 2**62 / NS_PER_S  # about 146 years: beyond it nanoseconds no longer fit
 
 Bools = NDArray[np.bool_]
 FormatName = Literal["tidy", "azure", "mooncake", "burstgpt"]
@@ -68,21 +68,22 @@ class FaultList:
     listed: list[Fault] = field(default_factory=list)
     total: int = 0
 
-    def add(self, rows: Iterable[int], column: str, values: pl.Series | None, say: tuple[str, str]) -> None:
+    def add(self, rows: Iterable[int], column: str, values: pl.Series, say: tuple[str, str]) -> None:
         """Add a fault (problem, mend) for each row."""
         for place, row in enumerate(rows):
             self.total += 1
             if len(self.listed) < FAULTS_LISTED_MAX:
-                value = None if values is None or values[place] is None else str(values[place])
+                value = None if values[place] is None else str(values[place])
                 self.listed.append(Fault(self.file, say[0], say[1], row, column, value))
 
     def raise_if_any(self) -> None:
         """Raise the faults gathered, if there are any."""
         if not self.total:
             return
-        rest = self.total - len(self.listed)
+        listed = sorted(self.listed, key=lambda fault: int(fault.row or 0))
+        rest = self.total - len(listed)
         more = [Fault(self.file, f"{rest} more faults are not listed", "Mend these first.")] if rest else []
-        raise InputError(self.listed + more)
+        raise InputError(listed + more)
 
 
 def detect(columns: list[str], file: str, wanted: str | None) -> TraceFormat:
@@ -211,11 +212,14 @@ class Reader:
     def _refuse(
         self, frame: pl.DataFrame, name: str, rows: NDArray[np.int64], broken: Bools, say: tuple[str, str]
     ) -> None:
-        """Remember a fault for each broken row."""
-        if broken.any():
-            self.faults.add(rows[broken].tolist(), name, frame[name].filter(pl.Series(broken)), say)
+        """Remember a fault for each broken row; a value that is not there is called missing."""
+        missing = frame[name].is_null().to_numpy()
+        for wrong, words in ((broken & missing, MISSING), (broken & ~missing, say)):
+            if wrong.any():
+                self.faults.add(rows[wrong].tolist(), name, frame[name].filter(pl.Series(wrong)), words)
 
 
+MISSING = ("the value is missing", "Give it, or leave the request out.")
 NO_TOKEN = ("a request needs at least one token", "Leave out requests that failed or made nothing.")
 NOT_WHOLE = ("this is not a whole number in range", "Write a count such as 1024.")
 NEGATIVE = ("a count cannot be negative", "Write a count such as 1024.")

@@ -99,17 +99,18 @@ def measure(batches: Iterable[Requests], name: str = "trace") -> Statistics:
         raise InputError([Fault(name, f"{tally.requests} requests are too few to measure", mend)])
     duration_s = (tally.last_ns - tally.first_ns) / NS_PER_S
     gap_s = duration_s / (tally.requests - 1)
+    per_second = tally.per_second[: int(duration_s) + 1]
     square = tally.gap_square_s / (tally.requests - 1)
     return Statistics(
         requests=tally.requests,
         duration_s=duration_s,
         rate_rps=tally.requests / duration_s,
         interarrival_cv=float(np.sqrt(max(square - gap_s**2, 0.0)) / gap_s),
-        dispersion={window: dispersion_of(tally.per_second, window) for window in WINDOWS_S},
+        dispersion={window: dispersion_of(per_second, window) for window in WINDOWS_S},
         input_tokens=_lengths_of(tally.lengths[0]),
         output_tokens=_lengths_of(tally.lengths[1]),
         spearman=_spearman(tally.sample),
-        per_second=tally.per_second,
+        per_second=per_second,
     )
 
 
@@ -142,9 +143,11 @@ def profile_of(statistics: Statistics, name: str, sources: tuple[Source, ...], s
 
 
 def _sum(total: NDArray[np.int64], more: NDArray[np.int64], start: int) -> NDArray[np.int64]:
-    """Return ``total`` with ``more`` added from index ``start``, made longer where needed."""
+    """Return ``total`` with ``more`` added from index ``start``, made twice as long where it is too short."""
     if start + more.size > total.size:
-        total = np.concatenate([total, np.zeros(start + more.size - total.size, dtype=np.int64)])
+        longer = np.zeros(max(start + more.size, 2 * total.size), dtype=np.int64)
+        longer[: total.size] = total
+        total = longer
     total[start : start + more.size] += more
     return total
 

@@ -7,11 +7,11 @@ size of the file.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
@@ -21,6 +21,7 @@ from offtake.errors import Fault, InputError
 from offtake.units import NS_PER_S
 
 BATCH_ROWS = 262_144
+LINE_BYTES_MAX = 16_777_216
 JSON_SUFFIXES = {".jsonl", ".ndjson", ".json"}
 PARQUET_SUFFIXES = {".parquet", ".pq"}
 TIDY = {
@@ -46,7 +47,7 @@ class TraceReader(Iterator[Requests]):
         self.form = detect(columns, path.name, form)
         self._reader = Reader(self.form, path.name, first_row)
         wanted = [*self.form.required, *(name for name in self.form.optional if name in columns)]
-        self._frames = _frames(lazy.select(wanted), batch_rows, path.name)
+        self._frames = _frames(lazy.select(wanted), batch_rows, path)
 
     @property
     def rows_read(self) -> int:
@@ -88,7 +89,7 @@ def read_trace(path: Path, batch_rows: int = BATCH_ROWS, form: FormatName | None
 def write_trace(path: Path, batches: Iterable[Requests]) -> int:
     """Write batches as tidy Parquet, whole or not at all, and return the number of requests.
 
-    Columns: ``arrival_s`` (from the start; exact to the nanosecond for 104 days), ``input_tokens``,
+    Columns: ``arrival_s`` (from the start; exact to the nanosecond for 104 days, to two beyond), ``input_tokens``,
     ``output_tokens``, ``workload``, ``region``.
     """
     temporary = path.with_name(path.name + ".part")
@@ -133,44 +134,65 @@ def _scan(path: Path) -> tuple[pl.LazyFrame, list[str], int]:
     """Open a file lazily: the query, its columns, and the number of its first row of data."""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.readline(LINE_BYTES_MAX)
     except OSError as error:
         mend = "Give the path of a trace: Parquet, CSV or JSON lines."
         raise InputError([Fault(str(path), f"the file cannot be read: {error.strerror}", mend)]) from None
     if not head.strip():
         raise InputError([Fault(path.name, "the file is empty", "Give a file with a header and requests.")])
-    suffix = path.suffix.lower()
     try:
-        if head == b"PAR1" or suffix in PARQUET_SUFFIXES:
-            lazy, first_row = pl.scan_parquet(path), 2
-        elif suffix in JSON_SUFFIXES or head.lstrip().startswith(b"{"):
-            lazy, first_row = pl.scan_ndjson(path), 1
+        if head.startswith(b"PAR1") or path.suffix.lower() in PARQUET_SUFFIXES:
+            lazy, first_row = pl.scan_parquet(path, glob=False), 2
+        elif _is_json(path, head):
+            names = list(msgspec.json.decode(head, type=dict[str, object]))
+            lazy, first_row = pl.scan_ndjson(path, schema=dict.fromkeys(names, pl.String)), 1
         else:
-            lazy, first_row = pl.scan_csv(path, infer_schema=False), 2
+            lazy, first_row = pl.scan_csv(path, infer_schema=False, glob=False), 2
         return lazy, lazy.collect_schema().names(), first_row
-    except pl.exceptions.PolarsError as error:
-        raise _unreadable(path.name, error) from None
+    except (pl.exceptions.PolarsError, msgspec.MsgspecError) as error:
+        raise _unreadable(path, error) from None
 
 
-def _frames(lazy: pl.LazyFrame, batch_rows: int, file: str) -> Iterator[pl.DataFrame]:
+def _is_json(path: Path, head: bytes) -> bool:
+    """Tell whether a file holds JSON lines, by its name or its first line."""
+    return path.suffix.lower() in JSON_SUFFIXES or head.lstrip().startswith(b"{")
+
+
+def _frames(lazy: pl.LazyFrame, batch_rows: int, path: Path) -> Iterator[pl.DataFrame]:
     """Yield the frames of a query in order, at most ``batch_rows`` rows each."""
     try:
         for frame in lazy.collect_batches(chunk_size=batch_rows, maintain_order=True, lazy=True, engine="streaming"):
             for start in range(0, frame.height, batch_rows):
                 yield frame.slice(start, batch_rows)
     except pl.exceptions.PolarsError as error:
-        raise _unreadable(file, error) from None
+        raise _unreadable(path, error) from None
 
 
-def _unreadable(file: str, error: Exception) -> InputError:
-    """Return the fault of a file that is not what its name says."""
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """Return the fault of a file that is not what its name says, with its first broken row where that can be told."""
     text = str(error).strip().splitlines()
     problem = f"the file cannot be read as a trace: {text[0] if text else type(error).__name__}"
-    return InputError(
-        [Fault(file, problem, "Check that it is whole; CSV needs one header and as many cells in each row.")]
-    )
+    mend = "Check that the file is whole; in CSV each row has as many cells as the header."
+    return InputError([Fault(path.name, problem, mend, _first_broken_row(path))])
 
 
-def arrival_s(requests: Requests) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return arrivals in seconds from the start of the trace."""
-    return np.asarray(requests.arrival_ns / NS_PER_S)
+def _first_broken_row(path: Path) -> int | None:
+    """Return the first row with more cells than the header, or the first line that is not JSON; None for Parquet."""
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return None
+    with path.open("r", encoding="utf-8-sig", errors="replace", newline="") as lines:
+        head = lines.readline()
+        lines.seek(0)
+        if _is_json(path, head.encode()):
+            return next((row for row, line in enumerate(lines, start=1) if not _is_object(line)), None)
+        cells = len(next(csv.reader([head]), []))
+        return next((row for row, given in enumerate(csv.reader(lines), start=1) if len(given) > cells), None)
+
+
+def _is_object(line: str) -> bool:
+    """Tell whether a line holds one JSON object."""
+    try:
+        msgspec.json.decode(line, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return False
+    return True
