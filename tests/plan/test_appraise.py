@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.plan.appraise import Case, appraisal_of, barred, forced_in_full, write_appraisal
+from offtake.plan.appraise import Case, appraisal_of, appraise, barred, forced_in_full, with_forced, write_appraisal
 from offtake.plan.assemble import Assembled
+from offtake.plan.plan import PlanOptions
 from offtake.plan.result import Appraisal
 from offtake.plan.solve import Options, solve
-from offtake.schema.settings import Risk
+from offtake.schema.settings import Limits, Risk
 from tests.plan.fakes import assembled
 from tests.supply.small import growth, offer, settings, tables, tranche, workload
 
@@ -143,7 +144,23 @@ def test_an_appraisal_is_written_whole_under_the_offers_name(tmp_path: Any) -> N
 
 
 def test_an_unknown_offer_is_answered_with_the_nearest_name() -> None:
-    from offtake.plan.appraise import appraise
-
     with pytest.raises(InputError, match="Did you mean 'lease'"):
         appraise(tables(), "leese")
+
+
+def test_an_offer_that_no_plan_could_hold_in_full_says_which_limit_is_in_the_way() -> None:
+    some = assembled(
+        tables(
+            settings=JUNE,
+            limits=Limits(budget_usd_per_year=1000.0),
+            offers=(offer(fee_usd_per_chip_hour=1.0, all_or_nothing=True),),
+            tranches=(tranche(available=date(2026, 6, 1)),),
+        )
+    )
+    best = solve(some.problem, OPTIONS)
+    case = with_forced(Case(assembled=some, offer=0, best=best, without=best, forced=None), PlanOptions())
+    found = appraisal_of(case)
+    assert found.answer == "Do not sign lease: no plan that has all of it keeps the limits."
+    assert "budget" in " ".join(found.sentences)
+    assert found.forced_usd is None
+    assert found.displaces == []

@@ -8,13 +8,14 @@ is the verb ``offtake appraise``; it must never read a clock or print.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
@@ -37,9 +38,9 @@ HALVINGS = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Hold the three plans: ``best`` may take the offer, ``without`` cannot, ``forced`` must (None: best does in full).
+    """Hold the three plans: ``best`` may take the offer, ``without`` cannot, ``forced`` must.
 
-    ``signing`` is the plan in which it is signed: the best one if that does, else the forced one.
+    ``forced`` is None where the best plan takes it in full, or where no plan could: then ``blocked`` says why.
     """
 
     assembled: Assembled
@@ -47,6 +48,7 @@ class Case:
     best: Solution
     without: Solution
     forced: Solution | None
+    blocked: list[str] = field(default_factory=list)
 
     @property
     def units(self) -> float:
@@ -70,7 +72,7 @@ class Case:
 
     @property
     def signing(self) -> Solution:
-        """Return the plan in which the offer is signed."""
+        """Return the plan in which the offer is signed: the best one if that does, else the forced one."""
         return self.best if self.takes or self.forced is None else self.forced
 
 
@@ -95,12 +97,21 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
     without = best
     if best.signed[assembled.problem.vintages.offer == index].any():
         without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
-    forced = None
-    units_max = list(assembled.inputs.portfolio.offers.values())[index].row.units_max
-    partial = units_of(assembled.problem, best, index) < units_max * (1.0 - NOTHING_UNITS)
-    if partial and (assembled.problem.vintages.offer == index).any():
-        forced = solve_with(replace(assembled, problem=forced_in_full(assembled.problem, index)), options)
-    return appraisal_of(Case(assembled=assembled, offer=index, best=best, without=without, forced=forced))
+    known = Case(assembled=assembled, offer=index, best=best, without=without, forced=None)
+    return appraisal_of(with_forced(known, options))
+
+
+def with_forced(case: Case, options: PlanOptions) -> Case:
+    """Return the case with the plan that must take the offer in full, where the best one does not and one is there."""
+    problem = case.assembled.problem
+    full = case.units >= case.units_max * (1.0 - NOTHING_UNITS)
+    if full or not (problem.vintages.offer == case.offer).any():
+        return case
+    try:
+        forced = solve_with(replace(case.assembled, problem=forced_in_full(problem, case.offer)), options)
+    except InfeasibleError as error:
+        return replace(case, blocked=error.sentences)
+    return replace(case, forced=forced)
 
 
 def barred(problem: Problem, offer: int) -> Problem:
@@ -226,6 +237,8 @@ def answer_of(case: Case, known: Appraisal) -> str:
     if case.takes:
         part = "" if case.forced is None else f" {count(known.units)} of {count(known.units_max)} units of"
         return f"Sign{part} {known.name}: it adds {money(known.difference_usd)} of risk-adjusted value{room}."
+    if case.blocked:
+        return f"Do not sign {known.name}: no plan that has all of it keeps the limits."
     if known.forced_usd is None:
         return f"Do not sign {known.name}: it delivers nothing before the plan ends."
     return f"Do not sign {known.name}: in full it would lose {money(-known.forced_usd)} of risk-adjusted value{room}."
@@ -247,6 +260,8 @@ def fee_words(case: Case, ratio: float | None) -> str:
 
 def sentences_of(case: Case, known: Appraisal) -> list[str]:
     """Return what the answer rests on, a sentence each."""
+    if case.signing is case.without:
+        return case.blocked
     problem = case.assembled.problem
     signing = "Signing" if not case.terms_row.signed else "Having"
     forced = "" if case.takes or case.forced is None else " in full on the first day"

@@ -223,28 +223,40 @@ def integers_of(assembled: Assembled, solution: Solution) -> int:
 
 def marks_of(assembled: Assembled, solution: Solution, decisions: list[Decision]) -> list[Mark]:
     """Return how much rests on each mark: figures by count, fees by the mark of the fee, kW by that of the chips."""
-    portfolio = assembled.inputs.portfolio
-    fees, kw = Counter[Confidence](), Counter[Confidence]()
-    for decision, usd in zip(decisions, fees_by_offer(assembled, solution), strict=True):
-        fees[fee_mark(portfolio.offers[decision.offer].row)] += max(float(usd), 0.0)  # type: ignore[assignment]  # sums
-    hours = assembled.problem.period_hours / assembled.problem.period_hours.sum()
-    offers = list(portfolio.offers.values())
-    for (offer, cell), chips in chips_by_offer(assembled, solution).items():
-        power = float(assembled.problem.probability @ chips @ hours * assembled.problem.cells.kw_per_chip[cell])
-        place = assembled.cells[cell]
-        rows = [row for row in offers[offer].tranches if (row.site, row.chip) == (place.site, place.chip)]
-        kw[chips_mark(rows)] += power  # type: ignore[assignment]  # a counter of sums
-    figures: Counter[Confidence] = sum(count_marks(portfolio.tables).values(), Counter[Confidence]())
+    fees, kw = fees_by_mark(assembled, solution, decisions), kw_by_mark(assembled, solution)
+    figures: Counter[Confidence] = sum(count_marks(assembled.inputs.portfolio.tables).values(), Counter[Confidence]())
     return [
         Mark(
             confidence=mark.value,
             figures=figures[mark],
             figures_share=figures[mark] / max(figures.total(), 1),
-            fees_share=fees[mark] / fees.total() if fees.total() > 0 else 0.0,
-            kw_share=kw[mark] / kw.total() if kw.total() > 0 else 0.0,
+            fees_share=fees[mark] / (sum(fees.values()) or 1.0),
+            kw_share=kw[mark] / (sum(kw.values()) or 1.0),
         )
         for mark in Confidence
     ]
+
+
+def fees_by_mark(assembled: Assembled, solution: Solution, decisions: list[Decision]) -> dict[Confidence, float]:
+    """Return the mean fees in USD of each mark."""
+    sums = dict.fromkeys(Confidence, 0.0)
+    offers = assembled.inputs.portfolio.offers
+    for decision, usd in zip(decisions, fees_by_offer(assembled, solution), strict=True):
+        sums[fee_mark(offers[decision.offer].row)] += max(float(usd), 0.0)
+    return sums
+
+
+def kw_by_mark(assembled: Assembled, solution: Solution) -> dict[Confidence, float]:
+    """Return the mean kW there of each mark."""
+    problem = assembled.problem
+    sums = dict.fromkeys(Confidence, 0.0)
+    hours = problem.period_hours / problem.period_hours.sum()
+    offers = list(assembled.inputs.portfolio.offers.values())
+    for (offer, cell), chips in chips_by_offer(assembled, solution).items():
+        place = assembled.cells[cell]
+        rows = [row for row in offers[offer].tranches if (row.site, row.chip) == (place.site, place.chip)]
+        sums[chips_mark(rows)] += float(problem.probability @ chips @ hours * problem.cells.kw_per_chip[cell])
+    return sums
 
 
 def fee_mark(row: OfferRow) -> Confidence:

@@ -6,12 +6,14 @@ Comes in: numbers in the house units. Goes out: short text. It must never know a
 from __future__ import annotations
 
 from datetime import date
+from math import isclose
 
 import numpy as np
 
 from offtake.units import KW_PER_MW, PERCENT, USD_PER_BILLION, USD_PER_MILLION
 
 DIGITS = 3
+WHOLE = 1e-6
 
 
 def money(usd: float) -> str:
@@ -48,7 +50,7 @@ def count(number: float) -> str:
     ('325,000', '2.5')
     """
     whole = round(number)
-    return f"{whole:,}" if abs(number - whole) < 1e-6 * max(1.0, abs(number)) else significant(number)
+    return f"{whole:,}" if isclose(number, whole, rel_tol=WHOLE, abs_tol=WHOLE) else significant(number)
 
 
 def power(kw: float) -> str:
