@@ -212,7 +212,7 @@ def money_flow(frame: pl.DataFrame) -> Figure:
     return Figure(
         key="money",
         question="Where does the money come from and go to?",
-        says=f"Net of all costs the plan brings {money(mean)} a month on average, and {money(last)} a month at the end.",
+        says=f"Net of all costs the plan brings {money(mean)} a month on average, and {money(last)} at the end.",
         spec=theme.finish(theme.layered(bars, line)),
         csv=theme.csv(frame),
         legend=[Key(label=part, paint=paint) for part, paint in paints.items()]

@@ -29,6 +29,13 @@ from offtake.report.tables import read_run
 from offtake.report.words import day
 
 VEGA_LITE_VERSION = "6.4"
+MARKS = {
+    "square": "M5 2h8v8h-8Z",
+    "triangle-up": "M9 1l5 9h-10Z",
+    "triangle-down": "M9 11l5-9h-10Z",
+    "diamond": "M9 1l5 5l-5 5l-5-5Z",
+    "cross": "M7 1h4v3h3v4h-3v3h-4v-3h-3v-4h3Z",
+}
 UNIT_AFTER_FIGURE = re.compile(r"(\d) (bn|m|MW|GW|kW|ms|s|%)(?!\w)")
 PAINTS = ["ink", *(str(place) for place in range(1, theme.SERIES_COUNT + 1))]
 
@@ -60,6 +67,7 @@ def render(content: Page) -> str:
         page=content,
         config=theme.CONFIG,
         paints=PAINTS,
+        marks=MARKS,
         style=Markup(resource("page.css")),  # noqa: S704 our own file, and no user's text in it
         library=Markup(library),  # noqa: S704 Vega itself
         script=Markup(script),  # noqa: S704 our own file

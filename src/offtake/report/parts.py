@@ -56,11 +56,11 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """Explain one paint of a chart; ``shape`` is fill, line, dash or dot."""
+    """Explain one paint of a chart; ``shape`` is fill, line, dash, dot or a name of ``page.html.jinja``'s marks."""
 
     label: str
     paint: str
-    shape: Literal["fill", "line", "dash", "dot"] = "fill"
+    shape: str = "fill"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,7 +171,7 @@ def prices(frame: pl.DataFrame) -> Figure:
 
 
 def heat_limits(prices_usd: list[float]) -> list[float]:
-    """Return the prices at which the paint changes: as many cells between each two, so that one dear cell hides none."""
+    """Return the prices at which the paint changes: as many cells between each two, so that one hides none."""
     above = pl.Series([price for price in prices_usd if price > 0.0]).round_sig_figs(2)
     shares = [place / len(theme.HEAT) for place in range(1, len(theme.HEAT))]
     return [float(above.quantile(share, "higher") or 0.0) for share in shares]

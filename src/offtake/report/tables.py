@@ -1,8 +1,9 @@
 """Read a run folder: what each stage wrote, with stages that were not run left out and named.
 
 Comes in: ``plan/`` (``plan.json``, Parquet tables, ``fleet.json``), ``appraise/OFFER/appraisal.json`` and
-``rehearse/rehearse.json``. Goes out: one :class:`Run`. It computes nothing and draws nothing; see
-``sums.py`` for the figures that are made from these tables.
+``rehearse/rehearse.json``, with ``rehearse/POLICY/rehearse.json`` where several policies were tried. Goes
+out: one :class:`Run`. It computes nothing and draws nothing; see ``sums.py`` for the figures that are made
+from these tables.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import polars as pl
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, read_fleet
 from offtake.plan.result import APPRAISAL_FORMAT, PLAN_FORMAT, Appraisal, PlanResult
+from offtake.rehearse.summary import FORMAT as REHEARSAL_FORMAT
+from offtake.rehearse.summary import Summary
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -60,6 +63,7 @@ class Run:
     frames: dict[str, pl.DataFrame]
     fleet: Fleet | None
     appraisals: list[Appraisal]
+    rehearsals: list[Summary]
     missing: list[str]
 
 
@@ -81,17 +85,23 @@ def read_run(folder: Path) -> Run:
         read_record(path, Appraisal, APPRAISAL_FORMAT, faults)
         for path in sorted((folder / "appraise").glob("*/appraisal.json"))
     ]
+    rehearsed = [
+        read_record(path, Summary, REHEARSAL_FORMAT, faults)
+        for path in [folder / "rehearse" / "rehearse.json", *sorted((folder / "rehearse").glob("*/rehearse.json"))]
+    ]
     fleet = read_fleet_if_there(folder / "plan" / "fleet.json", faults)
     if faults:
         raise InputError(faults)
     appraisals = [appraisal for appraisal in found if appraisal is not None]
+    rehearsals = [rehearsal for rehearsal in rehearsed if rehearsal is not None]
     return Run(
         name=plan.name if plan else folder.name,
         plan=plan,
         frames=frames,
         fleet=fleet,
         appraisals=appraisals,
-        missing=missing_stages(plan, frames, appraisals),
+        rehearsals=rehearsals,
+        missing=[*missing_of_plan(plan, frames), *missing_stages(appraisals, rehearsals)],
     )
 
 
@@ -148,15 +158,19 @@ def as_kind(column: str, kind: str) -> pl.Expr:
     return pl.col(column).cast({"w": pl.String(), "n": pl.Float64(), "d": pl.Date()}[kind])
 
 
-def missing_stages(
-    plan: PlanResult | None, frames: Mapping[str, pl.DataFrame], appraisals: list[Appraisal]
-) -> list[str]:
-    """Say in one sentence each what was not run."""
-    missing = []
+def missing_of_plan(plan: PlanResult | None, frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Say what the plan did not write."""
     if plan is None:
-        missing.append("No plan: this folder holds no plan.json, so capacity, cost and prices are left out.")
-    elif lacking := [name for name in COLUMNS if name not in frames]:
-        missing.append(f"The plan's tables {', '.join(lacking)} are missing; what they would show is left out.")
+        return ["No plan: this folder holds no plan.json, so capacity, cost and prices are left out."]
+    lacking = [name for name in COLUMNS if name not in frames]
+    return [f"The plan's tables {', '.join(lacking)} are missing; what they would show is left out."] if lacking else []
+
+
+def missing_stages(appraisals: list[Appraisal], rehearsals: list[Summary]) -> list[str]:
+    """Say in one sentence each what was not run after the plan."""
+    missing = []
     if not appraisals:
         missing.append("No appraisal: no single offer was weighed with and without (`offtake appraise`).")
+    if not rehearsals:
+        missing.append("No rehearsal: the plan was not tried on traffic (`offtake rehearse`).")
     return missing

@@ -1,0 +1,285 @@
+"""Show how the plan fared in rehearsal: who was served in time, who was refused, at which cost, by which policy.
+
+Comes in: :class:`~offtake.rehearse.summary.Summary` records. Goes out: sentences, charts and tables. Where a
+group of requests was not stationary no percentile exists, and none is shown; the word stands in its place.
+"""
+
+from __future__ import annotations
+
+import altair as alt
+import polars as pl
+
+from offtake.rehearse.outcome import NOWHERE
+from offtake.rehearse.stationary import Stationarity
+from offtake.rehearse.summary import Group, PoolLoad, Summary
+from offtake.report import theme
+from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
+from offtake.report.words import NOTHING, count, day, duration, listing, money, number, plural, share
+from offtake.units import PERCENT
+
+GOAL = 0.95  # the share of requests that a workload's times are stated for
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+ENDS = ("served in time", "served late", "refused", "failed")
+END_PAINTS = ("var(--series-3)", "var(--series-2)", "var(--bad)", "var(--series-7)")
+ROW_HEIGHT = 32
+
+
+def sound(status: str) -> bool:
+    """Tell whether a group was stationary, so that its figures hold for longer than the run."""
+    return status == Stationarity.STATIONARY
+
+
+def section(summaries: list[Summary]) -> Section:
+    """Show the first rehearsal in full, and the policies side by side where there are several."""
+    parts: list[Part] = []
+    if summaries:
+        main = summaries[0]
+        parts += [verdict(main), fates(main)]
+        chart = attainment(main)
+        parts += [chart] if chart else []
+        parts += [group_grid(main), *comparison(summaries), pool_grid(main)]
+        parts.append(Sentences(sentences=main.checks, bullets=True, fold=f"{plural(len(main.checks), 'check')} held"))
+    return Section(key="rehearsal", heading="How it serves in rehearsal", parts=parts)
+
+
+def key_figure(summary: Summary) -> KeyFigure:
+    """Choose the one figure of a rehearsal: the share served in time, or that none exists."""
+    if not sound(summary.status):
+        return KeyFigure(label="In rehearsal", value=summary.status, note=WHY[summary.status], tone="bad")
+    note = f"of {count(summary.total.requests)} requests served within their times"
+    good: Tone = "good" if summary.total.share_within_slo >= GOAL else "caution"
+    return KeyFigure(label="In rehearsal", value=share(summary.total.share_within_slo), note=note, tone=good)
+
+
+WHY = {
+    str(Stationarity.NOT_STATIONARY): "requests come faster than they are served: waits grow for as long as that lasts",
+    str(Stationarity.TOO_SHORT): "the run is too short beside the time that requests stay to tell",
+    str(Stationarity.TOO_FEW): "too few requests ran to tell",
+}
+
+
+def verdict(summary: Summary) -> Sentences:
+    """Say first whether the rehearsal is one to believe, then how it went."""
+    total = summary.total
+    how = (
+        f"{count(total.requests)} requests over {number(summary.hours)} hours of the week of {day(summary.week)}, "
+        f"under the policy {policy_name(summary)}: {share(total.share_served)} served, "
+        f"{share(rate(total.refused, total))} refused, {share(rate(total.failed, total))} failed."
+    )
+    told = [how]
+    if sound(summary.status):
+        told.append(f"{share(total.share_within_slo)} of all requests were served within their times.")
+    else:
+        groups = [group.workload for group in summary.workloads if not sound(group.status)]
+        which = f" ({listing(groups)})" if groups else ""
+        told.insert(0, f"{summary.status.capitalize()}{which}: {WHY[summary.status]}. No percentile exists to report.")
+    if not summary.complete:
+        told.append(f"The run was interrupted at {share(summary.done_share)}.")
+    if summary.lost_sites:
+        told.append(f"Lost on the way: {listing(summary.lost_sites)}.")
+    if summary.thin > 1:
+        told.append(f"Thinned: {summary.thin_error}.")
+    left = money(total.value_usd - summary.cost_usd)
+    idle = f"of which idle {money(summary.idle_usd)}"
+    told.append(f"Value served {money(total.value_usd)}, cost {money(summary.cost_usd)} ({idle}), left {left}.")
+    return Sentences(sentences=told, tone="plain" if sound(summary.status) and summary.complete else "bad")
+
+
+def policy_name(summary: Summary) -> str:
+    """Write a policy's name."""
+    return summary.policy.replace("_", " ")
+
+
+def rate(part: int, group: Group) -> float:
+    """Return the share of a group's requests."""
+    return part / group.requests if group.requests else 0.0
+
+
+def fates(summary: Summary) -> Figure:
+    """Draw what becomes of each workload's requests."""
+    groups = summary.workloads
+    rows = [
+        (group.workload, end, part * PERCENT, place)
+        for group in groups
+        for place, (end, part) in enumerate(zip(ENDS, ends_of(group), strict=True))
+    ]
+    frame = pl.DataFrame(rows, schema=["workload", "end", "percent", "place"], orient="row")
+    scale = alt.Scale(domain=list(ENDS), range=list(END_PAINTS))
+    axis = alt.Axis(title="Requests, % of the workload's", tickCount=5, format="~f")
+    chart = (
+        alt.Chart(theme.values(frame))
+        .mark_bar(stroke=theme.PAPER, strokeWidth=1)
+        .encode(
+            x=alt.X("percent:Q", scale=alt.Scale(domain=[0, PERCENT]), axis=axis),
+            y=alt.Y("workload:N", sort=[group.workload for group in groups], axis=theme.name_axis("Workload")),
+            color=alt.Color("end:N", scale=scale, legend=None),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("workload:N", title="Workload"),
+                alt.Tooltip("end:N", title="End"),
+                alt.Tooltip("percent:Q", title="%", format=".2f"),
+            ],
+        )
+    )
+    worst = min(groups, key=lambda group: group.share_within_slo)
+    return Figure(
+        key="fates",
+        question="What becomes of each workload's requests?",
+        says=f"{worst.workload} fares worst: {share(worst.share_within_slo)} served in time, "
+        f"{share(rate(worst.refused, worst))} refused.",
+        spec=theme.finish(chart, ROW_HEIGHT * len(groups)),
+        csv=theme.csv(frame.drop("place")),
+        legend=[Key(label=end, paint=paint) for end, paint in zip(ENDS, END_PAINTS, strict=True)],
+        note="A refusal counts as a miss. In an overloaded run these shares depend on how long it lasts."
+        if not sound(summary.status)
+        else "A refusal counts as a miss.",
+    )
+
+
+def ends_of(group: Group) -> tuple[float, float, float, float]:
+    """Return the shares of a group's requests that end in each of ``ENDS``."""
+    late = max(group.share_served - group.share_within_slo, 0.0)
+    return group.share_within_slo, late, rate(group.refused, group), rate(group.failed, group)
+
+
+def attainment(summary: Summary) -> Figure | None:
+    """Draw the share served within its times by site and workload, where that is stationary."""
+    cells = [cell for cell in summary.cells if cell.site != NOWHERE]
+    good = [cell for cell in cells if sound(cell.status)]
+    if not good:
+        return None
+    frame = pl.DataFrame(
+        {
+            "site": [cell.site for cell in good],
+            "workload": [cell.workload for cell in good],
+            "percent": [cell.share_within_slo * PERCENT for cell in good],
+            "requests": [cell.requests for cell in good],
+        }
+    )
+    names = list(dict.fromkeys(group.workload for group in summary.workloads))
+    shown = [name for name in names if name in set(frame["workload"])]
+    paints = {name: theme.paint(names.index(name)) for name in shown}
+    shapes = {name: SHAPES[names.index(name) % len(SHAPES)] for name in shown}
+    low = min(*frame["percent"], GOAL * PERCENT)
+    left_out = [f"{cell.workload} at {cell.site} ({cell.status})" for cell in cells if not sound(cell.status)]
+    least = min(good, key=lambda cell: cell.share_within_slo)
+    return Figure(
+        key="attainment",
+        question="Where are requests answered within their times?",
+        says=f"Least at {least.site} for {least.workload}: {share(least.share_within_slo)} of the requests sent there.",
+        spec=theme.finish(attainment_chart(frame, paints, shapes, low), ROW_HEIGHT * frame["site"].n_unique()),
+        csv=theme.csv(frame),
+        legend=[Key(label=name, paint=paints[name], shape=legend_shape(shapes[name])) for name in shown]
+        + [Key(label=f"{share(GOAL)}, the share that the times are stated for", paint=theme.MUTED, shape="dash")],
+        note=f"Left out: {listing(left_out)}." if left_out else "Of the requests sent to each site.",
+    )
+
+
+def attainment_chart(frame: pl.DataFrame, paints: dict[str, str], shapes: dict[str, str], low: float) -> alt.LayerChart:
+    """Draw a mark for each workload at each site; shape and colour tell the workload."""
+    names = list(paints)
+    axis = alt.Axis(title="Served within their times, %", tickCount=5, format="~f")
+    marks = (
+        alt.Chart(theme.values(frame))
+        .mark_point(filled=True, size=90, opacity=0.9)
+        .encode(
+            x=alt.X("percent:Q", scale=alt.Scale(domain=[low, PERCENT], nice=True, zero=False), axis=axis),
+            y=alt.Y("site:N", axis=theme.name_axis("Site")),
+            color=alt.Color("workload:N", scale=alt.Scale(domain=names, range=list(paints.values())), legend=None),
+            shape=alt.Shape("workload:N", scale=alt.Scale(domain=names, range=list(shapes.values())), legend=None),
+            tooltip=[
+                alt.Tooltip("site:N", title="Site"),
+                alt.Tooltip("workload:N", title="Workload"),
+                alt.Tooltip("percent:Q", title="Within their times, %", format=".2f"),
+                alt.Tooltip("requests:Q", title="Requests", format=",.0f"),
+            ],
+        )
+    )
+    goal = (
+        alt.Chart(theme.values(pl.DataFrame({"goal": [GOAL * PERCENT]})))
+        .mark_rule(color=theme.MUTED, strokeDash=[5, 4])
+        .encode(x="goal:Q")
+    )
+    return theme.layered(goal, marks)
+
+
+def group_grid(summary: Summary) -> Grid:
+    """Table how each workload fared; where a percentile does not exist, the reason stands in its place."""
+    names = ["Requests", "In time", "Refused", "Failed", "TTFT p50", "TTFT p95", "TTFT p99", "TPOT p95"]
+    columns = [Column(name="Workload"), Column(name="Class"), *(Column(name=name, figures=True) for name in names)]
+    rows = [
+        [
+            group.workload,
+            group.kind,
+            count(group.requests),
+            share(group.share_within_slo),
+            share(rate(group.refused, group)),
+            share(rate(group.failed, group)),
+            *waits(group),
+        ]
+        for group in summary.workloads
+    ]
+    return Grid(
+        caption="Service by workload (TTFT: time to first token; TPOT: per token after it)", columns=columns, rows=rows
+    )
+
+
+def waits(group: Group) -> list[str]:
+    """Write a group's percentiles, or why there are none."""
+    if not sound(group.status):
+        return [group.status, NOTHING, NOTHING, NOTHING]
+    figures = (group.ttft_ms_p50, group.ttft_ms_p95, group.ttft_ms_p99, group.tpot_ms_p95)
+    return [NOTHING if figure is None else duration(figure) for figure in figures]
+
+
+def comparison(summaries: list[Summary]) -> list[Part]:
+    """Table the policies beside each other, where the same load was rehearsed under several."""
+    if len(summaries) == 1:
+        return []
+    columns = [Column(name="Policy"), Column(name="Verdict")]
+    columns += [
+        Column(name=name, figures=True) for name in ("In time", "Refused", "Failed", "Value served", "Cost", "Left")
+    ]
+    rows = [
+        [
+            policy_name(each),
+            each.status,
+            share(each.total.share_within_slo),
+            share(rate(each.total.refused, each.total)),
+            share(rate(each.total.failed, each.total)),
+            money(each.total.value_usd),
+            money(each.cost_usd),
+            money(each.total.value_usd - each.cost_usd),
+        ]
+        for each in summaries
+    ]
+    return [Grid(caption="The same plan under each policy", columns=columns, rows=rows)]
+
+
+def pool_grid(summary: Summary) -> Grid:
+    """Table how hard each pool worked, the busiest first."""
+    columns = [Column(name="Pool"), Column(name="Site"), Column(name="Verdict")]
+    columns += [
+        Column(name=name, figures=True) for name in ("Requests", "Busy", "Planned load", "Mean queue", "Idle cost")
+    ]
+    rows = [pool_row(pool) for pool in sorted(summary.pools, key=lambda pool: (-pool.busy_share, pool.pool))]
+    return Grid(caption=f"Load of {plural(len(rows), 'pool')}", columns=columns, rows=rows, folded=True)
+
+
+def pool_row(pool: PoolLoad) -> list[str]:
+    """Write the load of one pool."""
+    return [
+        pool.pool,
+        pool.site,
+        pool.status,
+        count(pool.requests),
+        share(pool.busy_share),
+        share(pool.load_planned),
+        NOTHING if pool.queue_ms_mean is None else duration(pool.queue_ms_mean),
+        money(pool.idle_usd),
+    ]
+
+
+def legend_shape(shape: str) -> str:
+    """Return the shape that a legend draws for a Vega shape."""
+    return {"circle": "dot"}.get(shape, shape)
