@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console, RenderableType
 
 from offtake.report.tables import Run, read_run
-from offtake.report.terminal import appraisal_table, check_table, plan_table
+from offtake.report.terminal import appraisal_table, check_table, plan_table, rehearsal_table
 from offtake.schema.columns import Confidence
 from offtake.schema.read import read_folder
-from tests.report.run_folder import Wish, build_run
+from tests.report.run_folder import Wish, build_run, summary
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "three-contracts"
 
@@ -65,6 +65,21 @@ def test_a_check_counts_every_figure_by_its_mark() -> None:
     ]
 
 
-def test_tables_for_the_terminal_load_no_charts() -> None:
-    code = "import sys, offtake.report.terminal; sys.exit('altair' in sys.modules or 'vl_convert' in sys.modules)"
+def test_tables_for_the_terminal_load_no_charts_and_no_engine() -> None:
+    code = "import sys, offtake.report.terminal; sys.exit(len({'altair', 'vl_convert', 'numba'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() -> None:
+    lines = printed(rehearsal_table(summary("bid_price", Wish(overloaded=True))))
+    assert lines[0].startswith("Not stationary. ")
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines[3:]}
+    assert rows["coding"].endswith("not stationary –")
+    assert rows["chat"].endswith("1.24 s 48.5 ms")
+    assert rows["all"].endswith("not stationary –")
+
+
+def test_a_sound_rehearsal_shows_its_percentiles() -> None:
+    lines = printed(rehearsal_table(summary("bid_price", Wish())))
+    assert lines[0] == "95.5% of 1,760,000 requests were served in time."
+    assert lines[-1].split()[-4:] == ["1.24", "s", "48.5", "ms"]

@@ -22,6 +22,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 ENDS = ("served in time", "served late", "refused", "failed")
 END_PAINTS = ("var(--series-3)", "var(--series-2)", "var(--bad)", "var(--series-7)")
 ROW_HEIGHT = 32
+MARK_HEIGHT = 8
 
 
 def sound(status: str) -> bool:
@@ -163,11 +164,12 @@ def attainment(summary: Summary) -> Figure | None:
     low = min(*frame["percent"], GOAL * PERCENT)
     left_out = [f"{cell.workload} at {cell.site} ({cell.status})" for cell in cells if not sound(cell.status)]
     least = min(good, key=lambda cell: cell.share_within_slo)
+    height = frame["site"].n_unique() * (MARK_HEIGHT * len(shown) + ROW_HEIGHT // 2)
     return Figure(
         key="attainment",
         question="Where are requests answered within their times?",
         says=f"Least at {least.site} for {least.workload}: {share(least.share_within_slo)} of the requests sent there.",
-        spec=theme.finish(attainment_chart(frame, paints, shapes, low), ROW_HEIGHT * frame["site"].n_unique()),
+        spec=theme.finish(attainment_chart(frame, paints, shapes, low), height),
         csv=theme.csv(frame),
         legend=[Key(label=name, paint=paints[name], shape=legend_shape(shapes[name])) for name in shown]
         + [Key(label=f"{share(GOAL)}, the share that the times are stated for", paint=theme.MUTED, shape="dash")],
@@ -181,10 +183,11 @@ def attainment_chart(frame: pl.DataFrame, paints: dict[str, str], shapes: dict[s
     axis = alt.Axis(title="Served within their times, %", tickCount=5, format="~f")
     marks = (
         alt.Chart(theme.values(frame))
-        .mark_point(filled=True, size=90, opacity=0.9)
+        .mark_point(filled=True, size=80)
         .encode(
             x=alt.X("percent:Q", scale=alt.Scale(domain=[low, PERCENT], nice=True, zero=False), axis=axis),
             y=alt.Y("site:N", axis=theme.name_axis("Site")),
+            yOffset=alt.YOffset("workload:N", sort=names),
             color=alt.Color("workload:N", scale=alt.Scale(domain=names, range=list(paints.values())), legend=None),
             shape=alt.Shape("workload:N", scale=alt.Scale(domain=names, range=list(shapes.values())), legend=None),
             tooltip=[

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
@@ -15,9 +16,12 @@ from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
 from offtake.report.sums import by_interest
-from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share
+from offtake.report.words import NOTHING, change, count, day, duration, money, number, plural, power, share
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
+
+if TYPE_CHECKING:  # its module loads the engine, which the other verbs do without
+    from offtake.rehearse.summary import Summary
 
 STYLES = {"sign": "bold green", "sign part": "bold green", "leave": "yellow", "keep": "dim"}
 
@@ -86,3 +90,26 @@ def appraisal_table(appraisal: Appraisal) -> Group:
     for name, amount in rows:
         made.add_row(Text(name), Text(amount))
     return answered(appraisal.answer, made)
+
+
+def rehearsal_table(summary: Summary) -> Group:
+    """Table how each workload fared; where a percentile does not exist, the reason stands in its place."""
+    names = ["Requests", "In time", "Refused", "Failed", "TTFT p95", "TPOT p95"]
+    made = table([("Workload", False), *((name, True) for name in names)])
+    for group in [*summary.workloads, summary.total]:
+        whole = max(group.requests, 1)
+        waits = [group.ttft_ms_p95, group.tpot_ms_p95]
+        told = [NOTHING if wait is None else duration(wait) for wait in waits]
+        cells = [
+            group.workload,
+            count(group.requests),
+            share(group.share_within_slo),
+            share(group.refused / whole),
+            share(group.failed / whole),
+            *(told if waits[0] is not None else [group.status, NOTHING]),
+        ]
+        made.add_row(*(Text(cell) for cell in cells), style="bold" if group is summary.total else "")
+    answer = f"{share(summary.total.share_within_slo)} of {count(summary.total.requests)} requests were served in time."
+    return answered(
+        answer if summary.total.ttft_ms_p95 is not None else f"{summary.status.capitalize()}. {answer}", made
+    )
