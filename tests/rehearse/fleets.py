@@ -100,7 +100,7 @@ def small_fleet() -> Fleet:
             pool("a-one", "A", replicas=3, bid_usd_per_chip_s=[0.001]),
             pool("a-two", "A", replicas=1, deployment="two", usd_per_chip_hour_used=1.5),
             pool("b-one", "B", replicas=4, bid_usd_per_chip_s=[0.004], usd_per_chip_hour=2.0),
-            pool("api", "B", kind="api", replicas=0, tokens_per_minute_max=40_000.0, ttft_ms=300.0, tpot_ms=12.5)
+            pool("api", "B", kind="api", replicas=0, tokens_per_minute_max=40_000.0, ttft_ms=300.0, tpot_ms=12.5),
         ]
     )
 

@@ -1,6 +1,6 @@
 """Say what it is worth to serve a request at a pool: value, bid price, lateness.
 
-    margin = worth · (1 - min(1, lateness / SLO)) - price · chip-seconds - what is paid only when used
+    margin = worth · (1 - lateness / SLO) - price · chip-seconds - what is paid only when used
     lateness = max(0, predicted TTFT - SLO),    worth = value served + cost of refusing
 
 The price is the plan's shadow price of a chip-second in this block of the week, corrected online: it is paid in full
@@ -106,8 +106,8 @@ def bid_usd(view: View, request: Request, pool: int, block: int) -> float:
 
 @kernel
 def late_usd(view: View, request: Request, lateness_ns: float) -> float:
-    """Return the cost of being ``lateness_ns`` late: all the worth is gone after once the SLO (assumption)."""
-    share = min(1.0, max(0.0, lateness_ns) / view.workloads[request.workload].slo_ttft_ns)
+    """Return the cost of being ``lateness_ns`` late: all the worth after once the SLO, and more later (assumption)."""
+    share = max(0.0, lateness_ns) / view.workloads[request.workload].slo_ttft_ns
     return view.workloads[request.workload].worth_usd * share  # type: ignore[no-any-return]
 
 

@@ -171,7 +171,7 @@ def _send(engine: Engine, request: int, pool: int, now_ns: int) -> None:
         _call_api(engine, request, pool, now_ns)
         return
     if engine.policy == Policy.ROUND_ROBIN:
-        leaf = pools[pool].turn % pools[pool].size
+        leaf = pools[pool].turn % pools[pool].replicas
         pools[pool].turn += 1
     else:
         leaf = least_leaf(engine.pool_tree, pools[pool].tree_at, pools[pool].leaves)

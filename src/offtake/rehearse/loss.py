@@ -22,12 +22,12 @@ def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
     pools = engine.pools
     for pool in range(pools.shape[0]):
         if pools[pool].site == site:
-            whole = pools[pool].size if pools[pool].deployment >= 0 else 1
+            whole = pools[pool].replicas if pools[pool].deployment >= 0 else 1
             update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, now_ns))
             engine.seen.pools[pool].free_ns = 0
     for pool in range(pools.shape[0]):
         if pools[pool].site == site and not up:
-            for replica in range(pools[pool].first, pools[pool].first + pools[pool].size):
+            for replica in range(pools[pool].first, pools[pool].first + pools[pool].replicas):
                 _lose_replica(engine, pool, replica, now_ns)
     if not up:
         _lose_api_requests(engine, site, now_ns)

@@ -48,7 +48,7 @@ class Status(IntEnum):
 POOL = np.dtype(
     [
         ("first", "i8"),  # its first replica
-        ("size", "i8"),
+        ("replicas", "i8"),
         ("tree_at", "i8"),
         ("leaves", "i8"),
         ("site", "i8"),
@@ -137,7 +137,7 @@ def _pools(fleet: Fleet, size: Ints, deployment: Ints) -> tuple[Any, Ints]:
     """Return the pools, and the trees of requests in flight at their replicas."""
     site_names = [site.name for site in fleet.sites]
     pools = np.zeros(len(size), POOL).view(np.recarray)
-    pools["size"], pools["deployment"] = size, deployment
+    pools["replicas"], pools["deployment"] = size, deployment
     pools["first"] = np.cumsum(size) - size
     pools["leaves"] = [leaves_for(int(count)) for count in size]
     pools["tree_at"] = np.cumsum(2 * pools["leaves"]) - 2 * pools["leaves"]
@@ -146,8 +146,8 @@ def _pools(fleet: Fleet, size: Ints, deployment: Ints) -> tuple[Any, Ints]:
     trees = np.full(2 * int(pools["leaves"].sum()), NEVER_NS, np.int64)
     for pool in pools:
         tree = trees[pool.tree_at : pool.tree_at + 2 * pool.leaves]
-        tree[pool.leaves : pool.leaves + pool.size] = 0
-        for leaf in range(pool.size):
+        tree[pool.leaves : pool.leaves + pool.replicas] = 0
+        for leaf in range(pool.replicas):
             _raise_path(tree, int(pool.leaves) + leaf)
     return pools, trees
 

@@ -1,0 +1,89 @@
+"""Take a load in: join its batches, check it, and thin it with its fleet.
+
+Comes in: batches of requests, and a fleet. Goes out: one sorted ``Requests``, and the fleet that serves it. Thinning
+keeps each request with chance 1/n, which leaves a Poisson stream Poisson (every n-th request would be more regular than
+the real load), and the replicas and rate limits divided by n. A pool keeps at least one replica; how far that is from
+its share is returned, because it must be stated. This module must never know a policy or an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from offtake.demand.request import Requests, concat
+from offtake.errors import Fault, InputError
+from offtake.fleet import Fleet, Pool
+
+THIN_STREAM = 2  #: stream of random numbers that thin the load
+
+
+def gather(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1, seed: int = 0) -> Requests:
+    """Return all requests as one batch, 1 in ``thin`` of them.
+
+    Raises
+    ------
+    InputError
+        With every fault of the load: none at all, unsorted or negative times, empty requests, unknown indices.
+    """
+    batches: Iterable[Requests] = [requests] if isinstance(requests, Requests) else requests
+    rng = np.random.default_rng([seed, THIN_STREAM])
+    load = concat([_kept(batch, thin, rng) for batch in batches])
+    faults = _faults(load, fleet)
+    if faults:
+        raise InputError(faults)
+    return load
+
+
+def _kept(batch: Requests, thin: int, rng: np.random.Generator) -> Requests:
+    """Keep each request with chance 1 in ``thin``."""
+    if thin == 1:
+        return batch
+    kept = rng.random(len(batch.arrival_ns)) * thin < 1.0
+    return Requests._make(column[kept] for column in batch)
+
+
+def _faults(load: Requests, fleet: Fleet) -> list[Fault]:
+    """Return everything that makes a load impossible to rehearse."""
+    if len(load.arrival_ns) == 0:
+        return [Fault("requests", "there are none", "Give a trace or a longer window, or thin less.")]
+    unsorted = np.concatenate([[load.arrival_ns[0] < 0], np.diff(load.arrival_ns) < 0])
+    checks = [
+        (unsorted, "arrivals are negative or not sorted by time", "Sort the requests; time begins at 0."),
+        ((load.input_tokens < 1) | (load.output_tokens < 1), "a request has no tokens", "Leave out empty requests."),
+        (_outside(load.workload, len(fleet.workloads)), "a workload is not in the fleet", "Use the fleet's indices."),
+        (_outside(load.region, len(fleet.regions)), "a user region is not in the fleet", "Use the fleet's indices."),
+    ]
+    return [
+        Fault("requests", problem, mend, row=int(np.argmax(bad)), value=f"{int(bad.sum())} of {len(bad)}")
+        for bad, problem, mend in checks
+        if bad.any()
+    ]
+
+
+def _outside(
+    index: np.ndarray[tuple[int], np.dtype[np.int16]], count: int
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Tell which indices do not lie in [0, ``count``)."""
+    return (index < 0) | (index >= count)
+
+
+def thin_fleet(fleet: Fleet, thin: int) -> tuple[Fleet, dict[str, float]]:
+    """Return the fleet with 1 in ``thin`` replicas, and each pool's relative error of capacity (0 is exact)."""
+    if thin == 1:
+        return fleet, {}
+    pools = [_thin_pool(pool, thin) for pool in fleet.pools]
+    errors = {
+        pool.name: small.replicas * thin / pool.replicas - 1.0
+        for pool, small in zip(fleet.pools, pools, strict=True)
+        if pool.kind == "chips" and pool.replicas > 0
+    }
+    return msgspec.structs.replace(fleet, pools=pools), errors
+
+
+def _thin_pool(pool: Pool, thin: int) -> Pool:
+    """Divide the replicas or the rate limit of a pool, keeping at least one replica of what there is."""
+    replicas = max(round(pool.replicas / thin), 1) if pool.replicas > 0 else 0
+    return msgspec.structs.replace(pool, replicas=replicas, tokens_per_minute_max=pool.tokens_per_minute_max / thin)

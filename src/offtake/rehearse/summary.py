@@ -1,0 +1,286 @@
+"""Sum a rehearsal up: attainment, cost, refusals and load, by workload, class, site and pool.
+
+Comes in: the outcome's table, the engine at rest, the fleet. Goes out: one ``Summary``, written as ``rehearse.json``. A
+percentile is printed only where the group was stationary; elsewhere it is null and ``status`` says why. With thinning
+n, counts and money are those of the full fleet: the simulated ones times n.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from offtake.fleet import Fleet
+from offtake.rehearse.options import Options
+from offtake.rehearse.state import Engine
+from offtake.rehearse.stationary import REQUESTS_MIN, Stationarity, stationarity, worst
+from offtake.units import NS_PER_HOUR, NS_PER_S, S_PER_MINUTE
+
+FORMAT = "offtake-rehearsal-1"
+SHORT_S = 2.0**-30  #: so that a load of one instant has a rate
+P95 = 95
+P99_REQUESTS_MIN = 5 * REQUESTS_MIN  #: a P99 of fewer is the maximum
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how one group of requests fared; percentiles are null unless ``status`` is ``stationary``.
+
+    Shares are of all requests offered, so that a refusal counts as a miss.
+    """
+
+    workload: str
+    kind: str
+    site: str
+    status: str
+    requests: int
+    served: int
+    refused: int
+    failed: int
+    refused_by_reason: dict[str, int]
+    share_served: float
+    share_within_ttft: float
+    share_within_tpot: float
+    share_within_slo: float
+    ttft_ms_p50: float | None
+    ttft_ms_p95: float | None
+    ttft_ms_p99: float | None
+    tpot_ms_p50: float | None
+    tpot_ms_p95: float | None
+    e2e_ms_p95: float | None
+    input_tokens: int
+    output_tokens: int
+    value_usd: float
+    cost_usd: float
+
+
+class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how hard one pool worked; ``load_planned`` is demand over capacity by the plan's goodput.
+
+    ``in_system_mean`` is L, ``arrivals_rps`` is λ and ``stay_s_mean`` is W of Little's law, of the simulated pool.
+    """
+
+    pool: str
+    site: str
+    status: str
+    replicas_simulated: int
+    capacity_error: float
+    requests: int
+    busy_share: float
+    places_share: float
+    memory_share: float
+    load_planned: float
+    in_system_mean: float
+    arrivals_rps: float
+    stay_s_mean: float
+    queue_ms_mean: float | None
+    held_usd: float
+    idle_usd: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the answer of one rehearsal."""
+
+    format: str
+    fleet: str
+    week: str
+    policy: str
+    seed: int
+    thin: int
+    thin_error: str
+    complete: bool
+    done_share: float
+    hours: float
+    requests_simulated: int
+    status: str
+    total: Group
+    workloads: list[Group]
+    kinds: list[Group]
+    sites: list[Group]
+    cells: list[Group]
+    pools: list[PoolLoad]
+    idle_usd: float
+    cost_usd: float
+    lost_sites: list[str]
+    checks: list[str]
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a summary is made of."""
+
+    frame: pl.DataFrame
+    engine: Engine
+    fleet: Fleet
+    options: Options
+    capacity_errors: dict[str, float]
+    complete: bool
+    done_share: float
+    checks: list[str]
+
+
+class Scope(NamedTuple):
+    """Hold the load's first and last arrival (ns), the thinning, and whether the rehearsal came to its end."""
+
+    span_ns: tuple[int, int]
+    thin: int
+    complete: bool
+
+
+def summarise(parts: Parts) -> Summary:
+    """Return the summary of a rehearsal."""
+    frame, fleet, options = parts.frame, parts.fleet, parts.options
+    arrival_ns = frame["arrival_ns"].to_numpy()
+    span_ns = (int(arrival_ns.min()), int(arrival_ns.max())) if len(frame) else (0, 0)
+    scope = Scope(span_ns, options.thin, parts.complete)
+    groups = {key: _groups(frame, key.split(), scope) for key in ("workload kind", "kind", "site")}
+    pools = [_pool_load(parts, index, scope) for index in range(len(fleet.pools))]
+    found = [Stationarity(group.status) for group in groups["workload kind"]]
+    total = _group(frame, {}, scope)
+    idle_usd = sum(pool.idle_usd for pool in pools)
+    return Summary(
+        format=FORMAT,
+        fleet=fleet.name,
+        week=fleet.week,
+        policy=options.policy.name.lower(),
+        seed=options.seed,
+        thin=options.thin,
+        thin_error=_thin_error(parts),
+        complete=parts.complete,
+        done_share=parts.done_share,
+        hours=(span_ns[1] - span_ns[0]) / NS_PER_HOUR,
+        requests_simulated=len(frame),
+        status=str(worst(found)),
+        total=total,
+        workloads=groups["workload kind"],
+        kinds=groups["kind"],
+        sites=groups["site"],
+        cells=_groups(frame, ["workload", "kind", "site"], scope),
+        pools=pools,
+        idle_usd=idle_usd,
+        cost_usd=total.cost_usd + idle_usd,
+        lost_sites=[
+            f"{loss.site} from {loss.start_ns / NS_PER_HOUR:g} h to {loss.end_ns / NS_PER_HOUR:g} h"
+            for loss in options.losses
+        ],
+        checks=parts.checks,
+    )
+
+
+def _thin_error(parts: Parts) -> str:
+    """State what thinning did, in a sentence."""
+    if parts.options.thin == 1:
+        return "not thinned"
+    worst_pool = max(parts.capacity_errors, key=lambda name: abs(parts.capacity_errors[name]), default="none")
+    error = parts.capacity_errors.get(worst_pool, 0.0)
+    return (
+        f"1 in {parts.options.thin} replicas and requests; the capacity of pool {worst_pool} is off by {error:+.1%}, "
+        "of the others by less; smaller pools wait longer than large ones, so waits are not underestimated by "
+        "pooling; the error was not measured against a fuller run"
+    )
+
+
+def _groups(frame: pl.DataFrame, keys: list[str], scope: Scope) -> list[Group]:
+    """Return the groups of ``frame`` by ``keys``, in order of name."""
+    parts = frame.partition_by(keys, maintain_order=False, as_dict=True)
+    return [_group(part, dict(zip(keys, name, strict=True)), scope) for name, part in sorted(parts.items())]
+
+
+def _group(frame: pl.DataFrame, label: dict[str, Any], scope: Scope) -> Group:
+    """Return how the requests of ``frame`` fared."""
+    served = frame.filter(pl.col("status") == "served")
+    status = _status(frame, scope)
+    counts = dict(frame.group_by("status").len().iter_rows())
+    reasons = frame.filter(pl.col("status") == "refused").group_by("reason").len().sort("reason").iter_rows()
+    whole, thin = max(len(frame), 1), scope.thin
+    return Group(
+        workload=label.get("workload", "all"),
+        kind=label.get("kind", "all"),
+        site=label.get("site", "all"),
+        status=str(status),
+        requests=len(frame) * thin,
+        served=counts.get("served", 0) * thin,
+        refused=counts.get("refused", 0) * thin,
+        failed=counts.get("failed", 0) * thin,
+        refused_by_reason={reason: count * thin for reason, count in reasons},
+        share_served=len(served) / whole,
+        share_within_ttft=float(frame["within_ttft"].sum()) / whole,
+        share_within_tpot=float(frame["within_tpot"].sum()) / whole,
+        share_within_slo=float(frame["within_slo"].sum()) / whole,
+        ttft_ms_p50=_percentile(served, "ttft_ms", 50, status),
+        ttft_ms_p95=_percentile(served, "ttft_ms", 95, status),
+        ttft_ms_p99=_percentile(served, "ttft_ms", 99, status),
+        tpot_ms_p50=_percentile(served, "tpot_ms", 50, status),
+        tpot_ms_p95=_percentile(served, "tpot_ms", 95, status),
+        e2e_ms_p95=_percentile(served, "e2e_ms", 95, status),
+        input_tokens=int(served["input_tokens"].sum()) * thin,
+        output_tokens=int(served["output_tokens"].sum()) * thin,
+        value_usd=float(frame["value_usd"].sum()) * thin,
+        cost_usd=float(frame["cost_usd"].sum()) * thin,
+    )
+
+
+def _status(frame: pl.DataFrame, scope: Scope) -> Stationarity:
+    """Judge the requests of ``frame`` that entered a pool and left it."""
+    if not scope.complete:
+        return Stationarity.INTERRUPTED
+    inside = frame.filter((pl.col("entered_ns") >= 0) & pl.col("status").is_in(["served", "failed"]))
+    return stationarity(inside["entered_ns"].to_numpy(), inside["finish_ns"].to_numpy(), scope.span_ns)
+
+
+def _percentile(served: pl.DataFrame, column: str, rank: int, status: Stationarity) -> float | None:
+    """Return a percentile, null unless the group was stationary and large enough."""
+    enough = len(served) >= (P99_REQUESTS_MIN if rank > P95 else REQUESTS_MIN)
+    if status is not Stationarity.STATIONARY or not enough:
+        return None
+    return float(np.percentile(served[column].to_numpy(), rank))
+
+
+def _pool_load(parts: Parts, index: int, scope: Scope) -> PoolLoad:
+    """Return how hard pool ``index`` worked over the load's span."""
+    engine, fleet, thin, span_ns = parts.engine, parts.fleet, scope.thin, scope.span_ns
+    pool, mine = fleet.pools[index], parts.frame.filter(pl.col("pool") == fleet.pools[index].name)
+    rows = engine.plant.replicas.rows[engine.pool_of_replica == index]
+    limits = engine.plant.tables.limits[max(int(engine.pools["deployment"][index]), 0)]
+    last_ns = max(int(engine.pools["last_ns"][index]), span_ns[1])
+    time_ns = float(max(last_ns - span_ns[0], 1)) * max(len(rows), 1)
+    hours = (span_ns[1] - span_ns[0]) / NS_PER_HOUR
+    paid_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * hours * thin
+    used_usd = float(mine["held_usd"].sum()) * thin
+    served = mine.filter(pl.col("status") == "served")
+    stay_ns = float((served["finish_ns"] - served["entered_ns"]).mean() or 0.0)  # type: ignore[arg-type]
+    queue_ms = served["queue_ms"].mean()
+    status = _status(mine, scope)
+    return PoolLoad(
+        pool=pool.name,
+        site=pool.site,
+        status=str(status),
+        replicas_simulated=len(rows),
+        capacity_error=parts.capacity_errors.get(pool.name, 0.0),
+        requests=len(mine) * thin,
+        busy_share=float(rows["busy_ns"].sum()) / time_ns,
+        places_share=float(rows["running_ns"].sum()) / (time_ns * int(limits.batch_max)),
+        memory_share=float(rows["kv_held_ns"].sum()) / (time_ns * int(limits.kv_blocks)),
+        load_planned=_load_planned(parts, index, scope),
+        in_system_mean=float(engine.pools["present_ns"][index]) / float(max(last_ns - span_ns[0], 1)),
+        arrivals_rps=len(mine) / max((span_ns[1] - span_ns[0]) / NS_PER_S, SHORT_S),
+        stay_s_mean=stay_ns / NS_PER_S,
+        queue_ms_mean=float(queue_ms) if isinstance(queue_ms, float) and status is Stationarity.STATIONARY else None,
+        held_usd=used_usd,
+        idle_usd=max(0.0, paid_usd - used_usd),
+    )
+
+
+def _load_planned(parts: Parts, index: int, scope: Scope) -> float:
+    """Return what came to pool ``index`` over what the plan says it can serve within the SLO."""
+    pool = parts.fleet.pools[index]
+    mine = parts.frame.filter(pl.col("pool") == pool.name)
+    seconds = max((scope.span_ns[1] - scope.span_ns[0]) / NS_PER_S, SHORT_S)
+    if pool.kind == "api":
+        tokens = int((mine["input_tokens"] + mine["output_tokens"]).sum())
+        return tokens / (pool.tokens_per_minute_max / S_PER_MINUTE * seconds) if pool.tokens_per_minute_max > 0 else 0.0
+    came = dict(mine.group_by("workload").len().iter_rows())
+    goodput = {workload.name: pool.goodput_rps[k] for k, workload in enumerate(parts.fleet.workloads)}
+    needed = float(sum(count / goodput[name] for name, count in came.items() if goodput[name] > 0))
+    return needed / (max(pool.replicas, 1) * seconds)

@@ -1,0 +1,93 @@
+"""Rehearse a run folder as asked on the command line: read the fleet, make the load, run each policy, write it down.
+
+Comes in: the folder of a run with a plan, and what was :class:`Asked`. Goes out: ``rehearse/`` in that folder, whole or
+not at all, and the summaries. An interrupted rehearsal is written too, and says how far it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from offtake.errors import Fault, InputError
+from offtake.files import fresh_folder, put_in_place, write_whole
+from offtake.fleet import Fleet, read_fleet, write_fleet
+from offtake.policy.view import Policy
+from offtake.rehearse.events import Loss, parse_loss, read_events
+from offtake.rehearse.load import Window, busiest_hour, check_window, generated, replayed, thin_for
+from offtake.rehearse.options import Options
+from offtake.rehearse.rehearse import named_deployments, rehearse, write_rehearsal
+from offtake.rehearse.summary import Summary
+from offtake.schema.read import nearest
+
+Progress = Callable[[str, float], None]
+BUSIEST = -1.0
+PLANNED_SEED = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Hold what was asked for; see ``offtake rehearse --help``.
+
+    ``policy`` is the one of the main rehearsal; with ``compare`` the others follow on the same requests. ``name``
+    keeps the rehearsal beside the main one.
+    """
+
+    policy: str = "bid_price"
+    compare: bool = False
+    trace: Path | None = None
+    workload: str = ""
+    lose: tuple[str, ...] = ()
+    events: Path | None = None
+    from_hour: float = BUSIEST
+    hours: float = 1.0
+    surge: float = 1.0
+    thin: int = 0
+    requests: int = 1_000_000
+    seed: int = PLANNED_SEED
+    name: str = ""
+
+
+def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
+    """Rehearse the plan of a run folder; the first summary is the one asked for.
+
+    Raises
+    ------
+    InputError
+        With every fault of what was asked, the fleet or the trace.
+    VerificationError
+        If a rehearsal broke one of its own checks.
+    """
+    fleet = read_fleet(run / "plan" / "fleet.json")
+    policies = policies_of(asked)
+    losses = losses_of(asked, [site.name for site in fleet.sites])
+    window = window_of(asked, fleet)
+    target = run / "rehearse" / asked.name if asked.name else run / "rehearse"
+    part = fresh_folder(run / ".rehearse.part")
+    write_fleet(fleet, part / "fleet.json")
+    write_whole(part / "asked.json", msgspec.json.format(msgspec.json.encode(asdict(asked)), indent=1) + b"\n")
+    deployments = named_deployments(fleet)
+    summaries: list[Summary] = []
+    for policy in policies:
+        options = Options(
+            policy=policy,
+            seed=window.seed,
+            thin=window.thin,
+            thinned_load=asked.trace is None,
+            start_hour=window.start_hour,
+            losses=losses,
+        )
+        stage = f"rehearse {policy.name.lower()}"
+        requests = load_of(asked, fleet, window)
+        found = rehearse(fleet, deployments, requests, options, lambda done, stage=stage: progress(stage, done))  # type: ignore[misc]  # the default binds the name
+        write_rehearsal(found, part if policy is policies[0] else fresh_folder(part / policy.name.lower()))
+        summaries.append(found.summary)
+        if not found.summary.complete:
+            break
+    if target.exists() and not asked.name:
+        keep_named(target, part, policies)
+    put_in_place(part, target)
+    return summaries

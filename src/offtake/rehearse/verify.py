@@ -1,0 +1,174 @@
+"""Check a finished rehearsal against laws that no mistake in the engine can keep by luck.
+
+Requests and tokens are conserved; Little's law L = λW holds at every pool, with L from an integral that the engine
+keeps while it runs and W from the outcome; so does its twin for the places in service; no replica holds memory it does
+not have or works more than the time there was; no pool gives more tokens than its roofline. Comes in: an engine at
+rest. Goes out: what was checked, as sentences, or ``VerificationError``. This module must never mend anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from offtake.errors import VerificationError
+from offtake.rehearse.state import Engine, Status
+from offtake.units import NS_PER_S
+
+TOLERANCE = 1e-9  #: of sums of ns kept as float64
+ENDED = (Status.SERVED, Status.REFUSED, Status.FAILED)
+
+
+class Ledger(NamedTuple):
+    """Hold [request] arrays of one rehearsal, and the counters of its pools and replicas."""
+
+    flow: Any
+    work: Any
+    pools: Any
+    rows: Any
+    pool_of_replica: Any
+    limits: Any
+    horizon_ns: int
+
+
+def ledger_of(engine: Engine) -> Ledger:
+    """Return what the checks look at; served requests are marked as such."""
+    flow, work, plant = engine.flow, engine.plant.work, engine.plant
+    flow["status"][(flow["status"] == Status.RUNNING) & (work["finish_ns"] >= 0)] = Status.SERVED
+    limits = plant.tables.limits[plant.replicas.deployment]
+    horizon_ns = int(max(work["finish_ns"].max(initial=0), flow["arrival_ns"].max(initial=0)))
+    return Ledger(flow, work, engine.pools, plant.replicas.rows, engine.pool_of_replica, limits, horizon_ns)
+
+
+def verify(ledger: Ledger, roofline_tokens_per_s: Mapping[int, float] | None = None) -> list[str]:
+    """Return the checks that hold.
+
+    Parameters
+    ----------
+    ledger
+        A rehearsal that ran to its end.
+    roofline_tokens_per_s
+        By pool index: output tokens per second that no pool of its size can exceed.
+
+    Raises
+    ------
+    VerificationError
+        With every law that is broken.
+    """
+    found = [
+        *_requests(ledger),
+        *_order(ledger),
+        *_tokens(ledger),
+        *_little(ledger),
+        *_service(ledger),
+        *_limits(ledger),
+        *_roofline(ledger, roofline_tokens_per_s or {}),
+    ]
+    broken = [sentence for holds, sentence in found if not holds]
+    if broken:
+        raise VerificationError("The rehearsal broke its own checks: " + "; ".join(broken))
+    return [sentence for _, sentence in found]
+
+
+Found = list[tuple[bool, str]]
+
+
+def _requests(ledger: Ledger) -> Found:
+    """Check that every request has one end, and that no pool keeps or invents one."""
+    status, pools = ledger.flow["status"], ledger.pools
+    ended = np.isin(status, ENDED)
+    here = np.bincount(ledger.pool_of_replica, weights=ledger.rows["in_flight"], minlength=len(pools))
+    empty = (pools["present"] == 0) & (here == 0) & (pools["arrived"] == pools["left"])
+    return [
+        (bool(ended.all()), f"{int(ended.sum())} of {len(status)} requests were served, refused or failed"),
+        (bool(empty.all()), f"{int(empty.sum())} of {len(pools)} pools let out as many requests as came in"),
+    ]
+
+
+def _order(ledger: Ledger) -> Found:
+    """Check that no served request is admitted before it came, or answers before it is admitted."""
+    served = ledger.flow["status"] == Status.SERVED
+    work, entered = ledger.work[served], ledger.flow["entered_ns"][served]
+    steps = [entered, work["start_ns"], work["first_token_ns"], work["finish_ns"]]
+    wrong = sum(int((later < sooner).sum()) for sooner, later in pairwise(steps))
+    wrong += int((entered < ledger.flow["arrival_ns"][served]).sum())
+    return [(wrong == 0, f"{wrong} served requests run backwards in time")]
+
+
+def _at_chips(ledger: Ledger, status: Status) -> Any:  # noqa: ANN401  # a mask [request]
+    """Return which requests ended with ``status`` at a pool of chips."""
+    pool = ledger.flow["pool"]
+    return (ledger.flow["status"] == status) & (pool >= 0) & (ledger.pools["deployment"][pool] >= 0)
+
+
+def _tokens(ledger: Ledger) -> Found:
+    """Check that the tokens which replicas counted step by step are those that requests asked for and got."""
+    served, failed = _at_chips(ledger, Status.SERVED), _at_chips(ledger, Status.FAILED)
+    work = ledger.work
+    asked = int(work["input_tokens"][served | failed].sum(dtype=np.int64) + ledger.rows["prefill_lost"].sum())
+    given = int((work["output_tokens"][served].astype(np.int64) - 1).sum())
+    given += int((ledger.flow["given_tokens"][failed].astype(np.int64) - 1).sum())
+    read, wrote = int(ledger.rows["prefill_tokens"].sum()), int(ledger.rows["decode_tokens"].sum())
+    return [
+        (read == asked, f"replicas read {read} prompt tokens of {asked}"),
+        (wrote == given, f"replicas wrote {wrote} answer tokens of {given}, beside the first of each"),
+    ]
+
+
+def _sums(ledger: Ledger, since: Any) -> Any:  # noqa: ANN401  # [request] to [pool]
+    """Return Σ (finish - ``since``) of the served requests of each pool, ns."""
+    served = ledger.flow["status"] == Status.SERVED
+    stay_ns = (ledger.work["finish_ns"] - since)[served].astype(np.float64)
+    return np.bincount(ledger.flow["pool"][served], weights=stay_ns, minlength=len(ledger.pools))
+
+
+def _little(ledger: Ledger) -> Found:
+    """Check L = λW at every pool: the integral of requests present is the sum of their stays."""
+    stay_ns = _sums(ledger, ledger.flow["entered_ns"]) + ledger.pools["evicted_ns"]
+    gap = _gap(ledger.pools["present_ns"], stay_ns)
+    return [(gap <= TOLERANCE, f"Little's law holds at every pool to {gap:.1e}")]
+
+
+def _service(ledger: Ledger) -> Found:
+    """Check that the integral of requests in service at each pool is the sum of their service times."""
+    chips = ledger.pools["deployment"] >= 0
+    running_ns = np.bincount(ledger.pool_of_replica, weights=ledger.rows["running_ns"], minlength=len(ledger.pools))
+    service_ns = _sums(ledger, ledger.work["start_ns"]) + ledger.pools["evicted_service_ns"]
+    gap = _gap(running_ns[chips], service_ns[chips])
+    return [(gap <= TOLERANCE, f"Little's law holds for the places in service to {gap:.1e}")]
+
+
+def _gap(a: Any, b: Any) -> float:  # noqa: ANN401  # arrays
+    """Return the largest relative difference."""
+    scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1.0)
+    return float(np.max(np.abs(a - b) / scale, initial=0.0))
+
+
+def _limits(ledger: Ledger) -> Found:
+    """Check that no replica holds more than it has, or works longer than there was time."""
+    rows, limits = ledger.rows, ledger.limits
+    memory = bool((rows["kv_free_min"] >= 0).all() and (rows["kv_free"] == limits["kv_blocks"]).all())
+    busy = float(np.max(rows["busy_ns"] / max(ledger.horizon_ns, 1), initial=0.0))
+    places = rows["running_ns"] / (limits["batch_max"] * float(max(ledger.horizon_ns, 1)))
+    return [
+        (memory, "KV blocks are never negative and all come back"),
+        (busy <= 1.0, f"the busiest replica works {busy:.4f} of the time"),
+        (
+            float(places.max(initial=0.0)) <= 1.0,
+            f"the fullest replica has {places.max(initial=0.0):.4f} of its places taken",
+        ),
+    ]
+
+
+def _roofline(ledger: Ledger, roofline_tokens_per_s: Mapping[int, float]) -> Found:
+    """Check that no pool gives more answer tokens a second than physics allows."""
+    served = ledger.flow["status"] == Status.SERVED
+    pool, tokens = ledger.flow["pool"][served], ledger.work["output_tokens"][served]
+    given = np.bincount(pool, weights=tokens, minlength=len(ledger.pools)) / max(ledger.horizon_ns, 1) * NS_PER_S
+    return [
+        (given[index] <= limit, f"pool {index} gives {given[index]:.0f} tokens/s, under its roofline of {limit:.0f}")
+        for index, limit in roofline_tokens_per_s.items()
+    ]

@@ -1,0 +1,270 @@
+"""A fleet as plain objects that looks at every replica at every event: the independent twin of the engine.
+
+Nothing is imported from the engine or the policies. The view's fixed numbers are taken from a fleet's view; everything that changes
+is counted here from the objects themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.performance.replica_twin import Replica, Request
+
+HALF_LIFE_NS, MINUTE_NS, HOUR_NS = 10e9, 60_000_000_000, 3_600_000_000_000
+
+
+@dataclass(eq=False)
+class Ask(Request):
+    workload: int = 0
+    region: int = 0
+    u: float = 0.0
+    released_ns: int = 0
+    pool: int = -1
+    status: str = "pending"
+    entered_ns: int = -1
+    given: int = 0
+
+
+@dataclass(eq=False)
+class PoolTwin:
+    replicas: list[Replica]
+    site: int
+    up: bool = True
+    turn: int = 0
+    calls: list[Ask] = field(default_factory=list)
+    free_ns: int = 0
+    service_ns: float = 0.0
+    surge: float = 0.0
+    surge_at_ns: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.calls) + sum(replica.in_flight for replica in self.replicas)
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(replica.queue) for replica in self.replicas)
+
+    @property
+    def queued_tokens(self) -> int:
+        return sum(replica.queued_tokens for replica in self.replicas) + sum(ask.input_tokens for ask in self.calls)
+
+
+class FleetTwin:
+    """Serve requests one event at a time under ``policy`` (bid_price, least_loaded or round_robin)."""
+
+    def __init__(self, fleet: Any, deployments: Any, view: Any, policy: str) -> None:
+        sites = [site.name for site in fleet.sites]
+        self.fleet, self.view, self.policy = fleet, view, policy
+        self.pools = [
+            PoolTwin([Replica(*deployments[p.deployment]) for _ in range(p.replicas)], sites.index(p.site))
+            for p in fleet.pools
+        ]
+        for index, pool in enumerate(self.pools):
+            pool.service_ns = float(view.pools[index].service_ns)
+        self.timers: list[tuple[int, int, Ask]] = []
+        self.cursor = [0] * len(fleet.workloads)
+
+    # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    def run(self, asks: list[Ask], switches: list[tuple[int, int, int]]) -> None:
+        inputs = [(ask.arrival_ns, 0, index, ask) for index, ask in enumerate(asks)]
+        while True:
+            ready: list[tuple[int, int, int, Any]] = inputs[:1]
+            ready += [(at, 1, label, ask) for at, label, ask in self.timers]
+            line = [replica for pool in self.pools for replica in pool.replicas]
+            ready += [(r.end_ns, 2, index, r) for index, r in enumerate(line) if r.end_ns is not None]
+            ready += [(at, 3, index, (site, up)) for index, (at, site, up) in enumerate(switches[:1])]
+            if not ready:
+                return
+            now_ns, kind, _, what = min(ready, key=lambda entry: entry[:3])
+            if kind == 0:
+                inputs.pop(0)
+                what.released_ns = now_ns
+                self.offer(what, now_ns)
+            elif kind == 1:
+                self.timer(now_ns)
+            elif kind == 2:
+                self.tick(what, now_ns)
+            else:
+                switches = switches[1:]
+                self.switch(*what, now_ns)
+
+    def timer(self, now_ns: int) -> None:
+        entry = min(self.timers, key=lambda each: each[:2])
+        self.timers.remove(entry)
+        ask = entry[2]
+        if ask.status == "deferred":
+            ask.released_ns = now_ns
+        if ask.status in {"deferred", "moved"}:
+            self.offer(ask, now_ns)
+            return
+        pool = self.pools[ask.pool]
+        pool.calls.remove(ask)
+        ask.status, ask.finish_ns = "served", now_ns
+        self.learn_wait(ask.pool, 1, ask.first_token_ns - ask.entered_ns, now_ns)
+        self.learn_service(ask.pool, [ask])
+
+    def tick(self, replica: Replica, now_ns: int) -> None:
+        index = next(i for i, pool in enumerate(self.pools) if replica in pool.replicas)
+        begun = list(replica.prefilling)
+        finished = replica.tick()
+        first = [ask for ask in begun if ask.first_token_ns == now_ns]
+        if first:
+            self.learn_wait(index, len(first), sum(now_ns - ask.released_ns for ask in first), now_ns)
+        for ask in finished:
+            ask.status = "served"
+        if finished:
+            self.learn_service(index, finished)
+
+    # ── what is learned ─────────────────────────────────────────────────────────────────────────────────────────────
+    def learn_service(self, index: int, finished: list[Any]) -> None:
+        pool, mean = self.pools[index], sum(ask.finish_ns - ask.start_ns for ask in finished) / len(finished)
+        pool.service_ns += min(1.0, 0.02 * len(finished)) * (mean - pool.service_ns)
+
+    def surge(self, index: int, now_ns: int) -> float:
+        pool = self.pools[index]
+        return pool.surge * 2.0 ** -(float(now_ns - pool.surge_at_ns) / HALF_LIFE_NS) if pool.surge > 0.0 else 0.0
+
+    def learn_wait(self, index: int, count: int, sum_ns: int, now_ns: int) -> None:
+        pool, unit = self.pools[index], float(self.view.pools[index].surge_usd)
+        pressure = sum_ns / count / float(self.view.pools[index].slo_ns) - 0.5
+        change = 0.02 * count * min(max(pressure, -1.0), 1.0)
+        if change > 0.0 or pool.surge > 0.0:
+            pool.surge = min(max(self.surge(index, now_ns) + change * unit, 0.0), 10.0 * unit)
+            pool.surge_at_ns = now_ns
+
+    # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
+    def fits(self, index: int, ask: Ask) -> bool:
+        pool, tokens = self.fleet.pools[index], ask.input_tokens + ask.output_tokens
+        site, workload = self.fleet.sites[self.pools[index].site], self.fleet.workloads[ask.workload]
+        home = workload.residency in {"any", site.residency} and site.security >= workload.security
+        short = pool.kind == "api" or tokens <= int(self.view.pools[index].context_tokens_max)
+        return pool.model == workload.model and home and pool.goodput_rps[ask.workload] > 0 and short
+
+    def wait_ns(self, index: int, now_ns: int) -> float:
+        pool, known = self.pools[index], self.view.pools[index]
+        if self.fleet.pools[index].kind == "api":
+            return float(max(0, pool.free_ns - now_ns))
+        ahead = pool.queued_tokens * float(known.prefill_ns_per_token) / max(len(pool.replicas), 1)
+        if pool.waiting:
+            ahead = max(ahead, pool.waiting * pool.service_ns / max(pool.in_flight - pool.waiting, 1))
+        return ahead
+
+    def quote(self, index: int, ask: Ask, now_ns: int) -> dict[str, float]:
+        known, workload, view = self.view.pools[index], self.view.workloads[ask.workload], self.view
+        output = min(float(workload.output_tokens_mean), float(ask.output_tokens))
+        per = view.chip_s_per_token[index, ask.workload]
+        chip_s = float(per[0]) * ask.input_tokens + float(per[1]) * output
+        load = self.pools[index].in_flight / (float(known.slots) * max(len(self.pools[index].replicas), 1))
+        bid = float(view.bid_usd[0, index, 0]) * chip_s * min(1.0, load / 0.5)
+        bid += float(view.bid_usd[0, index, 1]) * (ask.input_tokens + output)
+        paid = float(known.usd_per_input_token) * ask.input_tokens + float(known.usd_per_output_token) * output
+        own = float(known.step_ns) + ask.input_tokens * float(known.prefill_ns_per_token) + float(known.ttft_ns)
+        ttft = own + self.wait_ns(index, now_ns) + int(view.rtt_ns[index, ask.region])
+        slo, worth = float(workload.slo_ttft_ns), float(workload.worth_usd)
+        paid += float(known.usd_per_chip_s_used) * chip_s
+        surge = self.surge(index, now_ns) * chip_s
+        late = worth * (max(0.0, ttft - slo) / slo)
+        return {
+            "load": load,
+            "bid": bid,
+            "paid": paid,
+            "late_ns": ttft - slo,
+            "slo": slo,
+            "worth": worth,
+            "surge": surge,
+            "margin": worth - late - (bid + surge) - paid,
+        }
+
+    def offer(self, ask: Ask, now_ns: int) -> None:
+        fit = [index for index in range(len(self.pools)) if self.fits(index, ask)]
+        up = [index for index in fit if self.pools[index].up]
+        if not up:
+            self.decline(ask, "no_capacity" if fit else "unfit", HOUR_NS if fit else -1, now_ns)
+            return
+        count = len(self.pools)
+        if self.policy == "round_robin":
+            turn = self.cursor[ask.workload]
+            self.send(ask, min(up, key=lambda index: (index - turn) % count), now_ns)
+            return
+        order = sorted(up, key=lambda index: (index - int(ask.u * count)) % count)
+        quotes = {index: self.quote(index, ask, now_ns) for index in order}
+        if self.policy == "least_loaded":
+            self.send(ask, min(order, key=lambda index: quotes[index]["load"]), now_ns)
+            return
+        best = max(order, key=lambda index: quotes[index]["margin"])
+        if quotes[best]["margin"] < 0.0:
+            self.decline(ask, "below_bid", self.retry_after(quotes[best], self.wait_ns(best, now_ns)), now_ns)
+        else:
+            self.send(ask, best, now_ns)
+
+    def retry_after(self, quote: dict[str, float], wait_ns: float) -> int:
+        drain = min(max(quote["late_ns"], 0.0), wait_ns)
+        stuck = quote["worth"] * (max(0.0, quote["late_ns"] - drain) / quote["slo"])
+        spare = quote["worth"] - quote["paid"] - quote["bid"] - stuck
+        if spare <= 0.0:
+            return -1 if quote["bid"] >= quote["worth"] - quote["paid"] else HOUR_NS
+        if quote["surge"] == 0.0:
+            return int(drain - min(drain, spare / quote["worth"] * quote["slo"])) + 1_000_000
+        halvings, surge = 0.0, quote["surge"]
+        while surge > spare:
+            surge, halvings = surge * 0.5, halvings + 1.0
+        return int(max(drain, halvings * HALF_LIFE_NS)) + 1_000_000
+
+    def decline(self, ask: Ask, reason: str, retry_ns: int, now_ns: int) -> None:
+        again_ns = now_ns + max(retry_ns, MINUTE_NS)
+        window_ns = round(self.fleet.workloads[ask.workload].deferral_hours * HOUR_NS)
+        ask.pool = -1
+        if retry_ns > 0 and again_ns <= ask.arrival_ns + window_ns:
+            ask.status = "deferred"
+            self.timers.append((again_ns, ask.label, ask))
+        else:
+            ask.status, ask.finish_ns = f"refused {reason}", now_ns
+
+    def send(self, ask: Ask, index: int, now_ns: int) -> None:
+        pool, known = self.pools[index], self.view.pools[index]
+        self.cursor[ask.workload] = index + 1
+        ask.status, ask.pool, ask.entered_ns = "running", index, now_ns
+        if self.fleet.pools[index].kind == "api":
+            ask.start_ns = max(now_ns, pool.free_ns)
+            tokens = ask.input_tokens + ask.output_tokens
+            taken = int(tokens * float(known.token_ns) + 0.5)
+            pool.free_ns = max(pool.free_ns + MINUTE_NS, now_ns) + taken - MINUTE_NS
+            ask.first_token_ns = ask.start_ns + round(float(known.ttft_ns))
+            answer_ns = int((ask.output_tokens - 1) * self.fleet.pools[index].tpot_ms * 1_000_000 + 0.5)
+            pool.calls.append(ask)
+            self.timers.append((ask.first_token_ns + answer_ns, ask.label, ask))
+            return
+        if self.policy == "round_robin":
+            chosen = pool.replicas[pool.turn % len(pool.replicas)]
+            pool.turn += 1
+        else:
+            chosen = min(pool.replicas, key=lambda replica: replica.in_flight)
+        chosen.arrive(ask, now_ns)
+
+    # ── a lost site ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def switch(self, site: int, up: int, now_ns: int) -> None:
+        for pool in [pool for pool in self.pools if pool.site == site]:
+            pool.up, pool.free_ns = bool(up), 0
+            if up:
+                continue
+            pool.surge = 0.0
+            held: list[Any] = list(pool.calls)
+            for place, replica in enumerate(pool.replicas):
+                held += replica.decoding + replica.prefilling + replica.queue
+                pool.replicas[place] = Replica(replica.table, replica.limits)
+            self.timers = [entry for entry in self.timers if entry[2] not in pool.calls]
+            pool.calls.clear()
+            for ask in held:
+                self.lose(ask, now_ns)
+
+    def lose(self, ask: Ask, now_ns: int) -> None:
+        if 0 <= ask.first_token_ns <= now_ns:
+            ask.status, ask.finish_ns = "failed", now_ns
+            pool = self.fleet.pools[ask.pool]
+            called = 1 + int((now_ns - ask.first_token_ns) / (pool.tpot_ms * 1e6)) if pool.kind == "api" else 0
+            ask.given = min(called, ask.output_tokens) or ask.output_tokens - ask.left
+            return
+        ask.status, ask.start_ns, ask.first_token_ns, ask.done = "moved", -1, -1, 0
+        self.timers.append((now_ns, ask.label, ask))
