@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import InfeasibleError
+from offtake.files import fresh_folder, put_in_place
 from offtake.plan.assemble import Assembled
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
 from offtake.plan.objective import cvar_usd
-from offtake.plan.plan import PlanOptions, PlanRun, fresh_folder, prepare, put_in_place, solve_with
+from offtake.plan.plan import PlanOptions, PlanRun, prepare, solve_with
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from offtake.files import fresh_folder, put_in_place, write_whole
 from offtake.fleet import Fleet, write_fleet
 from offtake.plan.assemble import Assembled, Inputs, Progress, assemble, silent
 from offtake.plan.calendar import calendar_of
@@ -289,7 +290,7 @@ def write_plan(run: PlanRun, run_folder: Path) -> Path:
     """Write the folder ``plan`` of a run: record, tables, fleet and a copy of the inputs; whole or not at all."""
     target = run_folder / "plan"
     part = fresh_folder(run_folder / ".plan.part")
-    (part / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
+    write_whole(part / "plan.json", msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
     for name, frame in run.frames.items():
         frame.write_parquet(part / f"{name}.parquet", statistics=False)
     write_fleet(run.fleet, part / "fleet.json")
@@ -299,22 +300,3 @@ def write_plan(run: PlanRun, run_folder: Path) -> Path:
     for name in tables.hashes:
         shutil.copyfile(Path(tables.folder) / name, inputs / name)
     return put_in_place(part, target)
-
-
-def fresh_folder(path: Path) -> Path:
-    """Make an empty folder; what a broken run left there is taken away."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
-
-
-def put_in_place(part: Path, target: Path) -> Path:
-    """Put a finished folder in the place of an older one."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.replace(old)
-    part.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return target

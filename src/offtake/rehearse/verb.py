@@ -6,12 +6,14 @@ not at all, and the summaries. An interrupted rehearsal is written too, and says
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from offtake.demand.request import Requests
 from offtake.errors import Fault, InputError
 from offtake.files import fresh_folder, put_in_place, write_whole
 from offtake.fleet import Fleet, read_fleet, write_fleet
@@ -81,13 +83,45 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
             losses=losses,
         )
         stage = f"rehearse {policy.name.lower()}"
-        requests = load_of(asked, fleet, window)
-        found = rehearse(fleet, deployments, requests, options, lambda done, stage=stage: progress(stage, done))  # type: ignore[misc]  # the default binds the name
+        found = rehearse(fleet, deployments, load_of(asked, fleet, window), options, partial(progress, stage))
         write_rehearsal(found, part if policy is policies[0] else fresh_folder(part / policy.name.lower()))
         summaries.append(found.summary)
         if not found.summary.complete:
             break
-    if target.exists() and not asked.name:
-        keep_named(target, part, policies)
     put_in_place(part, target)
     return summaries
+
+
+def policies_of(asked: Asked) -> list[Policy]:
+    """Return the policy asked for, and after it the others where they are to be compared."""
+    names = {policy.name.lower(): policy for policy in Policy}
+    if asked.policy not in names:
+        raise InputError(
+            [Fault("--policy", "there is no such policy", nearest(asked.policy, names), value=asked.policy)]
+        )
+    first = names[asked.policy]
+    return [first, *(policy for policy in Policy if policy is not first and asked.compare)]
+
+
+def losses_of(asked: Asked, sites: list[str]) -> list[Loss]:
+    """Return every lost site that was asked for, by flag and by file."""
+    losses = [parse_loss(text, sites) for text in asked.lose]
+    return losses + (read_events(asked.events, sites) if asked.events is not None else [])
+
+
+def window_of(asked: Asked, fleet: Fleet) -> Window:
+    """Return the hours to rehearse, thinned to the number of requests asked for where no thinning was."""
+    start = float(busiest_hour(fleet)) if asked.from_hour == BUSIEST else asked.from_hour
+    seed = fleet.seed if asked.seed == PLANNED_SEED else asked.seed
+    window = Window(seed=seed, start_hour=start, hours=asked.hours, thin=max(asked.thin, 1), surge=asked.surge)
+    check_window(window)
+    if asked.thin > 0 or asked.trace is not None:
+        return window
+    return replace(window, thin=thin_for(fleet, window, asked.requests))
+
+
+def load_of(asked: Asked, fleet: Fleet, window: Window) -> Iterator[Requests]:
+    """Return the requests: of a trace, or made."""
+    if asked.trace is None:
+        return generated(fleet, window)
+    return replayed(asked.trace, fleet, asked.workload or fleet.workloads[0].name, window.seed)

@@ -1,0 +1,311 @@
+"""Offer each verb on the command line: a thin shell that reads, calls a room, and tells a person what came out.
+
+Standard output carries the answer: a short table, or one JSON object with ``--json``. Progress and errors go to
+standard error. Exit codes: 0 answered, 2 bad input, 3 infeasible or not stationary, 130 interrupted. Rooms are
+imported inside the verbs, so that ``offtake --help`` stays quick. This is the only module that reads a clock.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryError, OfftakeError
+
+if TYPE_CHECKING:
+    from offtake.plan.plan import PlanOptions, PlanRun
+    from offtake.rehearse.summary import Summary
+    from offtake.schema.portfolio import Tables
+
+BAD_INPUT, INTERRUPTED = 2, 130
+HELP = """Plan which AI compute to sign, rehearse the plan on real traffic, and see why.
+
+Exit codes: 0 answered; 2 bad input; 3 infeasible or not stationary; 130 interrupted."""
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Folder = Annotated[Path, typer.Argument(help="Portfolio folder: portfolio.toml and its tables.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/may-2026.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; runs/NAME of the portfolio by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object to standard output.")]
+Gap = Annotated[float, typer.Option(help="Stop when the plan is proven this close to the best.", min=0.0, max=1.0)]
+Limit = Annotated[float, typer.Option(help="Stop the solver after this long, with the best plan so far.", min=1.0)]
+Lose = Annotated[list[str] | None, typer.Option("--lose", help="Lose a site: SITE@HOUR+HOURS. May be given again.")]
+Progress = Callable[[str, float], None]
+
+
+# ── what a person or a program sees ──────────────────────────────────────────────────────────────────────────────────
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Show stages, their progress and the time left on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+
+        def report(stage: str, done: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=1.0)
+                if not console.is_terminal:
+                    console.print(f"{stage} …", highlight=False)
+            bars.update(tasks[stage], completed=min(done, 1.0))
+
+        yield report
+
+
+def show(*renderables: Any) -> None:  # noqa: ANN401  # whatever Rich can print
+    """Print answers for a person on standard output."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for renderable in renderables:
+        console.print(renderable, soft_wrap=isinstance(renderable, str), markup=False)
+
+
+def emit(verb: str, **document: Any) -> None:  # noqa: ANN401  # whatever msgspec can encode
+    """Write the one JSON object of a verb to standard output."""
+    import msgspec
+
+    whole = {"verb": verb, "ok": True, **document}
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode() + "\n")
+
+
+# ── the work of each verb, without a word printed ────────────────────────────────────────────────────────────────────
+def plan_options(gap: float, limit_s: float, progress: Progress) -> PlanOptions:
+    """Return the options of a plan made from the command line."""
+    from offtake.performance.goodput import default_cache
+    from offtake.plan.plan import PlanOptions
+    from offtake.plan.solve import Options
+
+    solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter)
+    return PlanOptions(solver=solver, cache=default_cache(), progress=progress)
+
+
+def do_plan(tables: Tables, out: Path, options: PlanOptions) -> PlanRun:
+    """Make a plan and write it."""
+    from offtake.plan.plan import make_plan, write_plan
+
+    run = make_plan(tables, options)
+    write_plan(run, out)
+    return run
+
+
+def run_folder(out: Path | None, tables: Tables) -> Path:
+    """Return the run folder: as asked, or runs/NAME."""
+    return out if out is not None else Path("runs") / tables.settings.name
+
+
+# ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Folder to make; it must be empty or not there yet.")]) -> None:
+    """Write a small commented portfolio to start from."""
+    from importlib.resources import as_file, files
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError([Fault(str(folder), "the folder is not empty", "Give a new folder; nothing is overwritten.")])
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    with as_file(files("offtake.schema") / "starter") as starter:
+        shutil.copytree(starter, part, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    if folder.exists():
+        folder.rmdir()
+    part.replace(folder)
+    show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
+
+
+@app.command()
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """Check a portfolio: every fault at once, and how much of it rests on assumptions."""
+    from offtake.report.terminal import check_table
+    from offtake.schema.marks import count_marks
+    from offtake.schema.read import read_folder
+
+    tables = read_folder(folder)
+    counts = count_marks(tables)
+    if as_json:
+        emit("check", name=tables.settings.name, files=tables.hashes, figures=counts)
+    else:
+        show(check_table(tables, counts))
+
+
+@app.command()
+def plan(folder: Folder, out: Out = None, gap: Gap = 1e-3, limit_s: Limit = 600.0, as_json: AsJson = False) -> None:
+    """Decide which offers to sign, when and how much, and where each workload runs."""
+    from offtake.report.terminal import plan_table
+    from offtake.schema.read import read_folder
+
+    tables = read_folder(folder)
+    where = run_folder(out, tables)
+    with progress_bars() as progress:
+        run = do_plan(tables, where, plan_options(gap, limit_s, progress))
+    if as_json:
+        emit("plan", folder=str(where / "plan"), plan=run.result)
+    else:
+        show(plan_table(run.result), f"\nPlan: {where / 'plan'}")
+
+
+@app.command()
+def appraise(
+    folder: Folder,
+    offer: Annotated[str, typer.Argument(help="The offer; the portfolio's question by default.")] = "",
+    out: Out = None,
+    gap: Gap = 1e-3,
+    limit_s: Limit = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what one offer is worth: the best plan with it less the best plan without it."""
+    from offtake.plan.appraise import appraise as work_out
+    from offtake.plan.appraise import write_appraisal
+    from offtake.report.terminal import appraisal_table
+    from offtake.schema.read import read_folder
+
+    tables = read_folder(folder)
+    offer = offer or asked_offer(tables)
+    where = run_folder(out, tables)
+    with progress_bars() as progress:
+        appraisal = work_out(tables, offer, plan_options(gap, limit_s, progress))
+    path = write_appraisal(appraisal, where)
+    if as_json:
+        emit("appraise", folder=str(path), appraisal=appraisal)
+    else:
+        show(appraisal_table(appraisal), *appraisal.sentences, f"\nAppraisal: {path}")
+
+
+def asked_offer(tables: Tables) -> str:
+    """Return the offer that the portfolio asks about."""
+    if not tables.settings.question:
+        mend = f"Name one: {', '.join(row.offer for row in tables.offers)}."
+        raise InputError(
+            [Fault("portfolio.toml", "the portfolio asks about no offer", mend, "[portfolio]", "question")]
+        )
+    return tables.settings.question
+
+
+Thin = Annotated[int, typer.Option(help="Run 1 in n replicas and requests; 0 to choose n by --requests.", min=0)]
+Requests = Annotated[int, typer.Option(help="Thin to about this many simulated requests.", min=1000)]
+
+
+@app.command()
+def rehearse(
+    run: RunFolder,
+    policy: Annotated[str, typer.Option(help="bid_price, least_loaded or round_robin.")] = "bid_price",
+    compare: Annotated[bool, typer.Option("--compare", help="Run every policy on the same requests.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Replay this trace instead of making traffic.")] = None,
+    workload: Annotated[str, typer.Option(help="The workload that the trace stands for.")] = "",
+    lose: Lose = None,
+    events: Annotated[Path | None, typer.Option(help="TOML file of events.")] = None,
+    from_hour: Annotated[float, typer.Option(help="Hour of the week from Monday 00:00 UTC; -1: the busiest.")] = -1.0,
+    hours: Annotated[float, typer.Option(help="Hours of traffic to make.")] = 1.0,
+    surge: Annotated[float, typer.Option(help="Multiply every rate.")] = 1.0,
+    thin: Thin = 0,
+    requests: Requests = 1_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of the traffic; -1: the plan's.")] = -1,
+    name: Annotated[str, typer.Option(help="Keep it beside the main rehearsal, under this name.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 unless every workload is stationary.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve traffic with the plan's fleet: who waits, who is turned away, what it costs."""
+    from offtake.rehearse.verb import Asked, rehearse_run
+    from offtake.report.terminal import rehearsal_table
+
+    asked = Asked(
+        policy=policy,
+        compare=compare,
+        trace=trace,
+        workload=workload,
+        lose=tuple(lose or ()),
+        events=events,
+        from_hour=from_hour,
+        hours=hours,
+        surge=surge,
+        thin=thin,
+        requests=requests,
+        seed=seed,
+        name=name,
+    )
+    with progress_bars() as progress:
+        summaries = rehearse_run(run, asked, progress)
+    if as_json:
+        emit("rehearse", folder=str(run / "rehearse"), rehearsals=summaries)
+    else:
+        show(rehearsal_table(summaries), f"\nRehearsal: {run / 'rehearse'}")
+    refuse_unanswered(summaries[0], strict=strict)
+
+
+def refuse_unanswered(summary: Summary, *, strict: bool) -> None:
+    """Exit 130 where it was interrupted, and 3 where a stationary answer was demanded and there is none."""
+    if not summary.complete:
+        raise KeyboardInterrupt
+    if strict and summary.status != "stationary":
+        raise NotStationaryError(f"The rehearsal is {summary.status}: no percentile exists. See rehearse.json.")
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The page; report.html in the run folder by default.")
+    ] = None,
+    show_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page that works offline: the decision, what it rests on, and why."""
+    import webbrowser
+
+    from offtake.report.page import write_page
+
+    path = write_page(run, out if out is not None else run / "report.html")
+    if as_json:
+        emit("report", path=str(path), bytes=path.stat().st_size)
+    else:
+        show(f"Report: {path}")
+    if show_page:
+        webbrowser.open(path.resolve().as_uri())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; no user's mistake shows a traceback."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=given, prog_name="offtake", standalone_mode=False)
+    except OfftakeError as error:
+        return tell(error, as_json="--json" in given)
+    except typer.TyperException as error:
+        error.show()
+        return BAD_INPUT
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("Interrupted; what was finished is kept.\n")
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def tell(error: OfftakeError, *, as_json: bool) -> int:
+    """Say what went wrong on standard error, and as one JSON object where that was asked for; return the exit code."""
+    faults = error.faults if isinstance(error, InputError) else []
+    lines = [str(fault) for fault in faults] or [str(error)]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    if len(faults) > 1:
+        sys.stderr.write(f"{len(faults)} faults.\n")
+    if as_json:
+        import msgspec
+
+        families = error.families if isinstance(error, InfeasibleError) else []
+        whole = {"ok": False, "exit_code": error.exit_code, "error": type(error).__name__, "message": lines}
+        extra = {"faults": [asdict(fault) for fault in faults], "families": families}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole | extra), indent=1).decode() + "\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
