@@ -34,7 +34,7 @@ def test_an_overloaded_workload_has_no_percentile_anywhere(overloaded: Page) -> 
 
 def test_cells_that_are_not_stationary_are_left_out_of_the_chart_and_named(overloaded: Page) -> None:
     chart = next(figure for figure in figures_of(overloaded) if figure.key == "attainment")
-    assert "coding at denton (not stationary)" in chart.note
+    assert "coding at colossus-1, council-bluffs, denton, new-carlisle and wisconsin (not stationary)" in chart.note
     assert ",coding," not in chart.csv
     assert ",chat," in chart.csv
 

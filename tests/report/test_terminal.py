@@ -71,7 +71,7 @@ def test_tables_for_the_terminal_load_no_charts_and_no_engine() -> None:
 
 
 def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() -> None:
-    lines = printed(rehearsal_table(summary("bid_price", Wish(overloaded=True))))
+    lines = printed(rehearsal_table([summary("bid_price", Wish(overloaded=True))]))
     assert lines[0].startswith("Not stationary. ")
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[3:]}
     assert rows["coding"].endswith("not stationary –")
@@ -80,6 +80,11 @@ def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() ->
 
 
 def test_a_sound_rehearsal_shows_its_percentiles() -> None:
-    lines = printed(rehearsal_table(summary("bid_price", Wish())))
+    lines = printed(rehearsal_table([summary("bid_price", Wish())]))
     assert lines[0] == "95.5% of 1,760,000 requests were served in time."
     assert lines[-1].split()[-4:] == ["1.24", "s", "48.5", "ms"]
+
+
+def test_each_policy_that_was_compared_has_its_line() -> None:
+    lines = printed(rehearsal_table([summary(policy, Wish()) for policy in ("bid_price", "round_robin")]))
+    assert [line.split()[:3] for line in lines[-2:]] == [["under", "bid", "price"], ["under", "round", "robin"]]

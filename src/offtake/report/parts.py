@@ -22,6 +22,11 @@ class KeyFigure:
     note: str
     tone: Tone = "plain"
 
+    @property
+    def word(self) -> bool:
+        """Tell whether a word stands in the figure's place."""
+        return not any(letter.isdigit() for letter in self.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:

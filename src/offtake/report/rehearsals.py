@@ -162,7 +162,6 @@ def attainment(summary: Summary) -> Figure | None:
     paints = {name: theme.paint(names.index(name)) for name in shown}
     shapes = {name: SHAPES[names.index(name) % len(SHAPES)] for name in shown}
     low = min(*frame["percent"], GOAL * PERCENT)
-    left_out = [f"{cell.workload} at {cell.site} ({cell.status})" for cell in cells if not sound(cell.status)]
     least = min(good, key=lambda cell: cell.share_within_slo)
     height = frame["site"].n_unique() * (MARK_HEIGHT * len(shown) + ROW_HEIGHT // 2)
     return Figure(
@@ -173,8 +172,18 @@ def attainment(summary: Summary) -> Figure | None:
         csv=theme.csv(frame),
         legend=[Key(label=name, paint=paints[name], shape=legend_shape(shapes[name])) for name in shown]
         + [Key(label=f"{share(GOAL)}, the share that the times are stated for", paint=theme.MUTED, shape="dash")],
-        note=f"Left out: {listing(left_out)}." if left_out else "Of the requests sent to each site.",
+        note=f"Of the requests sent to each site.{left_out(cells)}",
     )
+
+
+def left_out(cells: list[Group]) -> str:
+    """Say which workloads a chart of sites leaves out, where and why."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if not sound(cell.status):
+            where.setdefault((cell.workload, cell.status), []).append(cell.site)
+    told = [f"{workload} at {listing(sites)} ({status})" for (workload, status), sites in where.items()]
+    return f" Left out: {'; '.join(told)}." if told else ""
 
 
 def attainment_chart(frame: pl.DataFrame, paints: dict[str, str], shapes: dict[str, str], low: float) -> alt.LayerChart:
@@ -183,7 +192,7 @@ def attainment_chart(frame: pl.DataFrame, paints: dict[str, str], shapes: dict[s
     axis = alt.Axis(title="Served within their times, %", tickCount=5, format="~f")
     marks = (
         alt.Chart(theme.values(frame))
-        .mark_point(filled=True, size=80)
+        .mark_point(filled=True, size=80, opacity=1)
         .encode(
             x=alt.X("percent:Q", scale=alt.Scale(domain=[low, PERCENT], nice=True, zero=False), axis=axis),
             y=alt.Y("site:N", axis=theme.name_axis("Site")),

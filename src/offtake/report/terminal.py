@@ -21,6 +21,7 @@ from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
 if TYPE_CHECKING:  # its module loads the engine, which the other verbs do without
+    from offtake.rehearse.summary import Group as Requests
     from offtake.rehearse.summary import Summary
 
 STYLES = {"sign": "bold green", "sign part": "bold green", "leave": "yellow", "keep": "dim"}
@@ -92,24 +93,31 @@ def appraisal_table(appraisal: Appraisal) -> Group:
     return answered(appraisal.answer, made)
 
 
-def rehearsal_table(summary: Summary) -> Group:
-    """Table how each workload fared; where a percentile does not exist, the reason stands in its place."""
+def rehearsal_table(summaries: list[Summary]) -> Group:
+    """Table how each workload fared in the first rehearsal, and below it every rehearsal in one line."""
+    main = summaries[0]
     names = ["Requests", "In time", "Refused", "Failed", "TTFT p95", "TPOT p95"]
     made = table([("Workload", False), *((name, True) for name in names)])
-    for group in [*summary.workloads, summary.total]:
-        whole = max(group.requests, 1)
-        waits = [group.ttft_ms_p95, group.tpot_ms_p95]
-        told = [NOTHING if wait is None else duration(wait) for wait in waits]
-        cells = [
-            group.workload,
-            count(group.requests),
-            share(group.share_within_slo),
-            share(group.refused / whole),
-            share(group.failed / whole),
-            *(told if waits[0] is not None else [group.status, NOTHING]),
-        ]
-        made.add_row(*(Text(cell) for cell in cells), style="bold" if group is summary.total else "")
-    answer = f"{share(summary.total.share_within_slo)} of {count(summary.total.requests)} requests were served in time."
-    return answered(
-        answer if summary.total.ttft_ms_p95 is not None else f"{summary.status.capitalize()}. {answer}", made
-    )
+    for group in [*main.workloads, main.total]:
+        made.add_row(*service_cells(group.workload, group), style="bold" if group is main.total else "")
+    if len(summaries) > 1:
+        made.add_section()
+        for each in summaries:
+            made.add_row(*service_cells(f"under {each.policy.replace('_', ' ')}", each.total))
+    answer = f"{share(main.total.share_within_slo)} of {count(main.total.requests)} requests were served in time."
+    return answered(answer if main.status == "stationary" else f"{main.status.capitalize()}. {answer}", made)
+
+
+def service_cells(name: str, group: Requests) -> list[Text]:
+    """Write how a group of requests fared; where a percentile does not exist, the reason stands in its place."""
+    whole = max(group.requests, 1)
+    waits = [NOTHING if wait is None else duration(wait) for wait in (group.ttft_ms_p95, group.tpot_ms_p95)]
+    cells = [
+        name,
+        count(group.requests),
+        share(group.share_within_slo),
+        share(group.refused / whole),
+        share(group.failed / whole),
+        *(waits if group.ttft_ms_p95 is not None else [group.status, NOTHING]),
+    ]
+    return [Text(cell) for cell in cells]
