@@ -12,13 +12,15 @@ from offtake.rehearse.events import Loss
 class Options:
     """Hold the choices of one rehearsal.
 
-    ``thin`` runs 1 in ``thin`` replicas and requests; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
+    ``thin`` runs 1 in ``thin`` replicas and requests; with ``thinned_load`` the requests that are given were made
+    thinned already, which keeps their bunching; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
     ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there.
     """
 
     policy: Policy = Policy.BID_PRICE
     seed: int = 0
     thin: int = 1
+    thinned_load: bool = False
     start_hour: float = 0.0
     losses: list[Loss] = field(default_factory=list)
     batch: int = 65_536

@@ -17,7 +17,7 @@ import polars as pl
 
 from offtake.demand.request import Requests
 from offtake.fleet import Fleet
-from offtake.performance.library import load_shipped
+from offtake.performance.deployment import load_named
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import gather, thin_fleet
 from offtake.rehearse.events import switches
@@ -38,16 +38,16 @@ class Rehearsal(NamedTuple):
     summary: Summary
 
 
-def shipped_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
-    """Return the shipped step tables that the fleet's pools name.
+def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
+    """Return the step tables that the fleet's pools name, sped up where the name says so.
 
     Raises
     ------
     InputError
-        If a pool names a table that does not ship.
+        If a pool names a table that there is not.
     """
     names = {pool.deployment for pool in fleet.pools if pool.kind == "chips"}
-    stored = {name: load_shipped(name) for name in sorted(names)}
+    stored = {name: load_named(name) for name in sorted(names)}
     return {name: (found.table, found.limits) for name, found in stored.items()}
 
 
@@ -65,7 +65,7 @@ def rehearse(
     fleet
         The plan's fleet for one week.
     deployments
-        Step table and limits by the names that the fleet's pools use (``shipped_deployments``).
+        Step table and limits by the names that the fleet's pools use (``named_deployments``).
     requests
         One batch or many, sorted by arrival.
     options
@@ -81,7 +81,7 @@ def rehearse(
         If the run broke one of its own checks.
     """
     small, errors = thin_fleet(fleet, options.thin)
-    load = gather(requests, small, options.thin, options.seed)
+    load = gather(requests, small, 1 if options.thinned_load else options.thin, options.seed)
     engine = new_engine(small, deployments, load, options)
     sites = [site.name for site in small.sites]
     complete = run(engine, switches(options.losses, sites), options.batch, progress)
