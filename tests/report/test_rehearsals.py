@@ -62,13 +62,15 @@ def test_what_was_lost_and_how_it_was_thinned_is_said() -> None:
 
 def test_several_policies_stand_side_by_side(tmp_path: Path) -> None:
     wish = Wish(rehearsals=("bid_price", "round_robin"))
-    grid = grid_of(page(read_run(build_run(tmp_path, wish))), "The same plan under each policy")
-    assert [row[0] for row in grid.rows] == ["bid price", "round robin"]
+    grid = grid_of(page(read_run(build_run(tmp_path, wish))), "The same plan in each rehearsal")
+    assert [row[:2] for row in grid.rows] == [["main", "bid price"], ["round robin", "round robin"]]
 
 
 def test_one_policy_is_not_compared_with_itself() -> None:
-    captions = [part.caption for part in rehearsals.section([GOOD]).parts if not isinstance(part, Figure | Sentences)]
-    assert "The same plan under each policy" not in captions
+    captions = [
+        part.caption for part in rehearsals.section({"main": GOOD}).parts if not isinstance(part, Figure | Sentences)
+    ]
+    assert "The same plan in each rehearsal" not in captions
 
 
 def test_a_run_without_a_rehearsal_has_no_such_section(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() ->
 
 def test_a_sound_rehearsal_shows_its_percentiles() -> None:
     lines = printed(rehearsal_table([summary("bid_price", Wish())]))
-    assert lines[0] == "95.5% of 1,760,000 requests were served in time."
+    assert lines[0] == "95.5% of 1.76 m requests were served in time."
     assert lines[-1].split()[-4:] == ["1.24", "s", "48.5", "ms"]
 
 

@@ -22,6 +22,7 @@ import vl_convert
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from offtake.files import write_whole
 from offtake.report import theme
 from offtake.report.parts import Page
 from offtake.report.sections import page
@@ -50,10 +51,7 @@ def write_page(run_folder: Path, out: Path) -> Path:
     """
     text = render(page(read_run(run_folder)))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".part")
-    temporary.write_text(text, "utf-8", newline="\n")
-    temporary.replace(out)
-    return out
+    return write_whole(out, text.encode())
 
 
 def render(content: Page) -> str:

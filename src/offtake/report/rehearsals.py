@@ -6,6 +6,8 @@ group of requests was not stationary no percentile exists, and none is shown; th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import polars as pl
 
@@ -14,7 +16,7 @@ from offtake.rehearse.stationary import Stationarity
 from offtake.rehearse.summary import Group, PoolLoad, Summary
 from offtake.report import theme
 from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
-from offtake.report.words import NOTHING, count, day, duration, listing, money, number, plural, share
+from offtake.report.words import NOTHING, day, duration, listing, money, number, plural, share, tally
 from offtake.units import PERCENT
 
 GOAL = 0.95  # the share of requests that a workload's times are stated for
@@ -30,11 +32,11 @@ def sound(status: str) -> bool:
     return status == Stationarity.STATIONARY
 
 
-def section(summaries: list[Summary]) -> Section:
-    """Show the first rehearsal in full, and the policies side by side where there are several."""
+def section(summaries: Mapping[str, Summary]) -> Section:
+    """Show the first rehearsal in full, and beside it the others in a line each."""
     parts: list[Part] = []
     if summaries:
-        main = summaries[0]
+        main = next(iter(summaries.values()))
         parts += [verdict(main), fates(main)]
         chart = attainment(main)
         parts += [chart] if chart else []
@@ -47,7 +49,7 @@ def key_figure(summary: Summary) -> KeyFigure:
     """Choose the one figure of a rehearsal: the share served in time, or that none exists."""
     if not sound(summary.status):
         return KeyFigure(label="In rehearsal", value=summary.status, note=WHY[summary.status], tone="bad")
-    note = f"of {count(summary.total.requests)} requests served within their times"
+    note = f"of {tally(summary.total.requests)} requests served within their times"
     good: Tone = "good" if summary.total.share_within_slo >= GOAL else "caution"
     return KeyFigure(label="In rehearsal", value=share(summary.total.share_within_slo), note=note, tone=good)
 
@@ -63,7 +65,7 @@ def verdict(summary: Summary) -> Sentences:
     """Say first whether the rehearsal is one to believe, then how it went."""
     total = summary.total
     how = (
-        f"{count(total.requests)} requests over {number(summary.hours)} hours of the week of {day(summary.week)}, "
+        f"{tally(total.requests)} requests over {number(summary.hours)} hours of the week of {day(summary.week)}, "
         f"under the policy {policy_name(summary)}: {share(total.share_served)} served, "
         f"{share(rate(total.refused, total))} refused, {share(rate(total.failed, total))} failed."
     )
@@ -223,7 +225,7 @@ def group_grid(summary: Summary) -> Grid:
         [
             group.workload,
             group.kind,
-            count(group.requests),
+            tally(group.requests),
             share(group.share_within_slo),
             share(rate(group.refused, group)),
             share(rate(group.failed, group)),
@@ -244,16 +246,17 @@ def waits(group: Group) -> list[str]:
     return [NOTHING if figure is None else duration(figure) for figure in figures]
 
 
-def comparison(summaries: list[Summary]) -> list[Part]:
-    """Table the policies beside each other, where the same load was rehearsed under several."""
+def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
+    """Table the rehearsals beside each other, where there are several."""
     if len(summaries) == 1:
         return []
-    columns = [Column(name="Policy"), Column(name="Verdict")]
+    columns = [Column(name="Rehearsal"), Column(name="Policy"), Column(name="Verdict")]
     columns += [
         Column(name=name, figures=True) for name in ("In time", "Refused", "Failed", "Value served", "Cost", "Left")
     ]
     rows = [
         [
+            name.replace("_", " "),
             policy_name(each),
             each.status,
             share(each.total.share_within_slo),
@@ -263,9 +266,9 @@ def comparison(summaries: list[Summary]) -> list[Part]:
             money(each.cost_usd),
             money(each.total.value_usd - each.cost_usd),
         ]
-        for each in summaries
+        for name, each in summaries.items()
     ]
-    return [Grid(caption="The same plan under each policy", columns=columns, rows=rows)]
+    return [Grid(caption="The same plan in each rehearsal", columns=columns, rows=rows)]
 
 
 def pool_grid(summary: Summary) -> Grid:
@@ -284,7 +287,7 @@ def pool_row(pool: PoolLoad) -> list[str]:
         pool.pool,
         pool.site,
         pool.status,
-        count(pool.requests),
+        tally(pool.requests),
         share(pool.busy_share),
         share(pool.load_planned),
         NOTHING if pool.queue_ms_mean is None else duration(pool.queue_ms_mean),

@@ -60,7 +60,7 @@ def key_figures(run: Run) -> list[KeyFigure]:
             )
         )
     if run.rehearsals:
-        shown.append(rehearsals.key_figure(run.rehearsals[0]))
+        shown.append(rehearsals.key_figure(next(iter(run.rehearsals.values()))))
     return shown
 
 

@@ -1,8 +1,8 @@
 """Read a run folder: what each stage wrote, with stages that were not run left out and named.
 
 Comes in: ``plan/`` (``plan.json``, Parquet tables, ``fleet.json``), ``appraise/OFFER/appraisal.json`` and
-``rehearse/rehearse.json``, with ``rehearse/POLICY/rehearse.json`` where several policies were tried. Goes
-out: one :class:`Run`. It computes nothing and draws nothing; see ``sums.py`` for the figures that are made
+``rehearse/rehearse.json``, with ``rehearse/NAME/rehearse.json`` of policies or events that were tried beside
+it. Goes out: one :class:`Run`. It computes nothing and draws nothing; see ``sums.py`` for the figures that are made
 from these tables.
 """
 
@@ -63,7 +63,7 @@ class Run:
     frames: dict[str, pl.DataFrame]
     fleet: Fleet | None
     appraisals: list[Appraisal]
-    rehearsals: list[Summary]
+    rehearsals: dict[str, Summary]
     missing: list[str]
 
 
@@ -85,15 +85,11 @@ def read_run(folder: Path) -> Run:
         read_record(path, Appraisal, APPRAISAL_FORMAT, faults)
         for path in sorted((folder / "appraise").glob("*/appraisal.json"))
     ]
-    rehearsed = [
-        read_record(path, Summary, REHEARSAL_FORMAT, faults)
-        for path in [folder / "rehearse" / "rehearse.json", *sorted((folder / "rehearse").glob("*/rehearse.json"))]
-    ]
+    rehearsals = read_rehearsals(folder / "rehearse", faults)
     fleet = read_fleet_if_there(folder / "plan" / "fleet.json", faults)
     if faults:
         raise InputError(faults)
     appraisals = [appraisal for appraisal in found if appraisal is not None]
-    rehearsals = [rehearsal for rehearsal in rehearsed if rehearsal is not None]
     return Run(
         name=plan.name if plan else folder.name,
         plan=plan,
@@ -119,6 +115,16 @@ def read_record(path: Path, record: type[Record], form: str, faults: list[Fault]
         faults.append(Fault(str(path), f"the file's format is not {form}", MEND, row="format", value=str(found)))
         return None
     return read
+
+
+def read_rehearsals(folder: Path, faults: list[Fault]) -> dict[str, Summary]:
+    """Return every rehearsal by its folder's name below ``folder``, the main one (named ``main``) first."""
+    found = {}
+    for path in [folder / "rehearse.json", *sorted(folder.glob("**/*/rehearse.json"))]:
+        summary = read_record(path, Summary, REHEARSAL_FORMAT, faults)
+        if summary is not None:
+            found["/".join(path.relative_to(folder).parts[:-1]) or "main"] = summary
+    return found
 
 
 def read_fleet_if_there(path: Path, faults: list[Fault]) -> Fleet | None:
@@ -166,7 +172,7 @@ def missing_of_plan(plan: PlanResult | None, frames: Mapping[str, pl.DataFrame])
     return [f"The plan's tables {', '.join(lacking)} are missing; what they would show is left out."] if lacking else []
 
 
-def missing_stages(appraisals: list[Appraisal], rehearsals: list[Summary]) -> list[str]:
+def missing_stages(appraisals: list[Appraisal], rehearsals: Mapping[str, Summary]) -> list[str]:
     """Say in one sentence each what was not run after the plan."""
     missing = []
     if not appraisals:

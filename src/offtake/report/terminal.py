@@ -16,7 +16,7 @@ from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
 from offtake.report.sums import by_interest
-from offtake.report.words import NOTHING, change, count, day, duration, money, number, plural, power, share
+from offtake.report.words import NOTHING, change, count, day, duration, money, number, plural, power, share, tally
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
@@ -31,7 +31,7 @@ def table(columns: list[tuple[str, bool]]) -> Table:
     """Start a table; each column is a name and whether it holds figures, which are set to the right."""
     made = Table(box=None, pad_edge=False, show_edge=False)
     for name, figures in columns:
-        made.add_column(Text(name), justify="right" if figures else "left", header_style="dim")
+        made.add_column(Text(name), justify="right" if figures else "left", header_style="dim", no_wrap=True)
     return made
 
 
@@ -104,7 +104,7 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
         made.add_section()
         for each in summaries:
             made.add_row(*service_cells(f"under {each.policy.replace('_', ' ')}", each.total))
-    answer = f"{share(main.total.share_within_slo)} of {count(main.total.requests)} requests were served in time."
+    answer = f"{share(main.total.share_within_slo)} of {tally(main.total.requests)} requests were served in time."
     return answered(answer if main.status == "stationary" else f"{main.status.capitalize()}. {answer}", made)
 
 
@@ -114,7 +114,7 @@ def service_cells(name: str, group: Requests) -> list[Text]:
     waits = [NOTHING if wait is None else duration(wait) for wait in (group.ttft_ms_p95, group.tpot_ms_p95)]
     cells = [
         name,
-        count(group.requests),
+        tally(group.requests),
         share(group.share_within_slo),
         share(group.refused / whole),
         share(group.failed / whole),

@@ -46,6 +46,15 @@ def count(value: float) -> str:
     return f"{round(value):,}".replace("-", MINUS) if math.isfinite(value) else NOTHING
 
 
+def tally(value: float) -> str:
+    """Write a count: in full below a million, above it in m and bn.
+
+    >>> tally(264672), tally(1760000), tally(12252860619)
+    ('264,672', '1.76 m', '12.3 bn')
+    """
+    return count(value) if abs(value) < USD_PER_MILLION else money(value).replace("$", "")
+
+
 def money(usd: float) -> str:
     """Write US dollars.
 
