@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def project_files() -> list[Path]:
     return [ROOT / name for name in sorted(set(names)) if name and (ROOT / name).is_file()]
 
 
+@cache
 def python_sources() -> list[rules.Source]:
     files = [path for path in project_files() if path.suffix == ".py"]
     return [rules.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in files]
