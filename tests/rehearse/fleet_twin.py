@@ -1,7 +1,7 @@
 """A fleet as plain objects that looks at every replica at every event: the independent twin of the engine.
 
-Nothing is imported from the engine or the policies. The view's fixed numbers are taken from a fleet's view; everything that changes
-is counted here from the objects themselves.
+Nothing is imported from the engine or the policies. The view's fixed numbers are taken from a fleet's view;
+everything that changes is counted here from the objects themselves.
 """
 
 from __future__ import annotations

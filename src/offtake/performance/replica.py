@@ -43,8 +43,8 @@ Ints32 = npt.NDArray[np.int32]
 NEVER_NS = 2**62  #: later than any event
 NONE = -1  #: no request
 MIXED = -1  #: ``planned`` of a mixed step; above 0 it counts the decode steps of a stretch, 0 is idle
-REQUEST_BITS = 32  #: a heap entry is ``last iteration << 32 | request``
-REQUEST_MASK = 2**32 - 1
+REQUEST_BITS = 27  #: a heap entry is ``last iteration << 27 | request``: 134 million requests, 68 billion iterations
+REQUEST_MASK = 2**27 - 1
 
 
 #: One row per replica, so that a step touches a few neighbouring cache lines whatever the size of the fleet.
@@ -176,7 +176,16 @@ def _faults_of_requests(tables: Tables, work: np.recarray[Any, Any]) -> list[Fau
 
 
 def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Any:  # noqa: ANN401  # rows of WORK
-    """Return rows of ``WORK`` on which nothing has been done."""
+    """Return rows of ``WORK`` on which nothing has been done.
+
+    Raises
+    ------
+    InputError
+        If there are more than 134 million requests.
+    """
+    if len(arrival_ns) > REQUEST_MASK:
+        mend = "Thin the load, or run it in parts."
+        raise InputError([Fault("requests", f"there are more than {REQUEST_MASK}", mend, value=str(len(arrival_ns)))])
     work = np.full(len(arrival_ns), NONE, WORK).view(np.recarray)
     work["arrival_ns"], work["input_tokens"], work["output_tokens"] = arrival_ns, input_tokens, output_tokens
     return work
