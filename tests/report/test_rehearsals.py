@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from offtake.report import rehearsals
@@ -58,6 +59,14 @@ def test_what_was_lost_and_how_it_was_thinned_is_said() -> None:
     text = " ".join(rehearsals.verdict(GOOD).sentences)
     assert "Lost on the way: denton from 12 h to 18 h." in text
     assert "Thinned: 1 in 40 replicas and requests" in text
+
+
+def test_a_fleet_that_thinning_has_bent_is_warned_of() -> None:
+    bent = msgspec.structs.replace(GOOD, pools=[msgspec.structs.replace(GOOD.pools[0], capacity_error=7.9)])
+    assert rehearsals.warnings(GOOD) == []
+    assert rehearsals.warnings(bent)[0].startswith(
+        "The rehearsal is thinned to 1 in 40, which changes the capacity of "
+    )
 
 
 def test_several_policies_stand_side_by_side(tmp_path: Path) -> None:

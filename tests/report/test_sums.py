@@ -92,8 +92,19 @@ def test_scarcity_weighs_periods_by_their_length_and_leaves_out_what_is_free() -
         ("power", "utah", "", 0, MAY, "day", 9.0, "USD per kWh"),
     ]
     columns = ["family", "site", "chip", "period", "start", "block", "price", "unit"]
-    made = sums.scarcity(pl.DataFrame(rows, schema=columns, orient="row"), date(2026, 5, 31), 12)
-    assert made.rows() == [("ohio · h100", "day", 1.0)]
+    prices = pl.DataFrame(rows, schema=columns, orient="row")
+    assert sums.scarcity(prices, None, date(2026, 5, 31), 12).rows() == [("ohio · h100", "day", 1.0)]
+
+
+def test_a_place_without_chips_of_the_plans_has_no_price_to_show() -> None:
+    rows = [
+        ("chips", site, chip, 0, MAY, "day", 3.0, "USD per chip-hour")
+        for site, chip in [("ohio", "h100"), ("ohio", "h200"), ("utah", "h100"), ("frankfurt", "api")]
+    ]
+    columns = ["family", "site", "chip", "period", "start", "block", "price", "unit"]
+    held = pl.DataFrame({"site": ["ohio", "ohio"], "chip": ["h100", "h200"], "kw_mean": [5.0, 0.0]})
+    made = sums.scarcity(pl.DataFrame(rows, schema=columns, orient="row"), held, JUNE, 12)
+    assert made["place"].to_list() == ["ohio · h100"]
 
 
 def test_a_scenario_that_the_plan_does_not_tell_of_still_counts() -> None:

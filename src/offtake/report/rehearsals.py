@@ -19,6 +19,7 @@ from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Sec
 from offtake.report.words import NOTHING, day, duration, listing, money, number, plural, share, tally
 from offtake.units import PERCENT
 
+CAPACITY_ERROR_MOST = 0.1
 GOAL = 0.95  # the share of requests that a workload's times are stated for
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 ENDS = ("served in time", "served late", "refused", "failed")
@@ -61,11 +62,23 @@ WHY = {
 }
 
 
+def warnings(summary: Summary) -> list[str]:
+    """Say where thinning has bent the fleet so far that waits and refusals mean little."""
+    bent = [pool.pool for pool in summary.pools if abs(pool.capacity_error) > CAPACITY_ERROR_MOST]
+    if not bent:
+        return []
+    text = (
+        f"The rehearsal is thinned to 1 in {summary.thin}, which changes the capacity of {listing(bent)} by more than "
+    )
+    return [f"{text}{share(CAPACITY_ERROR_MOST)}: rehearse more requests before relying on waits and refusals."]
+
+
 def verdict(summary: Summary) -> Sentences:
     """Say first whether the rehearsal is one to believe, then how it went."""
     total = summary.total
+    hours = "hour" if number(summary.hours) == "1" else "hours"
     how = (
-        f"{tally(total.requests)} requests over {number(summary.hours)} hours of the week of {day(summary.week)}, "
+        f"{tally(total.requests)} requests over {number(summary.hours)} {hours} of the week of {day(summary.week)}, "
         f"under the policy {policy_name(summary)}: {share(total.share_served)} served, "
         f"{share(rate(total.refused, total))} refused, {share(rate(total.failed, total))} failed."
     )

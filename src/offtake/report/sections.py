@@ -67,7 +67,9 @@ def key_figures(run: Run) -> list[KeyFigure]:
 def warnings(run: Run) -> list[str]:
     """Gather the sentences that must be read beside the answer, each once."""
     plan = run.plan.warnings if run.plan else []
-    return list(dict.fromkeys([*plan, *(text for appraisal in run.appraisals for text in appraisal.warnings)]))
+    appraised = [text for appraisal in run.appraisals for text in appraisal.warnings]
+    rehearsed = [text for summary in list(run.rehearsals.values())[:1] for text in rehearsals.warnings(summary)]
+    return list(dict.fromkeys([*rehearsed, *plan, *appraised]))
 
 
 def offer_figures(appraisal: Appraisal) -> list[KeyFigure]:
@@ -255,7 +257,7 @@ def price_parts(run: Run, plan: PlanResult) -> list[Part]:
     parts: list[Part] = []
     prices = run.frames.get("prices")
     if prices is not None and prices.height:
-        chart = price_chart(prices, last_day(plan))
+        chart = price_chart(run, prices, last_day(plan))
         parts += [chart] if chart else []
     dearest = plan.prices[:PRICES_MAX]
     if dearest:
@@ -265,9 +267,9 @@ def price_parts(run: Run, plan: PlanResult) -> list[Part]:
     return parts
 
 
-def price_chart(prices: pl.DataFrame, end: date | None) -> Figure | None:
+def price_chart(run: Run, prices: pl.DataFrame, end: date | None) -> Figure | None:
     """Draw the prices of chips, where any has one."""
-    frame = sums.scarcity(prices, end, PLACES_MAX)
+    frame = sums.scarcity(prices, run.frames.get("capacity"), end, PLACES_MAX)
     return risks.prices(frame) if frame.height else None
 
 

@@ -161,12 +161,16 @@ def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
     )
 
 
-def scarcity(prices: pl.DataFrame, end: date | None, rows_max: int) -> pl.DataFrame:
+def scarcity(prices: pl.DataFrame, capacity: pl.DataFrame | None, end: date | None, rows_max: int) -> pl.DataFrame:
     """Return the mean price of a chip-hour by place and block, dearest places first: place, block, price.
 
-    The mean is over periods by their length. Places whose price is nil in every block are left
-    out, and so are token-priced APIs, which have no chips.
+    The mean is over periods by their length. Only places where the plan has chips are shown: elsewhere a price
+    is that of a first chip, which no limit holds back. Places whose price is nil in every block are left out,
+    and so are token-priced APIs, which have no chips.
     """
+    if capacity is not None:
+        held = capacity.filter(pl.col("kw_mean") > 0.0).select("site", "chip").unique()
+        prices = prices.join(held, on=["site", "chip"], how="semi", maintain_order="left")
     days = (pl.col("end") - pl.col("start")).dt.total_days()
     chips = (
         prices.filter(pl.col("family") == "chips", pl.col("chip") != API)

@@ -26,7 +26,15 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 # The columns that the report reads, table by table, by kind: w a word, n a number, d a date.
 COLUMNS: Mapping[str, Mapping[str, str]] = {
-    "capacity": {"period": "n", "start": "d", "provider": "w", "site": "w", "firmness": "w", "kw_mean": "n"},
+    "capacity": {
+        "period": "n",
+        "start": "d",
+        "provider": "w",
+        "site": "w",
+        "chip": "w",
+        "firmness": "w",
+        "kw_mean": "n",
+    },
     "demand": {
         "period": "n",
         "start": "d",
