@@ -175,6 +175,7 @@ class Blocks:
         return [self.labels[axis][i] for axis, i in zip(axes, index, strict=True)]
 
     def _lay(self, name: str, axes: tuple[str, ...], span: Span, family: dict[str, Block]) -> Block:
+        """Lay one more block behind those of its family."""
         if name in family:
             raise ValueError(f"block {name!r} exists already")
         shape = tuple(len(self.labels[axis]) for axis in axes)
@@ -191,9 +192,11 @@ class Blocks:
         return family[name]
 
     def _gather(self, family: dict[str, Block], field: str) -> Floats:
+        """Join one field of the spans of all blocks of a family."""
         return _concat([block.pick(getattr(block.span, field)) for block in family.values()])
 
     def _triplets(self, column_unit: Floats, row_unit: Floats) -> tuple[Floats, tuple[Index, Index]]:
+        """Join all entries as values and places, in the units of the solver."""
         rows = np.concatenate([entry[0] for entry in self._entries] or [np.zeros(0, dtype=np.int32)])
         columns = np.concatenate([entry[1] for entry in self._entries] or [np.zeros(0, dtype=np.int32)])
         values = _concat([entry[2] for entry in self._entries])
@@ -205,14 +208,17 @@ class Blocks:
 
 
 def _length(family: dict[str, Block]) -> int:
+    """Count the members of all blocks of a family."""
     return sum(block.size for block in family.values())
 
 
 def _concat(parts: list[Floats]) -> Floats:
+    """Join arrays; none give an empty one."""
     return np.concatenate(parts).astype(np.float64, copy=False) if parts else np.zeros(0)
 
 
 def _find(family: dict[str, Block], number: int) -> tuple[str, tuple[int, ...]]:
+    """Find the block and the place in it of one number of the solver."""
     for block in family.values():
         if block.start <= number < block.start + block.size:
             place = np.argwhere(block.ids == number)[0]

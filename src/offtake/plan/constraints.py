@@ -337,7 +337,7 @@ def _chips_per_rps(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
 def _load(model: Model, name: str, span: Span, idle_kw: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     """Add rows over sites: Σ_n (kW − idle kW)·busy + idle kW·(A + Σ e) ≤ power, where chips can be."""
     cells, lanes, deliveries = model.problem.cells, model.problem.lanes, model.problem.deliveries
-    drawn = np.zeros((*model.owned.shape[:2], span.upper.shape[3]), dtype=np.bool_)  # type: ignore[union-attr]
+    drawn = np.zeros((*model.owned.shape[:2], span.upper.shape[3]), dtype=np.bool_)  # type: ignore[union-attr]  # not a number
     powered = (model.owned | model.rented) & (cells.kw_per_chip > 0)
     for cell, site in enumerate(cells.site):
         drawn[:, :, site] |= powered[:, :, cell]

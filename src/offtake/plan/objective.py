@@ -165,10 +165,12 @@ def _missed_usd(problem: Problem) -> Floats:
 
 
 def _kwh(problem: Problem) -> Floats:
+    """Give the price of energy [cell], USD per kWh."""
     return problem.cells.usd_per_kwh
 
 
 def _idle_kw(problem: Problem) -> Floats:
+    """Give the power of an idle chip [cell], kW."""
     return problem.cells.kw_per_chip * problem.cells.idle_share
 
 

@@ -60,6 +60,7 @@ def decade(largest: float) -> float:
 
 
 def _near(x: float) -> float:
+    """Round to the nearest power of ten; 1 for nothing."""
     return float(10.0 ** np.round(np.log10(x))) if x > 0 else 1.0
 
 

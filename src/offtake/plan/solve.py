@@ -158,8 +158,10 @@ def quantities(model: Model, values: Floats) -> Quantities:
 
 
 def _worst(excess: Floats) -> float:
+    """Give the largest excess, 0 where there is none."""
     return float(excess.max(initial=0.0))
 
 
 def _finite(bound: Floats) -> Floats:
+    """Give the sizes of bounds, 0 for those that do not bind."""
     return np.where(np.isfinite(bound), np.abs(bound), 0.0)

@@ -59,7 +59,7 @@ def _workload_rows(fleet: Fleet) -> Any:  # noqa: ANN401  # rows of WORKLOAD_VIE
     return np.array(rows, WORKLOAD_VIEW).view(np.recarray)
 
 
-def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, surge_usd: Floats) -> Any:  # noqa: ANN401
+def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, surge_usd: Floats) -> Any:  # noqa: ANN401  # rows
     """Return what a policy knows of each pool, up and idle (rows of ``POOL_VIEW``)."""
     pools = fleet.pools
     api = np.array([pool.kind == "api" for pool in pools])

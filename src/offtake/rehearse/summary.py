@@ -249,7 +249,7 @@ def _pool_load(parts: Parts, index: int, scope: Scope) -> PoolLoad:
     paid_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * hours * thin
     used_usd = float(mine["held_usd"].sum()) * thin
     served = mine.filter(pl.col("status") == "served")
-    stay_ns = float((served["finish_ns"] - served["entered_ns"]).mean() or 0.0)  # type: ignore[arg-type]
+    stay_ns = float((served["finish_ns"] - served["entered_ns"]).mean() or 0.0)  # type: ignore[arg-type]  # polars types a mean widely
     queue_ms = served["queue_ms"].mean()
     status = _status(mine, scope)
     return PoolLoad(

@@ -69,8 +69,8 @@ def assemble(
         folder=str(folder),
         hashes=dict(sorted(hashes.items())),
         settings=single["portfolio"],  # type: ignore[arg-type]  # the dict mixes the three record classes
-        limits=single["limits"],  # type: ignore[arg-type]
-        risk=single["risk"],  # type: ignore[arg-type]
+        limits=single["limits"],  # type: ignore[arg-type]  # as above
+        risk=single["risk"],  # type: ignore[arg-type]  # as above
         **many,
     )
 

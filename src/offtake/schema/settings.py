@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from offtake.schema.columns import Amounts, CalendarDate, Name, column
 from offtake.schema.tables import Amount, Money, Row, Share
+from offtake.units import HOURS_PER_WEEK
 
 
 class RegionRow(Row):
@@ -135,7 +136,7 @@ class Settings(Row):
     end: CalendarDate = column("Last day of the horizon.", "date")
     currency: Literal["USD"] = column("Currency; only USD.", default="USD")
     weeks_first: int = column("Weeks planned week by week before months begin.", "weeks", 0, ge=0, le=520)
-    blocks: int = column("Blocks that the hours of the week are grouped into.", "blocks", 4, ge=1, le=168)
+    blocks: int = column("Blocks that the hours of the week are grouped into.", "blocks", 4, ge=1, le=HOURS_PER_WEEK)
     scenarios: int = column("Scenarios in the fan.", "scenarios", 12, ge=1, le=100000)
     seed: int = column("Seed of every random draw.", "seed", 1, ge=0)
     signing_every_months: int = column("Months between the signing dates considered.", "months", 3, ge=1, le=120)
