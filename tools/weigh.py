@@ -26,7 +26,6 @@ IMPORTS = {
     "rich": "rich.console, rich.progress, rich.table",
     "altair": "altair",
     "vl-convert-python": "vl_convert",
-    "joblib": "joblib",
 }
 PARTS = {
     "numba": ["numba", "llvmlite"],
