@@ -132,7 +132,8 @@ def say_offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> str:
     text = f"Signing proves right with probability {share(appraisal.proves_right_share)}"
     if not pays:
         return f"{text}; in no branch of growth does it pay on average."
-    where = "in every branch" if len(pays) == branches.height else f"where growth is {listing(pays)}"
+    counted = "the branch" if len(pays) == 1 else "the branches"
+    where = "in every branch of growth" if len(pays) == branches.height else f"in {counted} {listing(pays)}"
     return f"{text}; on average it pays {where}."
 
 

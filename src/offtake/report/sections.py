@@ -20,7 +20,7 @@ PARTNERS_MAX = 8
 PLACES_MAX = 12
 PRICES_MAX = 10
 HASH_SHOWN = 12
-SENTENCE_LENGTH = 200  # longer sentences are folded away
+SENTENCE_LENGTH = 150  # longer sentences are folded away
 
 
 def page(run: Run) -> Page:

@@ -99,7 +99,7 @@ def name_axis(title: str) -> alt.Axis:
     """Return a left axis of names."""
     return alt.Axis(
         title=title, domain=False, ticks=False, labelPadding=8, titleAngle=0, titleAlign="left", titleAnchor="start",
-        titleX=0, titleY=-8, titleBaseline="bottom", labelLimit=130,
+        titleX=0, titleY=-8, titleBaseline="bottom", labelLimit=160,
     )  # fmt: skip
 
 
