@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import rules
+from tools.ratchet import tighten
 
 ROOT = Path(__file__).resolve().parents[2]
 RATCHET = ROOT / "tests" / "house" / "ratchet.json"
@@ -181,4 +182,5 @@ def test_a_worse_number_slips_and_a_better_one_does_not() -> None:
         "longest_function_lines: 61, was 60"
     ]
     assert slipped({"longest_function_lines": 60}, {"longest_function_lines": 59}) == []
+    assert tighten({"a": 60, "b": 3}, {"a": 61, "b": 2}) == {"a": 60, "b": 2}
     assert known_violations("# Style\n- no\n\n## Known violations\n\n- one\n- two\n") == 2
