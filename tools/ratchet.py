@@ -1,4 +1,4 @@
-"""Tighten the ratchet: write each measured number that is better than the one held; a worse one stays a failing test."""
+"""Tighten the ratchet: hold each number that got better; one that got worse stays a failing test."""
 
 from __future__ import annotations
 
