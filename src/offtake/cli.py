@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from offtake.schema.portfolio import Tables
 
 BAD_INPUT, INTERRUPTED = 2, 130
+LOST_FROM_HOUR, LOST_HOURS = 0.1, 0.05
 HELP = """Plan which AI compute to sign, rehearse the plan on real traffic, and see why.
 
 Exit codes: 0 answered; 2 bad input; 3 infeasible or not stationary; 130 interrupted."""
@@ -50,7 +51,7 @@ def progress_bars() -> Iterator[Progress]:
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
 
@@ -62,6 +63,11 @@ def progress_bars() -> Iterator[Progress]:
             bars.update(tasks[stage], completed=min(done, 1.0))
 
         yield report
+
+
+def within(stage: str, progress: Progress) -> Progress:
+    """Report the stages of a part of the work under its own name."""
+    return lambda part, done: progress(f"{stage}: {part}", done)
 
 
 def show(*renderables: Any) -> None:  # noqa: ANN401  # whatever Rich can print
@@ -206,10 +212,10 @@ def rehearse(
     lose: Lose = None,
     events: Annotated[Path | None, typer.Option(help="TOML file of events.")] = None,
     from_hour: Annotated[float, typer.Option(help="Hour of the week from Monday 00:00 UTC; -1: the busiest.")] = -1.0,
-    hours: Annotated[float, typer.Option(help="Hours of traffic to make.")] = 1.0,
+    hours: Annotated[float, typer.Option(help="Hours of traffic to make.")] = 0.25,
     surge: Annotated[float, typer.Option(help="Multiply every rate.")] = 1.0,
     thin: Thin = 0,
-    requests: Requests = 1_000_000,
+    requests: Requests = 2_000_000,
     seed: Annotated[int, typer.Option(help="Seed of the traffic; -1: the plan's.")] = -1,
     name: Annotated[str, typer.Option(help="Keep it beside the main rehearsal, under this name.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Exit 3 unless every workload is stationary.")] = False,
@@ -274,6 +280,46 @@ def report(
         webbrowser.open(path.resolve().as_uri())
 
 
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Portfolio folder.")] = Path("examples/may-2026"),
+    out: Out = None,
+    gap: Gap = 1e-3,
+    limit_s: Limit = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a portfolio's question in one go: check, plan, appraise, rehearse, lose the largest site, report."""
+    from offtake.plan.appraise import appraise as work_out
+    from offtake.plan.appraise import write_appraisal
+    from offtake.rehearse.load import largest_site
+    from offtake.rehearse.verb import Asked, rehearse_run
+    from offtake.report.page import write_page
+    from offtake.report.terminal import appraisal_table, rehearsal_table
+    from offtake.schema.marks import count_marks
+    from offtake.schema.read import read_folder
+
+    tables = read_folder(folder)
+    where = run_folder(out, tables)
+    with progress_bars() as progress:
+        progress("check", 1.0)
+        options = plan_options(gap, limit_s, progress)
+        run = do_plan(tables, where, options)
+        again = replace(options, progress=within("appraise", progress))
+        appraisal = work_out(tables, asked_offer(tables), again, run)
+        write_appraisal(appraisal, where)
+        site = largest_site(run.fleet)
+        rehearsals = rehearse_run(where, Asked(compare=True), progress)
+        lost = Asked(lose=(f"{site}@{LOST_FROM_HOUR}+{LOST_HOURS}",), name=f"lost-{site}")
+        rehearsals += rehearse_run(where, lost, within(f"lose {site}", progress))
+        page = write_page(where, where / "report.html")
+        progress("report", 1.0)
+    if as_json:
+        figures = count_marks(tables)
+        emit("demo", figures=figures, plan=run.result, appraisal=appraisal, rehearsals=rehearsals, report=str(page))
+    else:
+        show(appraisal_table(appraisal), "", rehearsal_table(rehearsals), f"\nReport: {page}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; no user's mistake shows a traceback."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -282,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OfftakeError as error:
         return tell(error, as_json="--json" in given)
     except typer.TyperException as error:
-        error.show()
+        sys.stderr.write(f"{error.format_message().rstrip('.')}. See `offtake --help`.\n")
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("Interrupted; what was finished is kept.\n")

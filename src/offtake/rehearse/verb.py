@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ from offtake.rehearse.summary import Summary
 from offtake.schema.read import nearest
 
 Progress = Callable[[str, float], None]
+Answer = TypeVar("Answer")
 BUSIEST = -1.0
 PLANNED_SEED = -1
 
@@ -64,9 +66,7 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
         If a rehearsal broke one of its own checks.
     """
     fleet = read_fleet(run / "plan" / "fleet.json")
-    policies = policies_of(asked)
-    losses = losses_of(asked, [site.name for site in fleet.sites])
-    window = window_of(asked, fleet)
+    policies, losses, window = understood(asked, fleet)
     target = run / "rehearse" / asked.name if asked.name else run / "rehearse"
     part = fresh_folder(run / ".rehearse.part")
     write_fleet(fleet, part / "fleet.json")
@@ -90,6 +90,26 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
             break
     put_in_place(part, target)
     return summaries
+
+
+def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Window]:
+    """Return the policies, the lost sites and the window that were asked for, or every fault in them at once."""
+    sites = [site.name for site in fleet.sites]
+    faults: list[Fault] = []
+
+    def tried(question: Callable[[], Answer]) -> Answer | None:
+        try:
+            return question()
+        except InputError as error:
+            faults.extend(error.faults)
+            return None
+
+    policies = tried(lambda: policies_of(asked))
+    losses = tried(lambda: losses_of(asked, sites))
+    window = tried(lambda: window_of(asked, fleet))
+    if policies is None or losses is None or window is None:
+        raise InputError(faults)
+    return policies, losses, window
 
 
 def policies_of(asked: Asked) -> list[Policy]:
