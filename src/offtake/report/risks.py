@@ -20,6 +20,7 @@ DOT_LEAST, DOT_MOST = 30, 260  # areas of the least and the most likely scenario
 LANES = 3  # the dots of one branch are spread over so many lines
 ROW_HEIGHT = 54
 CELL_HEIGHT = 30
+LABEL_WIDTH = 58
 BLOCKS_LABELLED = 8  # with more blocks than this a cell is too narrow for its figure
 CONFIDENCES = ("confirmed", "reported", "estimate", "assumption")
 
@@ -144,9 +145,7 @@ def prices(frame: pl.DataFrame) -> Figure:
     dearest = frame.sort("price", "place", descending=[True, False]).row(0, named=True)
     limits = heat_limits(frame["price"].to_list())
     base = alt.Chart(theme.values(frame)).encode(
-        x=alt.X(
-            "block:N", sort=blocks, axis=alt.Axis(title="Block of the week", labelAngle=0, domain=False, ticks=False)
-        ),
+        x=alt.X("block:N", sort=blocks, axis=block_axis(len(blocks))),
         y=alt.Y("place:N", sort=places, axis=theme.name_axis("Site · chip")),
     )
     tips = [
@@ -168,6 +167,14 @@ def prices(frame: pl.DataFrame) -> Figure:
         csv=theme.csv(frame),
         legend=heat_keys(limits),
         note="Shadow prices: what one more chip-hour would earn. They say what is scarce, not what an offer is worth.",
+    )
+
+
+def block_axis(blocks: int) -> alt.Axis:
+    """Return an axis of blocks whose labels are short where the cells are narrow."""
+    label = f"width < {blocks * LABEL_WIDTH} ? replace(datum.label, 'block ', '') : datum.label"
+    return alt.Axis(
+        title="Block of the week", labelExpr=label, labelAngle=0, labelOverlap="greedy", domain=False, ticks=False
     )
 
 
