@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from offtake.files import fresh_folder, put_in_place, write_whole
+from offtake.files import folder_in_place, write_whole
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -26,14 +26,24 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 def test_a_folder_takes_the_place_of_an_older_one_with_all_it_held(tmp_path: Path) -> None:
     target = tmp_path / "run" / "plan"
     for name in ("first", "second"):
-        part = fresh_folder(tmp_path / ".part")
-        (part / name).write_text(name)
-        put_in_place(part, target)
+        with folder_in_place(target) as part:
+            (part / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["second"]
     assert [path.name for path in target.parent.iterdir()] == ["plan"]
 
 
-def test_a_fresh_folder_holds_nothing_of_a_broken_run(tmp_path: Path) -> None:
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part" / "half").write_text("x")
-    assert list(fresh_folder(tmp_path / "part").iterdir()) == []
+def test_a_failure_leaves_the_old_folder_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "plan"
+    with folder_in_place(target) as part:
+        (part / "good").write_text("x")
+    with pytest.raises(FileNotFoundError), folder_in_place(target) as part:
+        (part / "half" / "way").write_text("x")
+    assert [path.name for path in target.iterdir()] == ["good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+def test_what_a_broken_run_left_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".plan.part").mkdir()
+    (tmp_path / ".plan.part" / "half").write_text("x")
+    with folder_in_place(tmp_path / "plan") as part:
+        assert list(part.iterdir()) == []

@@ -118,15 +118,12 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make; it must be
     """Write a small commented portfolio to start from."""
     from importlib.resources import as_file, files
 
+    from offtake.files import folder_in_place
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError([Fault(str(folder), "the folder is not empty", "Give a new folder; nothing is overwritten.")])
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    with as_file(files("offtake.schema") / "starter") as starter:
-        shutil.copytree(starter, part, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
-    if folder.exists():
-        folder.rmdir()
-    part.replace(folder)
+    with folder_in_place(folder) as part, as_file(files("offtake.schema") / "starter") as starter:
+        shutil.copytree(starter, part, dirs_exist_ok=True)
     show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
 
 
@@ -328,7 +325,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OfftakeError as error:
         return tell(error, as_json="--json" in given)
     except typer.TyperException as error:
-        sys.stderr.write(f"{error.format_message().rstrip('.')}. See `offtake --help`.\n")
+        message = error.format_message().rstrip(".")
+        sys.stderr.write(f"{message}. See `offtake --help`.\n" if message else "")
         return BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("Interrupted; what was finished is kept.\n")

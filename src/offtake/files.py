@@ -6,6 +6,8 @@ Comes in: bytes, or a folder that was filled. Goes out: the target, complete. It
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -16,20 +18,24 @@ def write_whole(path: Path, data: bytes) -> Path:
     return temporary.replace(path)
 
 
-def fresh_folder(path: Path) -> Path:
-    """Make an empty folder; what a broken run left there is taken away."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
+@contextmanager
+def folder_in_place(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; once filled it takes the place of ``target``, and after a failure it is gone."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        put_in_place(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
-def put_in_place(part: Path, target: Path) -> Path:
+def put_in_place(part: Path, target: Path) -> None:
     """Put a finished folder in the place of an older one."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         target.replace(old)
     part.replace(target)
     shutil.rmtree(old, ignore_errors=True)
-    return target

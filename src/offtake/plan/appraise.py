@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import InfeasibleError
-from offtake.files import fresh_folder, put_in_place
+from offtake.files import folder_in_place, write_whole
 from offtake.plan.assemble import Assembled
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
@@ -317,7 +317,7 @@ def warnings_of(case: Case) -> list[str]:
 
 def write_appraisal(appraisal: Appraisal, run_folder: Path) -> Path:
     """Write the folder ``appraise/OFFER`` of a run; whole or not at all."""
-    part = fresh_folder(run_folder / f".appraise.{appraisal.offer}.part")
-    text = msgspec.json.format(msgspec.json.encode(appraisal), indent=1)
-    (part / "appraisal.json").write_bytes(text + b"\n")
-    return put_in_place(part, run_folder / "appraise" / appraisal.offer)
+    target = run_folder / "appraise" / appraisal.offer
+    with folder_in_place(target) as part:
+        write_whole(part / "appraisal.json", msgspec.json.format(msgspec.json.encode(appraisal), indent=1) + b"\n")
+    return target

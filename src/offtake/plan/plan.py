@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from offtake.files import fresh_folder, put_in_place, write_whole
+from offtake.files import folder_in_place, write_whole
 from offtake.fleet import Fleet, write_fleet
 from offtake.plan.assemble import Assembled, Inputs, Progress, assemble, silent
 from offtake.plan.calendar import calendar_of
@@ -289,14 +289,14 @@ def package_version() -> str:
 def write_plan(run: PlanRun, run_folder: Path) -> Path:
     """Write the folder ``plan`` of a run: record, tables, fleet and a copy of the inputs; whole or not at all."""
     target = run_folder / "plan"
-    part = fresh_folder(run_folder / ".plan.part")
-    write_whole(part / "plan.json", msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
-    for name, frame in run.frames.items():
-        frame.write_parquet(part / f"{name}.parquet", statistics=False)
-    write_fleet(run.fleet, part / "fleet.json")
-    inputs = part / "inputs"
-    inputs.mkdir()
-    tables = run.assembled.inputs.portfolio.tables
-    for name in tables.hashes:
-        shutil.copyfile(Path(tables.folder) / name, inputs / name)
-    return put_in_place(part, target)
+    with folder_in_place(target) as part:
+        write_whole(part / "plan.json", msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
+        for name, frame in run.frames.items():
+            frame.write_parquet(part / f"{name}.parquet", statistics=False)
+        write_fleet(run.fleet, part / "fleet.json")
+        inputs = part / "inputs"
+        inputs.mkdir()
+        tables = run.assembled.inputs.portfolio.tables
+        for name in tables.hashes:
+            shutil.copyfile(Path(tables.folder) / name, inputs / name)
+    return target

@@ -17,12 +17,11 @@ from offtake.performance.replica import NEVER_NS, NONE, arrive, boundary
 from offtake.policy.admit import admit
 from offtake.policy.choose import choose
 from offtake.policy.update import update
-from offtake.policy.view import NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
+from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
 from offtake.rehearse.queues import least_leaf, pop_timer, push_timer, set_key
 from offtake.rehearse.state import FIRST_LEAF, TIMER_LEAF, Engine, Status
 from offtake.units import NS_PER_HOUR, NS_PER_S, S_PER_MINUTE
 
-BUCKET_NS = S_PER_MINUTE * NS_PER_S  #: an API's limit is per minute, so a minute's tokens may be taken at once
 DEFER_NS_MIN = S_PER_MINUTE * NS_PER_S  #: a deferred request is not offered again sooner (assumption)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from offtake.performance.compiled import entry, kernel
 from offtake.performance.replica import NEVER_NS, NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
 from offtake.policy.update import update
-from offtake.policy.view import Event, EventKind, Reason
+from offtake.policy.view import BUCKET_NS, Event, EventKind, Reason
 from offtake.rehearse.engine import count, in_flight_key, set_next, set_timer, show_timer
 from offtake.rehearse.queues import push_timer, set_key
 from offtake.rehearse.state import FIRST_LEAF, Engine, Status
@@ -24,7 +24,7 @@ def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
         if pools[pool].site == site:
             whole = pools[pool].replicas if pools[pool].deployment >= 0 else 1
             update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, now_ns))
-            engine.seen.pools[pool].free_ns = 0
+            engine.seen.pools[pool].free_ns = -BUCKET_NS
     for pool in range(pools.shape[0]):
         if pools[pool].site == site and not up:
             for replica in range(pools[pool].first, pools[pool].first + pools[pool].replicas):

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from offtake.demand.request import Requests
+from offtake.files import write_whole
 from offtake.fleet import Fleet
 from offtake.performance.deployment import load_named
 from offtake.performance.steps import ReplicaLimits, StepTable
@@ -105,9 +106,8 @@ def rehearse(
 def write_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
     """Write ``outcome.parquet`` and ``rehearse.json`` into ``folder``, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    table, text = folder / "outcome.parquet", folder / "rehearse.json"
-    parts = [path.with_name(path.name + ".part") for path in (table, text)]
-    rehearsal.frame.write_parquet(parts[0])
-    parts[1].write_bytes(msgspec.json.format(msgspec.json.encode(rehearsal.summary), indent=1))
-    parts[0].replace(table)
-    parts[1].replace(text)
+    table = folder / "outcome.parquet"
+    part = table.with_name(f".{table.name}.part")
+    rehearsal.frame.write_parquet(part)
+    part.replace(table)
+    write_whole(folder / "rehearse.json", msgspec.json.format(msgspec.json.encode(rehearsal.summary), indent=1) + b"\n")

@@ -6,6 +6,7 @@ not at all, and the summaries. An interrupted rehearsal is written too, and says
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ import msgspec
 
 from offtake.demand.request import Requests
 from offtake.errors import Fault, InputError
-from offtake.files import fresh_folder, put_in_place, write_whole
+from offtake.files import folder_in_place, write_whole
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss, parse_loss, read_events
@@ -68,28 +69,37 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
     fleet = read_fleet(run / "plan" / "fleet.json")
     policies, losses, window = understood(asked, fleet)
     target = run / "rehearse" / asked.name if asked.name else run / "rehearse"
-    part = fresh_folder(run / ".rehearse.part")
-    write_fleet(fleet, part / "fleet.json")
-    write_whole(part / "asked.json", msgspec.json.format(msgspec.json.encode(asdict(asked)), indent=1) + b"\n")
-    deployments = named_deployments(fleet)
-    summaries: list[Summary] = []
-    for policy in policies:
-        options = Options(
-            policy=policy,
-            seed=window.seed,
-            thin=window.thin,
-            thinned_load=asked.trace is None,
-            start_hour=window.start_hour,
-            losses=losses,
-        )
-        stage = f"rehearse {policy.name.lower()}"
-        found = rehearse(fleet, deployments, load_of(asked, fleet, window), options, partial(progress, stage))
-        write_rehearsal(found, part if policy is policies[0] else fresh_folder(part / policy.name.lower()))
-        summaries.append(found.summary)
-        if not found.summary.complete:
-            break
-    put_in_place(part, target)
+    with folder_in_place(target) as part:
+        write_fleet(fleet, part / "fleet.json")
+        write_whole(part / "asked.json", msgspec.json.format(msgspec.json.encode(record_of(asked)), indent=1) + b"\n")
+        summaries = []
+        for policy in policies:
+            folder = part if policy is policies[0] else part / policy.name.lower()
+            options = Options(
+                policy=policy,
+                seed=window.seed,
+                thin=window.thin,
+                thinned_load=asked.trace is None,
+                start_hour=window.start_hour,
+                losses=losses,
+            )
+            report = partial(progress, f"rehearse {policy.name.lower()}")
+            found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
+            write_rehearsal(found, folder)
+            summaries.append(found.summary)
+            if not found.summary.complete:
+                break
     return summaries
+
+
+def record_of(asked: Asked) -> dict[str, object]:
+    """Return what was asked as it is written down: files by name and content, so that any machine writes the same."""
+    record = asdict(asked)
+    for flag, path in (("trace", asked.trace), ("events", asked.events)):
+        if path is not None:
+            with path.open("rb") as file:
+                record[flag] = {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    return record
 
 
 def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Window]:

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from offtake.cli import main
+from offtake.fleet import write_fleet
+from tests.rehearse.fleets import small_fleet
+
+STAGES = ["appraise", "plan", "rehearse", "report.html"]
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("portfolio") / "mine"
+    assert main(["init", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    assert main(["demo", str(starter), "--out", str(folder)]) == 0
+    return folder
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    code = main([*arguments, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert isinstance(told, dict)
+    assert told.get("exit_code", 0) == code
+    return told
+
+
+def test_the_starter_passes_the_check_and_counts_its_assumptions(
+    starter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = document(capsys, "check", str(starter))
+    assert told["ok"] is True
+    assert told["name"] == "starter"
+    assert "offers.csv" in str(told["files"])
+
+
+def test_init_never_overwrites(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (starter / "portfolio.toml").read_bytes()
+    assert main(["init", str(starter)]) == 2
+    assert "the folder is not empty" in capsys.readouterr().err
+    assert (starter / "portfolio.toml").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_demo_leaves_every_stage_and_nothing_half_written(run: Path) -> None:
+    assert sorted(path.name for path in run.iterdir()) == STAGES
+    assert not [path for path in run.rglob("*") if ".part" in path.name]
+    assert (run / "plan" / "inputs" / "portfolio.toml").is_file()
+    assert (run / "rehearse" / "least_loaded" / "rehearse.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_same_plan_comes_out_as_the_same_bytes(
+    starter: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(starter), "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    for name in ("capacity.parquet", "demand.parquet", "prices.parquet", "fleet.json", "inputs/offers.csv"):
+        assert (tmp_path / "plan" / name).read_bytes() == (run / "plan" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_every_verb_tells_programs_one_json_object(
+    starter: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert document(capsys, "plan", str(starter), "--out", str(run))["verb"] == "plan"
+    told = document(capsys, "appraise", str(starter), "--out", str(run))
+    assert told["verb"] == "appraise"
+    rehearsed = document(capsys, "rehearse", str(run), "--hours", "0.05", "--name", "short")
+    assert rehearsed["verb"] == "rehearse"
+    assert (run / "rehearse" / "short" / "asked.json").is_file()
+    assert document(capsys, "report", str(run))["verb"] == "report"
+
+
+@pytest.mark.slow
+def test_a_trace_can_be_replayed_through_the_fleet(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.csv"
+    rows = [f"2023-11-16 18:15:{second:02d}.0000000,{400 + second},{20 + second}" for second in range(60)]
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(rows) + "\n")
+    told = document(capsys, "rehearse", str(run), "--trace", str(trace), "--workload", "chat", "--name", "replay")
+    rehearsals = told["rehearsals"]
+    assert isinstance(rehearsals, list)
+    assert [each["requests_simulated"] for each in rehearsals] == [60]
+    assert main(["rehearse", str(run), "--trace", str(trace), "--workload", "cat", "--name", "replay"]) == 2
+    assert "Did you mean 'chat'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["plan", "nowhere"], "there is no such folder"),
+        (["rehearse", "nowhere"], "cannot be read"),
+        (["report", "nowhere"], "holds no plan"),
+        (["pln"], "Did you mean 'plan'?"),
+        (["plan"], "Missing argument"),
+        (["plan", "x", "--gap", "2"], "--gap"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_exit_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+
+
+def test_an_unknown_offer_names_the_nearest(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["appraise", str(starter), "reserved-h10"]) == 2
+    assert "Did you mean" in capsys.readouterr().err
+
+
+def test_all_faults_of_a_rehearsal_come_at_once(run_free_fleet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = document(
+        capsys, "rehearse", str(run_free_fleet), "--policy", "bidprice", "--lose", "nowhere@1+1", "--hours", "0"
+    )
+    assert told["exit_code"] == 2
+    assert {fault["file"].split(",")[0] for fault in told["faults"]} == {"--policy", "--lose", "--hours"}  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def run_free_fleet(tmp_path: Path) -> Path:
+    (tmp_path / "plan").mkdir()
+    write_fleet(small_fleet(), tmp_path / "plan" / "fleet.json")
+    return tmp_path
+
+
+def test_infeasible_limits_exit_3_and_write_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "tight"
+    assert main(["init", str(folder)]) == 0
+    text = (folder / "portfolio.toml").read_text()
+    assert "\n[limits]\n" in text
+    tight = text.replace("\n[limits]\n", "\n[limits]\nresearch_floor_chips = 1000000\n")
+    (folder / "portfolio.toml").write_text(tight)
+    capsys.readouterr()
+    assert main(["plan", str(folder), "--out", str(tmp_path / "run")]) == 3
+    assert "research" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "plan").exists()
+
+
+def test_help_loads_no_solver_no_charts_and_no_kernels() -> None:
+    heavy = ("highspy", "altair", "numba", "polars", "scipy")
+    code = f"import sys, offtake.cli; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
