@@ -33,7 +33,7 @@ class PoolTwin:
     up: bool = True
     turn: int = 0
     calls: list[Ask] = field(default_factory=list)
-    free_ns: int = 0
+    free_ns: int = -60_000_000_000
     service_ns: float = 0.0
     surge: float = 0.0
     surge_at_ns: int = 0
@@ -246,7 +246,7 @@ class FleetTwin:
     # ── a lost site ─────────────────────────────────────────────────────────────────────────────────────────────────
     def switch(self, site: int, up: int, now_ns: int) -> None:
         for pool in [pool for pool in self.pools if pool.site == site]:
-            pool.up, pool.free_ns = bool(up), 0
+            pool.up, pool.free_ns = bool(up), -MINUTE_NS
             if up:
                 continue
             pool.surge = 0.0

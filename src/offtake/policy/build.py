@@ -13,7 +13,7 @@ import numpy as np
 
 from offtake.fleet import Fleet, Pool, Workload
 from offtake.performance.dense import Tables
-from offtake.policy.view import POOL_VIEW, WORKLOAD_VIEW, Bools, Floats, Ints, View
+from offtake.policy.view import BUCKET_NS, POOL_VIEW, WORKLOAD_VIEW, Bools, Floats, Ints, View
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_HOUR, S_PER_MINUTE, TOKENS_PER_MILLION
 
 ANY_ZONE = "any"
@@ -79,6 +79,7 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, s
     rows["replicas_up"] = [pool.replicas if pool.kind == "chips" else 1 for pool in pools]
     output = np.array([workload.output_tokens_mean for workload in fleet.workloads])
     rows["service_ns"] = rows["step_ns"] * _mean(allowed, fleet, output)
+    rows["free_ns"] = -BUCKET_NS
     return rows
 
 

@@ -14,11 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from offtake.units import NS_PER_S, S_PER_MINUTE
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NO_POOL = -1
+BUCKET_NS = S_PER_MINUTE * NS_PER_S  #: an API's limit is per minute, so a minute's tokens may be taken at once
 NO_RETRY_NS = -1  #: there is no time at which trying again would help
 
 
@@ -101,7 +104,7 @@ POOL_VIEW = np.dtype(
         ("waiting", "i8"),  # of them, not yet running
         ("queued_tokens", "i8"),  # prompts without a first token
         ("service_ns", "f8"),  # smoothed
-        ("free_ns", "i8"),  # when an API's rate limit is next free
+        ("free_ns", "i8"),  # when an API's rate limit is next free; BUCKET_NS in the past is a full bucket
         ("surge_usd_per_chip_s", "f8"),  # the online correction at surge_at_ns
         ("surge_at_ns", "i8"),
     ],
