@@ -44,7 +44,9 @@ def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloa
     elastic = offer_of[v_e] % 5 == 1
     paid = np.zeros((V, S, T))
     for v in range(V):
-        paid[v, :, sign_of[v] + lead[v] : term[v]] = price[v] * chips_per_unit[v] * 730 * (0.3 if offer_of[v] % 5 == 1 else 1)
+        paid[v, :, sign_of[v] + lead[v] : term[v]] = (
+            price[v] * chips_per_unit[v] * 730 * (0.3 if offer_of[v] % 5 == 1 else 1)
+        )
     pairs = [(k, n) for k in range(K) for n in range(cells) if (k + n) % 2 == 0 or k == 0]
     w, c = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
     goodput = (rng.uniform(0.5, 4.0, size=K)[w] * speed_of_cell[c])[:, None] * rng.uniform(0.85, 1.15, size=(1, S))

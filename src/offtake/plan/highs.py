@@ -7,6 +7,7 @@ It must never know what a column means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import highspy
@@ -42,12 +43,14 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """Say how hard HiGHS may try."""
+    """Say how hard to try; ``late`` tells when time is up, ``tell`` hears how much is done (0 to 1)."""
 
     gap: float = 1e-3
     time_limit_s: float = 600.0
     threads: int = 2
     seed: int = 1
+    late: Callable[[], bool] = bool
+    tell: Callable[[float], None] = lambda _share: None
 
 
 def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Highs:

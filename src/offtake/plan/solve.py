@@ -15,12 +15,14 @@ import numpy as np
 from offtake.errors import InfeasibleError, SolverError
 from offtake.plan import constraints, duals, explain, highs, objective
 from offtake.plan.blocks import Program
+from offtake.plan.decompose import decompose
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Floats, Problem
 from offtake.plan.solution import Quantities, Solution
 from offtake.plan.variables import Model, declare
 
 FEASIBLE = 1e-5  # of a solver's unit; HiGHS itself works to 1e-7, crossing its own presolve may lose some
+LARGE = 3_000  # columns; measured: cutting planes are quicker from about here
 AGREES = 1e-6  # of the larger of the two objectives
 
 
@@ -58,9 +60,16 @@ def solve(problem: Problem, options: Options | None = None) -> Solution:
     program = model.blocks.build(model.units.usd)
     built = clock()
     tell("solve", 0.0)
-    effort = Effort(gap=options.gap, time_limit_s=options.time_limit_s, threads=options.threads, seed=options.seed)
+    effort = Effort(
+        gap=options.gap,
+        time_limit_s=options.time_limit_s,
+        threads=options.threads,
+        seed=options.seed,
+        late=lambda: clock() - started > options.time_limit_s,
+        tell=lambda share: tell("solve", share),
+    )
     try:
-        answer = highs.solve_whole(program, effort)
+        answer = find(model, program, effort)
     except highs.ProgramInfeasibleError:
         tell("explain", 0.0)
         families, sentences = explain.explain(model, program)
@@ -70,6 +79,12 @@ def solve(problem: Problem, options: Options | None = None) -> Solution:
     solution = interpret(model, program, answer)
     tell("done", 1.0)
     return replace(solution, build_seconds=built - started, solve_seconds=clock() - built)
+
+
+def find(model: Model, program: Program, effort: Effort) -> Answer:
+    """Solve a small program whole and a large one by cutting planes; whole again where these cannot tell."""
+    answer = decompose(model, program, effort) if program.cost.size > LARGE else None
+    return answer or highs.solve_whole(program, effort)
 
 
 def build(problem: Problem) -> Model:

@@ -99,7 +99,11 @@ def _presence(problem: Problem) -> tuple[Bools, Bools]:
 
 
 def _sign(model: Model) -> None:
-    """Declare what is signed and kept: a lot that is all or nothing is counted in lots, so that it is 0 or 1."""
+    """Declare what is signed and kept: a lot that is all or nothing is counted in lots, so that it is 0 or 1.
+
+    Whole units bind what is signed. A lot or a single unit is also kept or ended whole; of several units a planned
+    notice may end a fraction, because notice is only given when its date comes and the plan is then made anew.
+    """
     vintages, blocks = model.problem.vintages, model.blocks
     lot = np.where(vintages.all_or_nothing, np.maximum(vintages.units_max, 1e-9), 1.0)
     whole = vintages.whole_units | vintages.all_or_nothing
@@ -113,7 +117,8 @@ def _sign(model: Model) -> None:
     blocks.var("taken", ("offer",), Span(upper=1.0, where=exclusive), integer=True)
     period = np.arange(len(model.problem.axes.periods))
     lives = (period >= vintages.sign_period[:, None]) & (period < vintages.term_until[:, None])
-    may_end = lives & (period >= vintages.lock_until[:, None]) & whole[:, None]
+    single = vintages.all_or_nothing | (vintages.whole_units & (vintages.units_max <= 1))
+    may_end = lives & (period >= vintages.lock_until[:, None]) & single[:, None]
     span = Span(upper=vintages.units_max[:, None], where=lives, unit=lot[:, None])
     blocks.var("kept", ("vintage", "period"), span, integer=may_end)
 
