@@ -56,3 +56,13 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("offtake-plan-1", "offtake-plan-9"), "utf-8")
     with pytest.raises(InputError, match="the file's format is not offtake-plan-1"):
         read_run(tmp_path)
+
+
+def test_a_stage_of_another_portfolio_is_left_out_and_said(tmp_path: Path) -> None:
+    folder = build_run(tmp_path)
+    path = folder / "rehearse" / "rehearse.json"
+    path.write_text(path.read_text().replace("9f1c", "0000"))
+    run = read_run(folder)
+    assert run.missing[-1] == "Stages made from another version of the portfolio are left out: run them again."
+    assert run.rehearsals == {}
+    assert len(run.appraisals) == 1

@@ -21,7 +21,7 @@ from offtake.plan.assemble import Assembled
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
 from offtake.plan.objective import cvar_usd
-from offtake.plan.plan import PlanOptions, PlanRun, prepare, solve_with
+from offtake.plan.plan import PlanOptions, PlanRun, portfolio_hash, prepare, solve_with
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution
@@ -163,6 +163,7 @@ def appraisal_of(case: Case) -> Appraisal:
     forced = None if case.forced is None else case.forced.objective_usd - without.objective_usd
     known = Appraisal(
         format=APPRAISAL_FORMAT,
+        portfolio_hash=portfolio_hash(case.assembled.inputs.portfolio.tables),
         offer=row.offer,
         name=row.name or row.offer,
         answer="",

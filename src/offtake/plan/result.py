@@ -126,6 +126,7 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: str
+    portfolio_hash: str
     offer: str
     name: str
     answer: str

@@ -84,6 +84,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the answer of one rehearsal."""
 
     format: str
+    portfolio_hash: str
     fleet: str
     week: str
     policy: str
@@ -141,6 +142,7 @@ def summarise(parts: Parts) -> Summary:
     idle_usd = sum(pool.idle_usd for pool in pools)
     return Summary(
         format=FORMAT,
+        portfolio_hash=fleet.portfolio_hash,
         fleet=fleet.name,
         week=fleet.week,
         policy=options.policy.name.lower(),

@@ -59,6 +59,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     "scenarios": {"scenario": "w", "probability": "n", "growth_branch": "w", "description": "w", "net_usd": "n"},
 }
+STALE = "Stages made from another version of the portfolio are left out: run them again."
 MEND = "Run the stage again, or give the folder of a whole run."
 
 
@@ -97,7 +98,9 @@ def read_run(folder: Path) -> Run:
     fleet = read_fleet_if_there(folder / "plan" / "fleet.json", faults)
     if faults:
         raise InputError(faults)
-    appraisals = [appraisal for appraisal in found if appraisal is not None]
+    appraisals = [appraisal for appraisal in found if appraisal is not None and same_portfolio(plan, appraisal)]
+    stale = [one for one in (*found, *rehearsals.values()) if one is not None and not same_portfolio(plan, one)]
+    rehearsals = {name: summary for name, summary in rehearsals.items() if same_portfolio(plan, summary)}
     return Run(
         name=plan.name if plan else folder.name,
         plan=plan,
@@ -105,8 +108,13 @@ def read_run(folder: Path) -> Run:
         fleet=fleet,
         appraisals=appraisals,
         rehearsals=rehearsals,
-        missing=[*missing_of_plan(plan, frames), *missing_stages(appraisals, rehearsals)],
+        missing=[*missing_of_plan(plan, frames), *missing_stages(appraisals, rehearsals), *([STALE] if stale else [])],
     )
+
+
+def same_portfolio(plan: PlanResult | None, stage: Appraisal | Summary) -> bool:
+    """Tell whether a stage was made from the portfolio that the plan was made from."""
+    return plan is None or stage.portfolio_hash == plan.portfolio_hash
 
 
 def read_record(path: Path, record: type[Record], form: str, faults: list[Fault]) -> Record | None:
