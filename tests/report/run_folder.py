@@ -244,7 +244,8 @@ def appraisal(offer: str, wish: Wish, scenarios: pl.DataFrame, rng: np.random.Ge
     weight = scenarios["probability"].to_list()
     mean = float(np.dot(weight, difference))
     return Appraisal(
-        format=APPRAISAL_FORMAT, portfolio_hash="9f1c" * 16, offer=offer, name="SpaceX lease, Colossus 1 and 2", answer=wish.answer, sign=False,
+        format=APPRAISAL_FORMAT, portfolio_hash="9f1c" * 16, offer=offer,
+        name="SpaceX lease, Colossus 1 and 2", answer=wish.answer, sign=False,
         units=0.0, units_max=1.0, with_usd=17.3e9, without_usd=17.3e9, difference_usd=0.0, forced_usd=-2.1e9,
         mean_difference_usd=mean, cvar_difference_usd=-9.2e9, break_even_fee_ratio=0.81, fee_paid_usd=22.5e9,
         proves_right_share=float(sum(w for w, d in zip(weight, difference, strict=True) if d > 0)),
