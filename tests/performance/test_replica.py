@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.performance.replica import ReplicaOutcome, prepare, simulate_replica
+from offtake.performance.dense import prepare
+from offtake.performance.replica import ReplicaOutcome, simulate_replica
 from offtake.performance.steps import ReplicaLimits, StepTable, step_ns
 from tests.performance.replica_twin import Request, walk
 

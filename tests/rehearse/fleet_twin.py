@@ -88,7 +88,7 @@ class FleetTwin:
                 self.tick(what, now_ns)
             else:
                 switches = switches[1:]
-                self.switch(*what, now_ns)
+                self.switch(what[0], what[1], now_ns)
 
     def timer(self, now_ns: int) -> None:
         entry = min(self.timers, key=lambda each: each[:2])
@@ -107,8 +107,8 @@ class FleetTwin:
 
     def tick(self, replica: Replica, now_ns: int) -> None:
         index = next(i for i, pool in enumerate(self.pools) if replica in pool.replicas)
-        begun = list(replica.prefilling)
-        finished = replica.tick()
+        begun: list[Any] = list(replica.prefilling)
+        finished: list[Any] = replica.tick()
         first = [ask for ask in begun if ask.first_token_ns == now_ns]
         if first:
             self.learn_wait(index, len(first), sum(now_ns - ask.released_ns for ask in first), now_ns)

@@ -27,6 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 KERNELS = (
     "performance/compiled.py",
     "performance/dense.py",
+    "performance/heap.py",
     "performance/replica.py",
     "policy/*.py",
     "rehearse/engine.py",

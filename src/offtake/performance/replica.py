@@ -33,6 +33,7 @@ import numpy.typing as npt
 from offtake.errors import Fault, InputError
 from offtake.performance.compiled import entry, kernel
 from offtake.performance.dense import Tables, prepare
+from offtake.performance.heap import pop, push
 
 if TYPE_CHECKING:
     from offtake.performance.steps import ReplicaLimits, StepTable
@@ -294,7 +295,7 @@ def _complete(plant: Plant, replica: int) -> None:
     row.decode_tokens += row.batch * steps
     while row.batch > 0 and plant.replicas.heap[replica, 0] >> REQUEST_BITS == row.iteration:
         request = plant.replicas.heap[replica, 0] & REQUEST_MASK
-        _pop(plant.replicas.heap, replica, row.batch)
+        pop(plant.replicas.heap, replica, row.batch)
         row.batch -= 1
         row.context_sum -= np.int64(plant.work[request].input_tokens) + np.int64(plant.work[request].output_tokens)
         _finish(plant, replica, request)
@@ -376,7 +377,7 @@ def _first_token(plant: Plant, replica: int) -> None:
         _finish(plant, replica, request)
     else:
         row.context_sum += work[request].input_tokens + 1
-        _push(plant.replicas.heap, replica, row.batch, ((row.iteration + left) << REQUEST_BITS) | request)
+        push(plant.replicas.heap, replica, row.batch, ((row.iteration + left) << REQUEST_BITS) | request)
         row.batch += 1
 
 
@@ -477,35 +478,3 @@ def _find_cell(row: np.record, tables: Tables, deployment: int, mean: float) -> 
     while cell < tables.limits[deployment].context_cells - 1 and mean >= tables.context_grid[deployment, cell + 1]:
         cell += 1
     row.cell = cell
-
-
-@kernel
-def _push(heap: Ints, replica: int, size: int, entry: int) -> None:
-    """Put ``entry`` on a binary heap of ``size`` entries."""
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 1
-        if heap[replica, parent] <= entry:
-            break
-        heap[replica, at] = heap[replica, parent]
-        at = parent
-    heap[replica, at] = entry
-
-
-@kernel
-def _pop(heap: Ints, replica: int, size: int) -> None:
-    """Take the least entry off a binary heap of ``size`` entries."""
-    last = size - 1
-    entry = heap[replica, last]
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= last:
-            break
-        if child + 1 < last and heap[replica, child + 1] < heap[replica, child]:
-            child += 1
-        if heap[replica, child] >= entry:
-            break
-        heap[replica, at] = heap[replica, child]
-        at = child
-    heap[replica, at] = entry
