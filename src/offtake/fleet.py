@@ -22,13 +22,13 @@ FORMAT = "offtake-fleet-1"
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Describe a place with power and links; ``rtt_ms[region]`` is the median round trip from each user region."""
 
-    name: str
-    residency: str
-    security: int
-    power_kw_max: float
-    rtt_ms: list[float]
-    lat: float | None = None
-    lon: float | None = None
+    name: str  #: Key of the site.
+    residency: str  #: Zone that it lies in.
+    security: int  #: Its security class.
+    power_kw_max: float  #: Most power in the week.
+    rtt_ms: list[float]  #: Median round trip from each user region.
+    lat: float | None = None  #: Latitude, degrees.
+    lon: float | None = None  #: Longitude, degrees.
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,22 +38,22 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ``security`` is the lowest class a site must have; ``residency`` is a zone, or ``any``.
     """
 
-    name: str
-    model: str
-    kind: str
-    profile: str
-    rate_rps: float
-    level: list[float]
-    region_share: list[float]
-    input_tokens_mean: float
-    output_tokens_mean: float
-    ttft_ms_p95: float
-    tpot_ms_p95: float
-    value_usd_per_request: float
-    refusal_usd_per_request: float
-    deferral_hours: float = 0.0
-    residency: str = "any"
-    security: int = 0
+    name: str  #: Key of the workload.
+    model: str  #: Model it asks for.
+    kind: str  #: `interactive`, `agentic`, `batch` or `internal`.
+    profile: str  #: Profile of its lengths and arrivals.
+    rate_rps: float  #: Weekly mean.
+    level: list[float]  #: Multiplies the rate in each block.
+    region_share: list[float]  #: Share from each user region; they sum to 1.
+    input_tokens_mean: float  #: Mean prompt.
+    output_tokens_mean: float  #: Mean answer.
+    ttft_ms_p95: float  #: Limit on the time to first token.
+    tpot_ms_p95: float  #: Limit on the time per output token after the first.
+    value_usd_per_request: float  #: Worth of serving one.
+    refusal_usd_per_request: float  #: Cost of refusing one, beyond that.
+    deferral_hours: float = 0.0  #: How long it may wait.
+    residency: str = "any"  #: Zone that it must stay in, or `any`.
+    security: int = 0  #: Lowest security class a site must have.
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,45 +67,46 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     whose contract is token-priced), limited to ``tokens_per_minute_max``.
     """
 
-    name: str
-    kind: str
-    provider: str
-    site: str
-    chip: str
-    model: str
-    deployment: str
-    replicas: int
-    chips_per_replica: int
-    offers: list[str]
+    name: str  #: Site, chip (or offer) and model.
+    kind: str  #: `chips` or `api`.
+    provider: str  #: Provider or providers.
+    site: str  #: Key of the site.
+    chip: str  #: Key of the chip; empty for an API.
+    model: str  #: Model served.
+    deployment: str  #: Name of its step table; empty for an API.
+    replicas: int  #: Replicas; 0 for an API.
+    chips_per_replica: int  #: Chips of one.
+    offers: list[str]  #: Offers that bring its chips.
+    #: What one replica serves of each workload within its limits; 0 where it may not. For an API: the whole.
     goodput_rps: list[float]
-    allotment_rps: list[list[float]]
-    bid_usd_per_chip_s: list[float]
-    usd_per_chip_hour: float = 0.0
-    usd_per_chip_hour_used: float = 0.0
-    usd_per_million_input_tokens: float = 0.0
-    usd_per_million_output_tokens: float = 0.0
-    tokens_per_minute_max: float = 0.0
-    bid_usd_per_token: list[float] = []
-    ttft_ms: float = 0.0
-    tpot_ms: float = 0.0
+    allotment_rps: list[list[float]]  #: What the plan places here, by block and workload.
+    bid_usd_per_chip_s: list[float]  #: Shadow price of a chip-second in each block.
+    usd_per_chip_hour: float = 0.0  #: Paid whether used or not.
+    usd_per_chip_hour_used: float = 0.0  #: Paid when busy, beyond that.
+    usd_per_million_input_tokens: float = 0.0  #: Paid by the token.
+    usd_per_million_output_tokens: float = 0.0  #: Paid by the token.
+    tokens_per_minute_max: float = 0.0  #: Rate limit of an API.
+    bid_usd_per_token: list[float] = []  #: Shadow price of a token of an API, in each block.
+    ttft_ms: float = 0.0  #: Time to first token of an API.
+    tpot_ms: float = 0.0  #: Time per output token of an API.
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Hold one week of a plan: ``block_of_hour`` maps the 168 hours from Monday 00:00 UTC to blocks."""
 
-    format: str
-    name: str
-    week: str
-    seed: int
-    version: str
-    portfolio_hash: str
-    regions: list[str]
-    block_of_hour: list[int]
-    block_share: list[float]
-    sites: list[Site]
-    workloads: list[Workload]
-    pools: list[Pool]
-    assumption_share: float = 0.0
+    format: str  #: `offtake-fleet-1`.
+    name: str  #: Name of the portfolio.
+    week: str  #: Its Monday.
+    seed: int  #: Seed of the plan.
+    version: str  #: Version of Offtake.
+    portfolio_hash: str  #: As in `plan.json`.
+    regions: list[str]  #: User regions.
+    block_of_hour: list[int]  #: Block of each of the 168 hours from Monday 00:00 UTC.
+    block_share: list[float]  #: Share of the week of each block.
+    sites: list[Site]  #: Sites of the pools.
+    workloads: list[Workload]  #: Streams of requests.
+    pools: list[Pool]  #: What serves them.
+    assumption_share: float = 0.0  #: Of the portfolio's figures, assumptions.
 
 
 def write_fleet(fleet: Fleet, path: Path) -> None:

@@ -19,101 +19,102 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     ``sentence`` says it in plain English.
     """
 
-    offer: str
-    name: str
-    provider: str
-    action: str
-    firmness: str
-    units: float
-    units_max: float
-    sign_date: str
-    kept_until: str
-    notice: str
-    chips: float
-    firm_kw: float
-    fees_usd: float
+    offer: str  #: Key of the offer in `offers.csv`.
+    name: str  #: Its full name.
+    provider: str  #: Key of the provider.
+    action: str  #: `keep` (signed before), `sign`, `sign part` or `leave`.
+    firmness: str  #: How firm the offer is, as its row says.
+    units: float  #: Units signed, in all.
+    units_max: float  #: Units on offer.
+    sign_date: str  #: Day or days of signing, parted by commas; the first day for `keep`; empty for `leave`.
+    kept_until: str  #: Last day on which any of it is kept; empty for `leave`.
+    notice: str  #: When the buyer may leave if it signs on the first day, in words.
+    chips: float  #: Chips that these units deliver, before ramps and slips; 0 for an API.
+    firm_kw: float  #: Most firm power that they bring in any period.
+    fees_usd: float  #: Fees, prepayment, use and tokens, discounted: mean over scenarios.
+    #: What one more unit would add at the margin; null where units are whole or signed before. Not a value.
     reduced_cost_usd: float | None
-    sentence: str
+    sentence: str  #: The decision in plain English.
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Give one shadow price: what is scarce, where and when, its price with its unit, and what that means."""
 
-    family: str
-    where: str
-    when: str
-    price: float
-    unit: str
-    sentence: str
+    family: str  #: `chips`, `power`, `link`, `concentration` or `budget`.
+    where: str  #: Site and chip, site, group, or the budget.
+    when: str  #: Period or year it belongs to.
+    price: float  #: Mean over the plan, in `unit`.
+    unit: str  #: Unit of the price.
+    sentence: str  #: What it means.
 
 
 class Money(msgspec.Struct, frozen=True, kw_only=True):
     """Split the mean over scenarios of money over the horizon."""
 
-    value_served_usd: float
-    fees_usd: float
-    prepay_usd: float
-    used_fees_usd: float
-    energy_usd: float
-    request_fees_usd: float
-    refusal_usd: float
-    training_missed_usd: float
-    net_usd: float
+    value_served_usd: float  #: Value of the requests served.
+    fees_usd: float  #: Fees paid whether used or not, without prepayment.
+    prepay_usd: float  #: Paid in advance.
+    used_fees_usd: float  #: Fees for chip-hours used.
+    energy_usd: float  #: Energy beside the fee.
+    request_fees_usd: float  #: Fees by the token.
+    refusal_usd: float  #: Cost of refusing requests, beyond their value.
+    training_missed_usd: float  #: Training not done by its deadline.
+    net_usd: float  #: Value served less all the others.
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Give the size of the model and what it took."""
 
-    scenarios: int
-    periods: int
-    blocks: int
-    variables: int
-    integers: int
-    rows: int
-    nonzeros: int
-    build_s: float
-    solve_s: float
+    scenarios: int  #: Scenarios drawn.
+    periods: int  #: Periods of the horizon.
+    blocks: int  #: Blocks of the week.
+    variables: int  #: Variables of the program.
+    integers: int  #: Whole-number variables among them.
+    rows: int  #: Constraints.
+    nonzeros: int  #: Coefficients.
+    build_s: float  #: Time to build it; differs from run to run.
+    solve_s: float  #: Time to solve it; differs from run to run.
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """Say how much rests on one mark of confidence: figures by count, firm kW and fees by amount."""
 
-    confidence: str
-    figures: int
-    figures_share: float
-    fees_share: float
-    kw_share: float
+    confidence: str  #: `confirmed`, `reported`, `estimate` or `assumption`.
+    figures: int  #: Figures of the portfolio with this mark.
+    figures_share: float  #: Of all figures.
+    fees_share: float  #: Of mean fees, by the mark of the fee.
+    kw_share: float  #: Of mean power, by the mark of the chip counts.
 
 
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a whole plan. ``warnings`` are sentences that a reader must see beside the answer."""
 
-    format: str
-    name: str
-    title: str
-    version: str
-    seed: int
-    portfolio_hash: str
-    inputs: dict[str, str]
-    start: str
-    end: str
-    answer: str
-    objective_usd: float
-    bound_usd: float
-    gap: float
-    mean_net_usd: float
-    cvar_loss_usd: float
-    risk_weight: float
-    risk_alpha: float
-    money: Money
-    size: Size
-    decisions: list[Decision]
-    prices: list[Price]
-    refused_share: dict[str, float]
-    marks: list[Mark]
-    assumptions: list[str]
-    warnings: list[str]
-    fleet_week: str
+    format: str  #: `offtake-plan-1`.
+    name: str  #: Short name of the portfolio.
+    title: str  #: Its question.
+    version: str  #: Version of Offtake.
+    seed: int  #: Seed of every random draw.
+    portfolio_hash: str  #: SHA-256 over the hashes of all input files.
+    inputs: dict[str, str]  #: SHA-256 of each input file, by name.
+    start: str  #: First day.
+    end: str  #: Last day; it counts.
+    answer: str  #: The answer in one sentence.
+    objective_usd: float  #: Risk-adjusted value: `mean_net_usd` less `risk_weight` times `cvar_loss_usd`.
+    bound_usd: float  #: No plan is worth more than this.
+    gap: float  #: How far `objective_usd` may be below the best, as a share.
+    mean_net_usd: float  #: Mean net value over scenarios, discounted.
+    cvar_loss_usd: float  #: Mean loss of the worst 1 - `risk_alpha` of scenarios; below zero it is a gain.
+    risk_weight: float  #: Weight of the tail in the objective.
+    risk_alpha: float  #: Where the tail begins.
+    money: Money  #: What the mean net value is made of.
+    size: Size  #: Size of the program.
+    decisions: list[Decision]  #: One for each offer.
+    prices: list[Price]  #: The dearest shadow prices.
+    refused_share: dict[str, float]  #: Share of requests that the plan refuses, by workload.
+    marks: list[Mark]  #: What the answer rests on, by mark of confidence.
+    assumptions: list[str]  #: Assumed figures that the answer leans on most, one a line.
+    warnings: list[str]  #: Sentences that a reader must see beside the answer.
+    fleet_week: str  #: Monday of the week in `fleet.json`.
 
 
 class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,27 +126,29 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     weight of scenarios in which signing is better. The dual is never given as a value.
     """
 
-    format: str
-    portfolio_hash: str
-    offer: str
-    name: str
-    answer: str
-    sign: bool
-    units: float
-    units_max: float
-    with_usd: float
-    without_usd: float
-    difference_usd: float
+    format: str  #: `offtake-appraisal-1`.
+    portfolio_hash: str  #: As in `plan.json`.
+    offer: str  #: Key of the offer.
+    name: str  #: Its full name.
+    answer: str  #: The answer in one sentence.
+    sign: bool  #: Whether the best plan has any of it.
+    units: float  #: Units in the best plan.
+    units_max: float  #: Units on offer.
+    with_usd: float  #: Risk-adjusted value of the best plan that may sign it.
+    without_usd: float  #: The same without it.
+    difference_usd: float  #: What being able to sign it is worth: the two above, subtracted.
+    #: The same if all of it must be signed on the first day; null where the best plan does so, or none can.
     forced_usd: float | None
-    mean_difference_usd: float
-    cvar_difference_usd: float
+    mean_difference_usd: float  #: Change of the mean net value by signing (by force where the best plan leaves it).
+    cvar_difference_usd: float  #: Change of the mean loss of the worst scenarios by signing.
+    #: The fee at which signing is worth nothing, over the fee asked; null where no fee is.
     break_even_fee_ratio: float | None
-    fee_paid_usd: float
-    proves_right_share: float
-    scenario_names: list[str]
-    scenario_probability: list[float]
-    difference_by_scenario_usd: list[float]
-    displaces: list[str]
-    gap: float
-    sentences: list[str]
-    warnings: list[str]
+    fee_paid_usd: float  #: Its fees when signed, discounted: mean over scenarios.
+    proves_right_share: float  #: Probability of the scenarios in which signing is better.
+    scenario_names: list[str]  #: Names of the scenarios.
+    scenario_probability: list[float]  #: Their probabilities.
+    difference_by_scenario_usd: list[float]  #: Change of net value by signing, in each.
+    displaces: list[str]  #: What else changes when it is signed, a sentence each.
+    gap: float  #: Largest gap of the plans compared.
+    sentences: list[str]  #: What the answer rests on, a sentence each.
+    warnings: list[str]  #: What a reader must know beside it.

@@ -31,29 +31,29 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     Shares are of all requests offered, so that a refusal counts as a miss.
     """
 
-    workload: str
-    kind: str
-    site: str
-    status: str
-    requests: int
-    served: int
-    refused: int
-    failed: int
-    refused_by_reason: dict[str, int]
-    share_served: float
-    share_within_ttft: float
-    share_within_tpot: float
-    share_within_slo: float
-    ttft_ms_p50: float | None
-    ttft_ms_p95: float | None
-    ttft_ms_p99: float | None
-    tpot_ms_p50: float | None
-    tpot_ms_p95: float | None
-    e2e_ms_p95: float | None
-    input_tokens: int
-    output_tokens: int
-    value_usd: float
-    cost_usd: float
+    workload: str  #: Workload, or `all`.
+    kind: str  #: Kind of workload, or `all`.
+    site: str  #: Site, `none` (not served), or `all`.
+    status: str  #: `stationary`, `too few requests`, `too short`, `interrupted` or `not stationary`.
+    requests: int  #: Requests offered.
+    served: int  #: Of them, answered in full.
+    refused: int  #: Turned away by the policy.
+    failed: int  #: Lost after their first token.
+    refused_by_reason: dict[str, int]  #: Refusals by reason; see the policies.
+    share_served: float  #: Served.
+    share_within_ttft: float  #: Served with a first token in time.
+    share_within_tpot: float  #: Served with tokens fast enough.
+    share_within_slo: float  #: Both.
+    ttft_ms_p50: float | None  #: Median time to first token, round trip included.
+    ttft_ms_p95: float | None  #: 95th percentile.
+    ttft_ms_p99: float | None  #: 99th percentile; needs 100 requests.
+    tpot_ms_p50: float | None  #: Median time per output token after the first.
+    tpot_ms_p95: float | None  #: 95th percentile.
+    e2e_ms_p95: float | None  #: 95th percentile of the time to the last token.
+    input_tokens: int  #: Prompt tokens of served requests.
+    output_tokens: int  #: Answer tokens of served requests.
+    value_usd: float  #: Value served, less the cost of refusing.
+    cost_usd: float  #: Chip time, use and tokens of the requests.
 
 
 class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,50 +62,50 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     ``in_system_mean`` is L, ``arrivals_rps`` is λ and ``stay_s_mean`` is W of Little's law, of the simulated pool.
     """
 
-    pool: str
-    site: str
-    status: str
-    replicas_simulated: int
-    capacity_error: float
-    requests: int
-    busy_share: float
-    places_share: float
-    memory_share: float
-    load_planned: float
-    in_system_mean: float
-    arrivals_rps: float
-    stay_s_mean: float
-    queue_ms_mean: float | None
-    held_usd: float
-    idle_usd: float
+    pool: str  #: Name of the pool.
+    site: str  #: Its site.
+    status: str  #: As of a group.
+    replicas_simulated: int  #: Replicas simulated, after thinning.
+    capacity_error: float  #: Relative error of its capacity by thinning.
+    requests: int  #: Requests that were sent there.
+    busy_share: float  #: Of time, replicas at work.
+    places_share: float  #: Of running places, taken.
+    memory_share: float  #: Of KV cache, held.
+    load_planned: float  #: What came, over what the plan says it serves within the SLO.
+    in_system_mean: float  #: L of Little's law.
+    arrivals_rps: float  #: λ of Little's law.
+    stay_s_mean: float  #: W of Little's law.
+    queue_ms_mean: float | None  #: Mean wait before a request runs; null unless stationary.
+    held_usd: float  #: Fee of the chip time that requests took.
+    idle_usd: float  #: Fee of the rest.
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the answer of one rehearsal."""
 
-    format: str
-    portfolio_hash: str
-    fleet: str
-    week: str
-    policy: str
-    seed: int
-    thin: int
-    thin_error: str
-    complete: bool
-    done_share: float
-    hours: float
-    requests_simulated: int
-    status: str
-    total: Group
-    workloads: list[Group]
-    kinds: list[Group]
-    sites: list[Group]
-    cells: list[Group]
-    pools: list[PoolLoad]
-    idle_usd: float
-    cost_usd: float
-    lost_sites: list[str]
-    checks: list[str]
+    format: str  #: `offtake-rehearsal-1`.
+    portfolio_hash: str  #: As in `plan.json`.
+    fleet: str  #: Name of the fleet.
+    week: str  #: Its Monday.
+    policy: str  #: `bid_price`, `least_loaded` or `round_robin`.
+    seed: int  #: Seed of the traffic.
+    thin: int  #: 1 in so many replicas and requests was simulated; counts and money here are scaled back.
+    thin_error: str  #: What thinning did, in a sentence.
+    complete: bool  #: False if it was interrupted.
+    done_share: float  #: Of requests, followed to their end.
+    hours: float  #: From the first to the last arrival.
+    requests_simulated: int  #: Requests simulated.
+    status: str  #: Worst status of any workload.
+    total: Group  #: All requests.
+    workloads: list[Group]  #: By workload.
+    kinds: list[Group]  #: By kind of workload.
+    sites: list[Group]  #: By site.
+    cells: list[Group]  #: By workload and site.
+    pools: list[PoolLoad]  #: By pool.
+    idle_usd: float  #: Fees of chip time that nobody took.
+    cost_usd: float  #: Fees of all chips, use and tokens.
+    lost_sites: list[str]  #: Sites that were lost, and when.
+    checks: list[str]  #: Laws that were checked and hold, a sentence each.
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
