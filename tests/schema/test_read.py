@@ -51,7 +51,7 @@ def test_a_misspelt_setting_names_the_nearest(tmp_path: Path) -> None:
 def test_all_faults_come_at_once_with_file_row_and_column(tmp_path: Path) -> None:
     folder = write(
         tmp_path,
-        chips_csv="chip,name,facility_kw,memory_gb,memory_bandwidth_gb_s,peak_tflops\n# note\nh100,H100,-1,x,3350,989\n",
+        chips_csv=GOOD["chips.csv"].replace("h100,H100,1.4,80", "# note\nh100,H100,-1,x"),
         providers_csv="provider,name,kind\nacme,Acme,neoclod\n",
         links_csv=None,
     )
