@@ -85,7 +85,21 @@ def long_frame(assembled: Assembled, axes: dict[str, list[str]], values: dict[st
 
 
 def capacity_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return what each offer brings to each cell: chips (mean, 10th and 90th percentile) and mean kW, all busy."""
+    """Return what each offer brings to each cell, of units that are kept; offers that bring nothing are left out.
+
+    Columns
+    -------
+    period, start
+        Number and first day of the period.
+    provider, offer, site, chip
+        Keys of the portfolio; the chip is ``api`` for a token-priced API.
+    firmness
+        How firm the offer is; ``firm`` once it is signed.
+    chips_mean, chips_p10, chips_p90
+        Chips there, after slips, ramps and losses, over scenarios; for an API, its mean requests per second.
+    kw_mean
+        Power of the mean chips, all of them busy.
+    """
     problem = assembled.problem
     rows = []
     terms = list(assembled.inputs.portfolio.offers.values())
@@ -113,7 +127,19 @@ def capacity_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def demand_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return the rate asked (mean, 10th and 90th percentile), served and refused, by block and workload."""
+    """Return the rate asked, served and refused, by block and workload.
+
+    Columns
+    -------
+    period, start
+        Number and first day of the period.
+    block, workload
+        Block of the week, busiest first, and key of the workload.
+    rps_mean, rps_p10, rps_p90
+        Rate asked, over scenarios.
+    served_mean, refused_mean
+        Rate served and refused, mean over scenarios, requests/s; what is deferred is served in another block.
+    """
     problem, weights = assembled.problem, assembled.problem.probability
     served = np.zeros(problem.demand_rps.shape)
     for lane, work in enumerate(problem.lanes.workload):
@@ -129,7 +155,17 @@ def demand_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def placement_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return the mean rate of each lane, where there is any."""
+    """Return the mean rate of each lane, where there is any.
+
+    Columns
+    -------
+    period, start
+        Number and first day of the period.
+    block, workload, site, chip
+        Block of the week, and where the workload runs in it.
+    rps_mean
+        Rate served there, mean over scenarios.
+    """
     problem = assembled.problem
     lanes = [str(lane) for lane in range(problem.lanes.cell.size)]
     names = pl.DataFrame(
@@ -148,7 +184,20 @@ def placement_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def cost_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return each part of the money by scenario and period, discounted; every part is a positive amount."""
+    """Return each part of the money by scenario and period, discounted; every part is a positive amount.
+
+    Columns
+    -------
+    scenario, probability
+        Name and weight of the scenario.
+    period, start
+        Number and first day of the period.
+    part
+        ``value_served``, ``fees`` (with prepayment), ``used_fees``, ``energy``, ``request_fees``, ``refusal`` or
+        ``training_missed``: value served less all the others is the scenario's net value.
+    usd
+        The amount.
+    """
     problem, money = assembled.problem, solution.money
     missed = np.zeros_like(money.fees_usd)
     last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)
@@ -173,6 +222,19 @@ def prices_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
     """Return the shadow prices by family, place, period and block; those without a place or block leave it empty.
 
     Prices of chips are given where there are chips: see :func:`~offtake.plan.prices.cells_with_chips`.
+
+    Columns
+    -------
+    family
+        ``chips``, ``power``, ``link`` or ``concentration``.
+    site, chip
+        Where it is scarce; for ``concentration`` the site is the group.
+    period, start
+        Number and first day of the period.
+    block
+        Block of the week.
+    price, unit
+        What one more adds to the plan's value, and its unit.
     """
     problem, prices = assembled.problem, solution.prices
     blocks = {"block": problem.axes.blocks}
@@ -209,7 +271,19 @@ def price_rows(frame: pl.DataFrame, family: str, unit: str) -> pl.DataFrame:
 
 
 def scenarios_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return each scenario with its probability, its story and its net value."""
+    """Return each scenario with its probability, its story and its net value.
+
+    Columns
+    -------
+    scenario, probability
+        Name and weight of the scenario.
+    growth_branch
+        Its branch of growth; ``none`` without a fan.
+    description
+        What happens in it, in words.
+    net_usd
+        Net value of the plan in it, discounted.
+    """
     names = assembled.problem.axes.scenarios
     return pl.DataFrame(
         {
@@ -223,7 +297,21 @@ def scenarios_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def lanes_frame(assembled: Assembled) -> pl.DataFrame:
-    """Return each pair of workload and cell: whether it is a lane, its round trip and goodput, or why it is not."""
+    """Return each pair of workload and cell: whether it is a lane, its round trip and goodput, or why it is not.
+
+    Columns
+    -------
+    workload, site, chip
+        Keys of the portfolio; the chip is ``api`` for a token-priced API.
+    allowed
+        Whether the workload may run there.
+    rtt_ms
+        Round trip that counts against its time to first token; null where it may not run.
+    goodput_rps_per_chip
+        What one chip serves within the limits; null for an API, and where it may not run.
+    reason
+        What rules it out, or what stops one more request.
+    """
     axes = assembled.problem.axes
     allowed = [
         {

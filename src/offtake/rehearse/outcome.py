@@ -22,7 +22,47 @@ NOWHERE = "none"  #: pool and site of a request that was not served
 
 
 def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
-    """Return one row per request; times in ns and ms, money in US dollars, -1 where there is none."""
+    """Return one row per request; -1 stands for a time that there is none of.
+
+    Columns
+    -------
+    arrival_ns
+        Time from the first instant of the load.
+    workload, kind, region
+        What it is and where its user is.
+    site, pool
+        Where it was sent last; ``none`` if nowhere.
+    status
+        ``served``, ``refused`` or ``failed``.
+    reason
+        Why it was not served; see the policies.
+    attempts
+        Times it was offered to the policy.
+    input_tokens, output_tokens
+        Its lengths.
+    deferred_ms
+        Time it was put off before it entered a pool.
+    queue_ms
+        Time in the pool before it ran.
+    ttft_ms
+        Time to first token from arrival, or from the end of a deferral, round trip included.
+    tpot_ms
+        Time per output token after the first.
+    e2e_ms
+        Time from arrival to the last token, round trip included.
+    entered_ns, finish_ns
+        When it entered its pool, and when it left or was refused.
+    within_ttft, within_tpot, within_slo
+        Whether it was served with the first in time, the rest fast enough, and both.
+    retry_after_ms
+        When trying again would help, as the policy told it on refusing or deferring.
+    value_usd
+        Its value, if it was served.
+    cost_usd
+        What was paid because it was served, plus ``held_usd``.
+    held_usd
+        Fee of the chip time it took, of chips that are paid whether used or not.
+    """
     flow, work = engine.flow, engine.plant.work
     served = flow["status"] == Status.SERVED
     pool, workload = flow["pool"].astype(np.int64), flow["workload"].astype(np.int64)

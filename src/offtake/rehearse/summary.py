@@ -52,7 +52,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     e2e_ms_p95: float | None  #: 95th percentile of the time to the last token.
     input_tokens: int  #: Prompt tokens of served requests.
     output_tokens: int  #: Answer tokens of served requests.
-    value_usd: float  #: Value served, less the cost of refusing.
+    value_usd: float  #: Value of the requests served.
     cost_usd: float  #: Chip time, use and tokens of the requests.
 
 
