@@ -66,7 +66,9 @@ def rows_text(blocks: Blocks) -> str:
             order = np.argsort(matrix.indices[at], kind="stable")
             ids, values = matrix.indices[at][order], matrix.data[at][order]
             values = values * program.row_unit[row] / program.column_unit[ids]
-            terms = " ".join(f"{'+-'[int(v < 0)]} {number(abs(v))} {columns[c]}" for c, v in zip(ids, values, strict=True))
+            terms = " ".join(
+                f"{'+-'[int(v < 0)]} {number(abs(v))} {columns[c]}" for c, v in zip(ids, values, strict=True)
+            )
             lines.append(f"{name}:\n  {between(lower[i], terms, upper[i])}")
     return "\n".join(lines) + "\n"
 

@@ -7,7 +7,16 @@ import numpy as np
 from offtake.plan.problem import Axes, Cells, Deliveries, Jobs, Lanes, Limits, Problem, Vintages
 
 
-def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloads=5, seed=7) -> Problem:
+def frontier(
+    *,
+    scenarios: int = 12,
+    periods: int = 25,
+    blocks: int = 5,
+    offers: int = 14,
+    sites: int = 10,
+    workloads: int = 5,
+    seed: int = 7,
+) -> Problem:
     """Make a problem of the size of the shipped frontier example; every number is synthetic, drawn from ``seed``."""
     rng = np.random.default_rng([seed, 1])
     chips, dates, jobs = 2, 4, 2
@@ -48,8 +57,10 @@ def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloa
             price[v] * chips_per_unit[v] * 730 * (0.3 if offer_of[v] % 5 == 1 else 1)
         )
     pairs = [(k, n) for k in range(K) for n in range(cells) if (k + n) % 2 == 0 or k == 0]
-    w, c = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    goodput = (rng.uniform(0.5, 4.0, size=K)[w] * speed_of_cell[c])[:, None] * rng.uniform(0.85, 1.15, size=(1, S))
+    lane_workload, lane_cell = (np.array(x) for x in zip(*pairs, strict=True))
+    goodput = (rng.uniform(0.5, 4.0, size=K)[lane_workload] * speed_of_cell[lane_cell])[:, None] * rng.uniform(
+        0.85, 1.15, size=(1, S)
+    )
     growth = np.exp(np.linspace(0, 1, T)[None] * rng.normal(1.2, 0.5, size=(S, 1)))
     shape = 0.5 + rng.uniform(0, 1, size=(B, K))
     mean = np.array([60_000.0 * 4 / (K * 1.0) * g for g in rng.uniform(0.5, 4.0, size=K)])
@@ -88,11 +99,11 @@ def frontier(*, scenarios=12, periods=25, blocks=5, offers=14, sites=10, workloa
             usd_per_kwh=np.full(cells, 0.06),
         ),
         lanes=Lanes(
-            workload=w,
-            cell=c,
+            workload=lane_workload,
+            cell=lane_cell,
             goodput_rps_per_chip=goodput,
-            usd_per_request=np.full(w.size, 1e-6),
-            bytes_per_request=np.full(w.size, 3e4),
+            usd_per_request=np.full(lane_cell.size, 1e-6),
+            bytes_per_request=np.full(lane_cell.size, 3e4),
         ),
         vintages=Vintages(
             offer=offer_of,
@@ -255,8 +266,17 @@ def tiny() -> Problem:
     )
 
 
-def newsvendor(demand=(10, 20, 30, 40, 50, 60, 70, 80, 90, 100), *, fee_usd=3.0, value_usd=10.0, units_max=1000.0):
-    """Make one offer of chips for one hour against an unsure demand: a chip serves one request/s, worth ``value_usd``."""
+TEN_TO_HUNDRED = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+
+
+def newsvendor(
+    demand: tuple[float, ...] = TEN_TO_HUNDRED,
+    *,
+    fee_usd: float = 3.25,
+    value_usd: float = 10.0,
+    units_max: float = 1000.0,
+) -> Problem:
+    """Make one offer of chips for one hour against an unsure demand: a chip serves one request/s for ``value_usd``."""
     n = len(demand)
     one = np.ones(1)
     return Problem(

@@ -9,7 +9,6 @@ bound on the master; the bound is the master's, the value is recomputed. It must
 
 from __future__ import annotations
 
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -75,7 +74,8 @@ class Parts:
         part, solver = self.whole.parts[p], self.solvers[p]
         moved = shift[self.whole.first_row[p] : self.whole.first_row[p + 1]]
         lower, upper = part.program.row_lower - moved, part.program.row_upper - moved
-        solver.changeRowsBounds(lower.size, np.arange(lower.size, dtype=np.int32), lower, upper)
+        rows = np.arange(lower.size, dtype=np.int32)
+        solver.changeRowsBounds(lower.size, rows, lower, upper)  # type: ignore[attr-defined]  # missing in its stub
         solver.run()
         if solver.getModelStatus() != highs.OK:
             solver.clearSolver()
@@ -126,9 +126,15 @@ class Search:
         self.parts = Parts(self.whole, effort)
         self.linear = highs.load(self.master, effort, whole=False)
         self.cuts: list[tuple[sparse.csr_matrix, Floats]] = []
+        self.cut_duals: list[tuple[int, Floats]] = []
         self.tail = _tail(model, self.whole)
         runs = np.isin(self.whole.columns, model["runs"].ids)
         self.deciding = self.master.integer & ~runs
+
+    @property
+    def n_cuts(self) -> int:
+        """Count the cuts added so far."""
+        return sum(floor.size for _, floor in self.cuts)
 
     def look(self, x: Floats) -> Point:
         """Ask the parts about a point of the master and complete it: true costs, tail and objective."""
@@ -151,6 +157,7 @@ class Search:
         rows = sparse.csr_matrix((slope + own)[broken])
         _add(self.linear, rows, floor[broken])
         self.cuts.append((rows, floor[broken]))
+        self.cut_duals.extend((int(p), duals[first[p] : first[p + 1]].copy()) for p in broken)
         return int(broken.size)
 
     def solve_master(self) -> Floats | None:
@@ -295,17 +302,22 @@ def _search_whole(search: Search) -> tuple[Point | None, float]:
 
 
 def _answer(search: Search, best: Point, bound: float) -> Answer | None:
-    """Put the whole program's answer together; None where it breaks what the split left out."""
+    """Put the whole program's answer together; None where it breaks what the split left out.
+
+    The duals of an operation are the mean of those behind its cuts, weighed as the master weighs the cuts: at a kink
+    of an operation's cost its own last duals would be one side of the kink.
+    """
     whole, program, n_rows = search.whole, search.program, search.master.row_lower.size
     values, row_duals = np.zeros(program.cost.size), np.zeros(program.row_lower.size)
     values[whole.columns] = best.x
     for part, own in zip(whole.parts, best.reply.values, strict=True):
         values[part.columns] = own
-    own = np.asarray(search.linear.getSolution().row_dual)[:n_rows]
-    weight = search.master.cost[whole.theta] - (search.master.matrix.T @ own)[whole.theta]
-    row_duals[whole.rows] = own
-    for p, part in enumerate(whole.parts):
-        row_duals[part.rows] = weight[p] * best.reply.duals[whole.first_row[p] : whole.first_row[p + 1]]
+    search.solve_master()
+    duals = np.asarray(search.linear.getSolution().row_dual)
+    row_duals[whole.rows] = duals[:n_rows]
+    for weight, (p, own) in zip(duals[n_rows:], search.cut_duals, strict=True):
+        if weight > 0:
+            row_duals[whole.parts[p].rows] += weight * own
     activity = program.matrix @ values
     if best.reply.slack > SLACK or np.any(activity[whole.rows] > program.row_upper[whole.rows] + SLACK):
         return None
@@ -315,5 +327,5 @@ def _answer(search: Search, best: Point, bound: float) -> Answer | None:
         column_duals=program.cost - program.matrix.T @ row_duals,
         objective=best.objective,
         bound=min(bound, best.objective),
-        algorithm=f"cutting planes: {sum(floor.size for _, floor in search.cuts)} cuts from {len(whole.parts)} operations",
+        algorithm=f"cutting planes: {search.n_cuts} cuts from {len(whole.parts)} operations",
     )

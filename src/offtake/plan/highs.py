@@ -85,6 +85,11 @@ def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Hig
     return solver
 
 
+def start() -> None:
+    """Forget the threads of earlier solves: HiGHS keeps a process to the number it was first given."""
+    highspy.Highs.resetGlobalScheduler(True)  # noqa: FBT003  (wait for its threads to end)
+
+
 def solve_linear(program: Program, effort: Effort) -> Answer:
     """Solve without integers: simplex first, interior point before infeasibility or failure is believed."""
     said = []

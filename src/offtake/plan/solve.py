@@ -60,6 +60,7 @@ def solve(problem: Problem, options: Options | None = None) -> Solution:
     program = model.blocks.build(model.units.usd)
     built = clock()
     tell("solve", 0.0)
+    highs.start()
     effort = Effort(
         gap=options.gap,
         time_limit_s=options.time_limit_s,

@@ -161,7 +161,7 @@ def _train(model: Model) -> None:
     gang = window[None] & (jobs.gang_chips > 0)
     blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang), integer=True)
     floor = np.outer(jobs.floor_chips > 0, research_speed(problem) > 0)
-    blocks.var("research", ("scenario", "period", "cell"), Span(where=floor & there, unit=units.chips))
+    blocks.var("research", ("scenario", "period", "cell"), Span(where=np.logical_and(floor, there), unit=units.chips))
 
 
 def _survive(model: Model) -> None:
@@ -169,7 +169,8 @@ def _survive(model: Model) -> None:
     problem, limits = model.problem, model.problem.limits
     period = np.arange(len(problem.axes.periods))
     guarded = limits.survive_group[:, None] & (period >= limits.group_cap_from[:, None])
-    there = (model.owned | model.rented).any(axis=0)[:, problem.lanes.cell]
+    there: Bools = np.any(model.owned | model.rented, axis=0)  # [T, N]
+    there = there[:, problem.lanes.cell]
     where = guarded[:, :, None] & limits.critical[problem.lanes.workload] & there
     model.blocks.var("fallback", ("group", "period", "lane"), Span(where=where, unit=model.units.lane_rps))
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from offtake.errors import InfeasibleError
+from offtake.plan.problem import Problem
+from offtake.plan.solve import solve
+from tests.plan.problems import frontier, newsvendor, tiny
+
+
+def refuse(problem: Problem) -> InfeasibleError:
+    with pytest.raises(InfeasibleError) as caught:
+        solve(problem)
+    assert 1 <= len(caught.value.sentences) <= 5
+    return caught.value
+
+
+def signed(problem: Problem, units: float) -> Problem:
+    vintages = replace(problem.vintages, signed=np.array([True]), units_max=np.array([units]))
+    return replace(problem, vintages=vintages)
+
+
+def test_a_budget_below_what_is_signed_is_named_with_what_it_lacks() -> None:
+    base = signed(newsvendor(fee_usd=3e6), 10)
+    error = refuse(replace(base, limits=replace(base.limits, budget_usd=np.array([2e7]))))
+    assert error.families == ["budget of a year"]
+    assert error.sentences[1] == "It would take 10 million USD more budget at year."
+
+
+def test_idle_chips_beyond_the_power_of_a_site_name_the_site_and_the_period() -> None:
+    base = signed(newsvendor((10,)), 30_000)
+    cells = replace(base.cells, idle_share=np.array([0.5]))
+    error = refuse(replace(base, cells=cells, power_kw=np.full((1, 1, 1, 1), 10_000.0)))
+    assert error.families == ["power of a site"]
+    assert error.sentences[1] == "It would take 5 MW more power at site in hour."
+
+
+def test_a_group_that_holds_too_much_of_what_is_signed_is_named() -> None:
+    base = signed(newsvendor(), 10)
+    limits = replace(base.limits, group_cap=np.array([0.5]))
+    assert refuse(replace(base, limits=limits)).families == ["share of firm power a group may hold"]
+
+
+def test_a_research_floor_above_all_chips_is_named() -> None:
+    base = newsvendor(units_max=10.0)
+    error = refuse(replace(base, jobs=replace(base.jobs, floor_chips=np.array([15.0]))))
+    assert "research floor" in error.families
+    assert error.sentences[1] == "It would take 5 chips less for research in hour."
+
+
+def test_critical_work_that_only_one_group_can_carry_is_named() -> None:
+    base = newsvendor()
+    limits = replace(base.limits, survive_group=np.array([True]), survive_share=1.0, critical=np.array([True]))
+    error = refuse(replace(base, limits=limits))
+    assert error.families == ["critical work without any one group"]
+
+
+def test_whole_units_that_leave_no_plan_are_named_although_fractions_would() -> None:
+    base = newsvendor(units_max=10.0)
+    vintages = replace(base.vintages, all_or_nothing=np.array([True]))
+    limits = replace(base.limits, prepay_usd_max=10.0)
+    jobs = replace(base.jobs, floor_chips=np.array([5.0]))
+    vintages = replace(vintages, prepay_usd=np.array([2.0]))
+    error = refuse(replace(base, vintages=vintages, limits=limits, jobs=jobs))
+    assert error.families
+
+
+def test_two_limits_in_conflict_are_both_named() -> None:
+    base = tiny()
+    limits = replace(base.limits, prepay_usd_max=0.0, survive_share=1.0, critical=np.array([False, True]))
+    error = refuse(replace(base, limits=limits))
+    assert "critical work without any one group" in error.families
+
+
+def test_a_large_problem_is_explained_too() -> None:
+    base = frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
+    limits = replace(base.limits, budget_usd=np.array([1e9]))
+    error = refuse(replace(base, limits=limits))
+    assert "budget of a year" in error.families
