@@ -15,7 +15,7 @@ from offtake.performance.dense import prepare
 from offtake.policy.admit import admit, can_serve
 from offtake.policy.build import view_of
 from offtake.policy.choose import choose
-from offtake.policy.price import margin_usd, surge, wait_ns
+from offtake.policy.price import margin_usd, surge
 from offtake.policy.update import update
 from offtake.policy.view import NO_POOL, Event, EventKind, Policy, Reason, Request, View
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
@@ -131,11 +131,11 @@ def test_an_idle_pool_charges_no_bid_price() -> None:
 def test_lateness_sends_a_request_to_the_pool_that_is_further_but_free() -> None:
     view = see(fleet([pool("near", "A"), pool("far", "B")]))
     request = Request(CHAT, 0, 60, 20)
-    near = margin_usd(view, request, 0, 0)
+    near = margin_usd(view, request, 0, 0, 0.0)
     assert choose(int(Policy.BID_PRICE), view, request, 0, 0.0).pool == 0
     fill(view, 0, 40, 10, 0)
     view.pools[0].service_ns = 5.0 * NS_PER_S
-    assert margin_usd(view, request, 0, 0) < near
+    assert margin_usd(view, request, 0, 0, 0.0) < near
     assert choose(int(Policy.BID_PRICE), view, request, 0, 0.0).pool == 1
 
 
@@ -145,19 +145,29 @@ def refused(view: View, request: Request, now_ns: int) -> int:
     return choice.retry_after_ns
 
 
-def test_retry_after_a_queue_is_when_the_queue_has_drained_enough() -> None:
-    view, request = see(fleet([pool("a", "A")])), Request(CHAT, 0, 60, 20)
-    row = view.pools[0]
-    row.in_flight, row.waiting, row.service_ns = 130, 100, 1.0 * NS_PER_S
-    before_ns = wait_ns(view, 0, 0)
-    retry_ns = refused(view, request, 0)
-    assert 0 < retry_ns < before_ns
-    left = 1.0 - retry_ns / before_ns  # the share of the queue that is left then
-    row.waiting, row.in_flight = 100, 100 + 30
-    row.service_ns = left * NS_PER_S
-    assert choose(int(Policy.BID_PRICE), view, request, retry_ns, 0.0).pool == 0
-    row.service_ns = (left + 0.01) * NS_PER_S
-    assert choose(int(Policy.BID_PRICE), view, request, retry_ns, 0.0).pool == NO_POOL
+@settings(deadline=None, max_examples=60)
+@given(running=st.integers(1, 60), waiting=st.integers(0, 300), service_s=st.floats(0.1, 20.0))
+def test_retry_after_is_when_enough_have_left_and_no_sooner(running: int, waiting: int, service_s: float) -> None:
+    request = Request(CHAT, 0, 60, 20)
+
+    def choice_after(past_ns: float) -> int:
+        """Choose after ``past_ns`` in which nobody came and requests left one by one as they do in a steady state."""
+        view = see(fleet([pool("a", "A")]))
+        left = running * past_ns / (service_s * NS_PER_S)
+        still_waiting = max(0.0, waiting - left)
+        view.pools[0].service_ns = service_s * NS_PER_S
+        fill(view, 0, round(running + waiting - left), round(still_waiting), 0)
+        return choose(int(Policy.BID_PRICE), view, request, 0, 0.0).pool
+
+    view = see(fleet([pool("a", "A")]))
+    view.pools[0].service_ns = service_s * NS_PER_S
+    fill(view, 0, running + waiting, waiting, 0)
+    choice = choose(int(Policy.BID_PRICE), view, request, 0, 0.0)
+    if choice.pool == NO_POOL:
+        one_ns = service_s * NS_PER_S / running  # the time in which one more request leaves
+        assert choice.retry_after_ns > 0
+        assert choice_after(choice.retry_after_ns + one_ns) == 0
+        assert choice.retry_after_ns <= (running + waiting + 1) * one_ns + NS_PER_S
 
 
 def test_retry_after_a_surge_is_when_the_surge_has_faded() -> None:
@@ -169,11 +179,10 @@ def test_retry_after_a_surge_is_when_the_surge_has_faded() -> None:
 
 def test_retry_after_a_dear_block_is_when_a_cheaper_block_begins() -> None:
     seen = msgspec.structs.replace(
-        fleet([pool("a", "A", bid_usd_per_chip_s=[1.0, 0.0], allotment_rps=[[1.0, 1.0]] * 2)]),
+        fleet([pool("a", "A", bid_usd_per_chip_s=[0.0] * 2, bid_usd_per_token=[1.0, 0.0])]),
         block_of_hour=[0] * 20 + [1] * 148, block_share=[0.1, 0.9],
     )  # fmt: skip
     view, request = see(seen, start_hour=17.5), Request(CHAT, 0, 60, 20)
-    fill(view, 0, 30, 0, 0)
     retry_ns = refused(view, request, 0)
     assert retry_ns == 2.5 * NS_PER_HOUR
     assert choose(int(Policy.BID_PRICE), view, request, retry_ns, 0.0).pool == 0
@@ -189,13 +198,13 @@ def test_late_first_tokens_raise_a_surge_and_early_ones_take_it_back() -> None:
     late = Event(EventKind.FIRST_TOKEN, 0, 0, 10, 0, 10 * 900 * NS_PER_MS, NS_PER_S)
     early = Event(EventKind.FIRST_TOKEN, 0, 0, 100, 0, 100 * 10 * NS_PER_MS, NS_PER_S)
     update(view, early)
-    assert surge(view, 0, NS_PER_S) == 0.0
+    assert surge(view, 0, float(NS_PER_S)) == 0.0
     update(view, late)  # 900 ms of an SLO of 500 ms: 1.8 - 0.5, held at 1, times 10 requests times 0.02 units
     unit = float(view.pools[0].surge_usd)
-    assert surge(view, 0, NS_PER_S) == pytest.approx(0.2 * unit)
-    assert surge(view, 0, 11 * NS_PER_S) == pytest.approx(0.1 * unit)
+    assert surge(view, 0, float(NS_PER_S)) == pytest.approx(0.2 * unit)
+    assert surge(view, 0, float(11 * NS_PER_S)) == pytest.approx(0.1 * unit)
     update(view, early)
-    assert surge(view, 0, NS_PER_S) == 0.0
+    assert surge(view, 0, float(NS_PER_S)) == 0.0
 
 
 def test_the_view_follows_a_request_from_routing_to_finish() -> None:

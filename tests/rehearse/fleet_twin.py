@@ -122,9 +122,9 @@ class FleetTwin:
         pool, mean = self.pools[index], sum(ask.finish_ns - ask.start_ns for ask in finished) / len(finished)
         pool.service_ns += min(1.0, 0.02 * len(finished)) * (mean - pool.service_ns)
 
-    def surge(self, index: int, now_ns: int) -> float:
+    def surge(self, index: int, now_ns: float) -> float:
         pool = self.pools[index]
-        return pool.surge * 2.0 ** -(float(now_ns - pool.surge_at_ns) / HALF_LIFE_NS) if pool.surge > 0.0 else 0.0
+        return pool.surge * 2.0 ** -((now_ns - pool.surge_at_ns) / HALF_LIFE_NS) if pool.surge > 0.0 else 0.0
 
     def learn_wait(self, index: int, count: int, sum_ns: int, now_ns: int) -> None:
         pool, unit = self.pools[index], float(self.view.pools[index].surge_usd)
@@ -142,40 +142,42 @@ class FleetTwin:
         short = pool.kind == "api" or tokens <= int(self.view.pools[index].context_tokens_max)
         return pool.model == workload.model and home and pool.goodput_rps[ask.workload] > 0 and short
 
-    def wait_ns(self, index: int, now_ns: int) -> float:
+    def wait_ns(self, index: int, now_ns: int, ahead_ns: float) -> float:
         pool, known = self.pools[index], self.view.pools[index]
         if self.fleet.pools[index].kind == "api":
-            return float(max(0, pool.free_ns - now_ns))
-        ahead = pool.queued_tokens * float(known.prefill_ns_per_token) / max(len(pool.replicas), 1)
+            return max(0.0, float(pool.free_ns - now_ns) - ahead_ns)
+        queue = pool.queued_tokens * float(known.prefill_ns_per_token) / max(len(pool.replicas), 1)
         if pool.waiting:
-            ahead = max(ahead, pool.waiting * pool.service_ns / max(pool.in_flight - pool.waiting, 1))
-        return ahead
+            queue = max(queue, pool.waiting * pool.service_ns / max(pool.in_flight - pool.waiting, 1))
+        return max(0.0, queue - ahead_ns)
 
-    def quote(self, index: int, ask: Ask, now_ns: int) -> dict[str, float]:
-        known, workload, view = self.view.pools[index], self.view.workloads[ask.workload], self.view
-        output = min(float(workload.output_tokens_mean), float(ask.output_tokens))
+    def in_flight(self, index: int, ahead_ns: float) -> float:
+        pool = self.pools[index]
+        gone = (pool.in_flight - pool.waiting) * ahead_ns / max(pool.service_ns, 1.0)
+        return max(0.0, pool.in_flight - gone)
+
+    def load(self, index: int, ahead_ns: float) -> float:
+        up = max(len(self.pools[index].replicas), 1)
+        return self.in_flight(index, ahead_ns) / (float(self.view.pools[index].slots) * up)
+
+    def margin(self, index: int, ask: Ask, now_ns: int, ahead_ns: float) -> float:
+        known, kind, view = self.view.pools[index], self.view.workloads[ask.workload], self.view
+        up = max(len(self.pools[index].replicas), 1)
+        output = min(float(kind.output_tokens_mean), float(ask.output_tokens))
         per = view.chip_s_per_token[index, ask.workload]
         chip_s = float(per[0]) * ask.input_tokens + float(per[1]) * output
-        load = self.pools[index].in_flight / (float(known.slots) * max(len(self.pools[index].replicas), 1))
-        bid = float(view.bid_usd[0, index, 0]) * chip_s * min(1.0, load / 0.5)
-        bid += float(view.bid_usd[0, index, 1]) * (ask.input_tokens + output)
+        own = 0.0 if self.fleet.pools[index].kind == "api" else float(known.step_ns)
+        own = own + ask.input_tokens * float(known.prefill_ns_per_token) + float(known.ttft_ns)
+        ttft = own + self.wait_ns(index, now_ns, ahead_ns) + int(view.rtt_ns[index, ask.region])
+        tpot = float(known.tpot_ns) + float(known.tpot_ns_per_request) * (self.in_flight(index, ahead_ns) / up)
+        late = max(0.0, ttft / float(kind.slo_ttft_ns) - 0.8) / 0.4
+        late += max(0.0, tpot / float(kind.slo_tpot_ns) - 0.8) / 0.4
+        price = float(view.bid_usd[0, index, 0]) * min(1.0, self.load(index, ahead_ns) / 0.5)
+        price = (price + self.surge(index, now_ns + ahead_ns)) * chip_s
+        price += float(view.bid_usd[0, index, 1]) * (ask.input_tokens + output)
         paid = float(known.usd_per_input_token) * ask.input_tokens + float(known.usd_per_output_token) * output
-        own = float(known.step_ns) + ask.input_tokens * float(known.prefill_ns_per_token) + float(known.ttft_ns)
-        ttft = own + self.wait_ns(index, now_ns) + int(view.rtt_ns[index, ask.region])
-        slo, worth = float(workload.slo_ttft_ns), float(workload.worth_usd)
         paid += float(known.usd_per_chip_s_used) * chip_s
-        surge = self.surge(index, now_ns) * chip_s
-        late = worth * (max(0.0, ttft - slo) / slo)
-        return {
-            "load": load,
-            "bid": bid,
-            "paid": paid,
-            "late_ns": ttft - slo,
-            "slo": slo,
-            "worth": worth,
-            "surge": surge,
-            "margin": worth - late - (bid + surge) - paid,
-        }
+        return float(kind.worth_usd) * (1.0 - late) - (price + paid)
 
     def offer(self, ask: Ask, now_ns: int) -> None:
         fit = [index for index in range(len(self.pools)) if self.fits(index, ask)]
@@ -189,28 +191,31 @@ class FleetTwin:
             self.send(ask, min(up, key=lambda index: (index - turn) % count), now_ns)
             return
         order = sorted(up, key=lambda index: (index - int(ask.u * count)) % count)
-        quotes = {index: self.quote(index, ask, now_ns) for index in order}
         if self.policy == "least_loaded":
-            self.send(ask, min(order, key=lambda index: quotes[index]["load"]), now_ns)
+            self.send(ask, min(order, key=lambda index: self.load(index, 0.0)), now_ns)
             return
-        best = max(order, key=lambda index: quotes[index]["margin"])
-        if quotes[best]["margin"] < 0.0:
-            self.decline(ask, "below_bid", self.retry_after(quotes[best], self.wait_ns(best, now_ns)), now_ns)
+        margins = {index: self.margin(index, ask, now_ns, 0.0) for index in order}
+        best = max(order, key=lambda index: margins[index])
+        if margins[best] < 0.0:
+            self.decline(ask, "below_bid", self.retry_after(best, ask, now_ns), now_ns)
         else:
             self.send(ask, best, now_ns)
 
-    def retry_after(self, quote: dict[str, float], wait_ns: float) -> int:
-        drain = min(max(quote["late_ns"], 0.0), wait_ns)
-        stuck = quote["worth"] * (max(0.0, quote["late_ns"] - drain) / quote["slo"])
-        spare = quote["worth"] - quote["paid"] - quote["bid"] - stuck
-        if spare <= 0.0:
-            return -1 if quote["bid"] >= quote["worth"] - quote["paid"] else HOUR_NS
-        if quote["surge"] == 0.0:
-            return int(drain - min(drain, spare / quote["worth"] * quote["slo"])) + 1_000_000
-        halvings, surge = 0.0, quote["surge"]
-        while surge > spare:
-            surge, halvings = surge * 0.5, halvings + 1.0
-        return int(max(drain, halvings * HALF_LIFE_NS)) + 1_000_000
+    def retry_after(self, index: int, ask: Ask, now_ns: int) -> int:
+        pool = self.pools[index]
+        empty = pool.service_ns * pool.in_flight / max(pool.in_flight - pool.waiting, 1)
+        soon, late = 0.0, max(self.wait_ns(index, now_ns, 0.0) + empty, 10 * HALF_LIFE_NS)
+        if self.margin(index, ask, now_ns, late) < 0.0:
+            hours = range(1, 168)  # the block never changes here, so only a fading surge can help
+            good = [h * HOUR_NS - now_ns for h in hours if self.margin(index, ask, now_ns, h * HOUR_NS - now_ns) >= 0.0]
+            return good[0] if good else -1
+        for _ in range(24):
+            middle = 0.5 * (soon + late)
+            if self.margin(index, ask, now_ns, middle) < 0.0:
+                soon = middle
+            else:
+                late = middle
+        return int(late) + 1_000_000
 
     def decline(self, ask: Ask, reason: str, retry_ns: int, now_ns: int) -> None:
         again_ns = now_ns + max(retry_ns, MINUTE_NS)

@@ -13,11 +13,11 @@ import numpy as np
 
 from offtake.fleet import Fleet, Pool, Workload
 from offtake.performance.dense import Tables
+from offtake.policy.speed import Lengths, Speed, replica_speed, speeds_of
 from offtake.policy.view import BUCKET_NS, POOL_VIEW, WORKLOAD_VIEW, Bools, Floats, Ints, View
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_HOUR, S_PER_MINUTE, TOKENS_PER_MILLION
 
 ANY_ZONE = "any"
-TINY_RPS = 2.0**-30  #: so that workloads without a rate still have a mean
 UNLIMITED_TOKENS = 2**40  #: the context of a pool that states none
 
 
@@ -52,11 +52,12 @@ def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 
 
 def _workload_rows(fleet: Fleet) -> Any:  # noqa: ANN401  # rows of WORKLOAD_VIEW
     """Return what a policy knows of each workload."""
-    rows = [
-        (w.value_usd_per_request + w.refusal_usd_per_request, w.ttft_ms_p95 * NS_PER_MS, w.output_tokens_mean, 0)
-        for w in fleet.workloads
-    ]
-    return np.array(rows, WORKLOAD_VIEW).view(np.recarray)
+    rows = np.zeros(len(fleet.workloads), WORKLOAD_VIEW).view(np.recarray)
+    rows["worth_usd"] = [w.value_usd_per_request + w.refusal_usd_per_request for w in fleet.workloads]
+    rows["slo_ttft_ns"] = [w.ttft_ms_p95 * NS_PER_MS for w in fleet.workloads]
+    rows["slo_tpot_ns"] = [w.tpot_ms_p95 * NS_PER_MS for w in fleet.workloads]
+    rows["output_tokens_mean"] = [w.output_tokens_mean for w in fleet.workloads]
+    return rows
 
 
 def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, surge_usd: Floats) -> Any:  # noqa: ANN401  # rows
@@ -69,16 +70,15 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, s
     rows["usd_per_chip_s_used"] = [pool.usd_per_chip_hour_used / S_PER_HOUR for pool in pools]
     rows["usd_per_input_token"] = [pool.usd_per_million_input_tokens / TOKENS_PER_MILLION for pool in pools]
     rows["usd_per_output_token"] = [pool.usd_per_million_output_tokens / TOKENS_PER_MILLION for pool in pools]
-    rows["prefill_ns_per_token"], rows["step_ns"] = _speeds(fleet, tables, deployment, allowed)
+    speeds = speeds_of(fleet, tables, deployment, allowed)
+    for name in Speed._fields:
+        rows[name] = [getattr(speed, name) for speed in speeds]
     rows["ttft_ns"] = [pool.ttft_ms * NS_PER_MS * (pool.kind == "api") for pool in pools]
     rows["token_ns"] = [_ns_per_token(pool) for pool in pools]
-    rows["slots"] = _slots(fleet, tables, deployment, allowed)
     slo_ns = np.array([workload.ttft_ms_p95 for workload in fleet.workloads]) * NS_PER_MS
     rows["slo_ns"] = np.where(allowed, slo_ns, np.inf).min(axis=1, initial=float(NS_PER_HOUR))
     rows["surge_usd"] = surge_usd
     rows["replicas_up"] = [pool.replicas if pool.kind == "chips" else 1 for pool in pools]
-    output = np.array([workload.output_tokens_mean for workload in fleet.workloads])
-    rows["service_ns"] = rows["step_ns"] * _mean(allowed, fleet, output)
     rows["free_ns"] = -BUCKET_NS
     return rows
 
@@ -120,57 +120,16 @@ def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> Floats:
     """Return chip-seconds per prompt token and per answer token, [pool, workload, 2]; 0 for an API."""
     chip_s = np.zeros((len(fleet.pools), len(fleet.workloads), 2))
     for p, pool in enumerate(fleet.pools):
-        if pool.kind != "chips":
-            continue
-        limits = tables.limits[deployment[p]]
-        batch = max(1, int(limits.batch_max) // 2)
-        prompt = float(tables.token_ns[deployment[p], limits.step_tokens_max] / limits.step_tokens_max)
-        split = np.array([prompt, float(tables.cells[deployment[p], batch, 0, 0]) / batch])
         for k, workload in enumerate(fleet.workloads):
-            if pool.goodput_rps[k] > 0:
-                tokens = np.array([workload.input_tokens_mean, workload.output_tokens_mean])
-                chip_s[p, k] = split * (pool.chips_per_replica / pool.goodput_rps[k] / (split @ tokens))
+            if pool.kind == "chips" and pool.goodput_rps[k] > 0:
+                slo_ns = workload.tpot_ms_p95 * NS_PER_MS
+                lengths = Lengths(workload.input_tokens_mean, workload.output_tokens_mean, slo_ns)
+                speed = replica_speed(tables, int(deployment[p]), lengths)
+                answer_ns = (speed.tpot_ns + speed.tpot_ns_per_request * speed.slots) / speed.slots
+                split = np.array([speed.prefill_ns_per_token, answer_ns])
+                work = split @ np.array(lengths[:2])
+                chip_s[p, k] = split * (pool.chips_per_replica / pool.goodput_rps[k] / work)
     return chip_s
-
-
-def _speeds(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -> tuple[Floats, Floats]:
-    """Return ns of prefill per prompt token, and ns of a decode step with half the batch, [pool]; 0 for an API."""
-    context = _mean(allowed, fleet, np.array([w.input_tokens_mean + w.output_tokens_mean / 2 for w in fleet.workloads]))
-    prefill, step = np.zeros(len(deployment)), np.zeros(len(deployment))
-    for p, d in enumerate(deployment):
-        if d >= 0:
-            limits = tables.limits[d]
-            cells, batch = int(limits.context_cells), max(1, int(limits.batch_max) // 2)
-            grid = tables.context_grid[d, : cells + 1]
-            cell = int(np.clip(np.searchsorted(grid, context[p], side="right") - 1, 0, cells - 1))
-            edge, slope = tables.cells[d, batch, cell, :2]
-            prefill[p] = tables.token_ns[d, limits.step_tokens_max] / limits.step_tokens_max
-            step[p] = edge + slope * (context[p] - grid[cell])
-    step += np.array([pool.tpot_ms * NS_PER_MS * (pool.kind == "api") for pool in fleet.pools])
-    return prefill, step
-
-
-def _slots(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -> Floats:
-    """Return requests that run at once on one replica, [pool]; for an API, the requests of a minute."""
-    tokens = _mean(allowed, fleet, np.array([w.input_tokens_mean + w.output_tokens_mean for w in fleet.workloads]))
-    slots = np.full(len(deployment), float(UNLIMITED_TOKENS))
-    for p, d in enumerate(deployment):
-        if d >= 0:
-            limits = tables.limits[d]
-            held = limits.kv_blocks * limits.block_tokens / max(tokens[p], 1.0)
-            slots[p] = max(1.0, min(float(limits.batch_max), held))
-        elif fleet.pools[p].tokens_per_minute_max > 0:
-            slots[p] = max(1.0, fleet.pools[p].tokens_per_minute_max / max(tokens[p], 1.0))
-    return slots
-
-
-def _mean(allowed: Bools, fleet: Fleet, values: Floats) -> Floats:
-    """Return the mean of ``values [workload]`` over what each pool may serve, weighted by rate, [pool]."""
-    rate = np.array([workload.rate_rps for workload in fleet.workloads]) + TINY_RPS
-    weight = allowed * rate
-    total = weight.sum(axis=1)
-    mean = (weight * values).sum(axis=1) / np.where(total > 0, total, 1.0)
-    return np.asarray(np.where(total > 0, mean, values.mean()), np.float64)
 
 
 def _surge_unit(fleet: Fleet, worth_usd: Floats, chip_s_per_token: Floats) -> Floats:

@@ -32,7 +32,7 @@ def by_bid_price(view: View, request: Request, now_ns: int, u: float) -> Choice:
     for turn in range(pools):
         pool = (first + turn) % pools
         if can_serve(view, request, pool):
-            usd = margin_usd(view, request, pool, now_ns)
+            usd = margin_usd(view, request, pool, now_ns, 0.0)
             if best == NO_POOL or usd > best_usd:
                 best, best_usd = pool, usd
     if best == NO_POOL:
@@ -51,7 +51,7 @@ def least_loaded(view: View, request: Request, u: float) -> int:
     for turn in range(pools):
         pool = (first + turn) % pools
         if can_serve(view, request, pool):
-            share = load(view, pool)
+            share = load(view, pool, 0.0)
             if best == NO_POOL or share < best_load:
                 best, best_load = pool, share
     return best

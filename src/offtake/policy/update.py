@@ -49,6 +49,6 @@ def _learn_wait(view: View, event: Event) -> None:
     if change <= 0.0 and view.pools[pool].surge_usd_per_chip_s <= 0.0:
         return
     unit = view.pools[pool].surge_usd
-    now = surge(view, pool, event.now_ns) + change * unit
+    now = surge(view, pool, float(event.now_ns)) + change * unit
     view.pools[pool].surge_usd_per_chip_s = min(max(now, 0.0), SURGE_UNITS_MAX * unit)
     view.pools[pool].surge_at_ns = event.now_ns

@@ -93,10 +93,12 @@ POOL_VIEW = np.dtype(
         ("usd_per_input_token", "f8"),
         ("usd_per_output_token", "f8"),
         ("prefill_ns_per_token", "f8"),  # of a replica
-        ("step_ns", "f8"),  # a decode step of a half full replica
+        ("step_ns", "f8"),  # a decode step of a half full replica; the TPOT of an API
         ("ttft_ns", "f8"),  # of an API
+        ("tpot_ns", "f8"),  # with one request in flight
+        ("tpot_ns_per_request", "f8"),  # more for each further request in flight on the same replica
         ("token_ns", "f8"),  # of an API's rate limit
-        ("slots", "f8"),  # requests that run at once on a replica; for an API, the requests of a minute
+        ("slots", "f8"),  # requests that run at once on a replica within the SLO; for an API, those of a minute
         ("slo_ns", "f8"),  # the tightest TTFT it serves
         ("surge_usd", "f8"),  # unit of the online correction, per chip-second
         ("replicas_up", "i8"),
@@ -113,7 +115,8 @@ POOL_VIEW = np.dtype(
 
 #: One row per workload; ``cursor`` is the pool whose turn it is.
 WORKLOAD_VIEW = np.dtype(
-    [("worth_usd", "f8"), ("slo_ttft_ns", "f8"), ("output_tokens_mean", "f8"), ("cursor", "i8")], align=True
+    [("worth_usd", "f8"), ("slo_ttft_ns", "f8"), ("slo_tpot_ns", "f8"), ("output_tokens_mean", "f8"), ("cursor", "i8")],
+    align=True,
 )
 
 
