@@ -8,8 +8,9 @@ not each row, so a million variables cost what their numbers cost. It must never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,29 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
+class Names(Protocol):
+    """Name the elements of an axis: a list of strings, or anything that can make the name of element i when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int, /) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
-    """State the range of a block: bounds, where its elements exist, and the unit it is solved in.
+    """State the range of a block: bounds, where its elements exist, the unit it is solved in, and if it is whole.
 
     Each field is a number or an array that broadcasts to the block's shape. ``unit`` is how much of the
     user's unit makes one of the solver's (1,000 chips, a million USD); it is applied in :meth:`Blocks.build`
-    and nowhere else, so that the solver's tolerances mean the same in every family.
+    and nowhere else, so that the solver's tolerances mean the same in every family. ``whole`` columns take whole
+    numbers of that unit.
     """
 
     lower: Numbers = 0.0
     upper: Numbers = np.inf
     where: Bools | None = None
     unit: Numbers = 1.0
+    whole: bool | Bools = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +113,11 @@ class Blocks:
     ('acres', (1,))
     """
 
-    def __init__(self, labels: Mapping[str, Sequence[str]]) -> None:
-        self.labels = {axis: list(names) for axis, names in labels.items()}
+    def __init__(self, labels: Mapping[str, Names]) -> None:
+        self.labels = dict(labels)
         self.columns: dict[str, Block] = {}
         self.row_blocks: dict[str, Block] = {}
         self._costs: dict[str, Floats] = {}
-        self._integers: list[Bools] = []
         self._entries: list[tuple[Index, Index, Floats]] = []
 
     def var(
@@ -115,12 +125,9 @@ class Blocks:
         name: str,
         axes: tuple[str, ...],
         span: Span | None = None,
-        integer: bool | Bools = False,  # noqa: FBT001, FBT002  (an array as often as a flag)
     ) -> Block:
         """Add a block of columns over ``axes``."""
-        block = self._lay(name, axes, span or Span(), self.columns)
-        self._integers.append(block.pick(np.asarray(integer, dtype=np.float64)) > 0)
-        return block
+        return self._lay(name, axes, span or Span(), self.columns)
 
     def price(self, block: Block, cost: Numbers) -> None:
         """Set what a block of columns costs, in the user's money per user's unit; unpriced columns cost nothing."""
@@ -153,7 +160,7 @@ class Blocks:
             cost=_concat(costs) * column_unit / objective_unit,
             lower=self._gather(self.columns, "lower") / column_unit,
             upper=self._gather(self.columns, "upper") / column_unit,
-            integer=np.concatenate(self._integers) if self._integers else np.zeros(0, dtype=np.bool_),
+            integer=self._gather(self.columns, "whole") > 0,
             matrix=matrix,
             row_lower=self._gather(self.row_blocks, "lower") / row_unit,
             row_upper=self._gather(self.row_blocks, "upper") / row_unit,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from offtake.plan.blocks import Span
-from offtake.plan.variables import Model, research_speed
+from offtake.plan.variables import Model, lots, research_speed
 
 BELOW_ZERO = Span(lower=-np.inf, upper=0.0)
 ZERO = Span(upper=0.0)
@@ -60,7 +60,7 @@ def what_is_signed_is_kept_until_notice_can_end_it(model: Model) -> None:
     rows = model.blocks.rows(
         "what_is_signed_is_kept_until_notice_can_end_it",
         kept.axes,
-        Span(upper=0.0, where=locked, unit=model["signed"].span.unit[:, None]),  # type: ignore[index]  # an array
+        Span(upper=0.0, where=locked, unit=lots(model.problem)[:, None]),
     )
     model.blocks.put(rows.ids, kept.ids, 1.0)
     model.blocks.put(rows.ids, model["signed"].ids[:, None], -1.0)
@@ -337,7 +337,7 @@ def _chips_per_rps(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
 def _load(model: Model, name: str, span: Span, idle_kw: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     """Add rows over sites: Σ_n (kW − idle kW)·busy + idle kW·(A + Σ e) ≤ power, where chips can be."""
     cells, lanes, deliveries = model.problem.cells, model.problem.lanes, model.problem.deliveries
-    drawn = np.zeros((*model.owned.shape[:2], span.upper.shape[3]), dtype=np.bool_)  # type: ignore[union-attr]  # not a number
+    drawn = np.zeros((*model.owned.shape[:2], len(model.problem.axes.sites)), dtype=np.bool_)
     powered = (model.owned | model.rented) & (cells.kw_per_chip > 0)
     for cell, site in enumerate(cells.site):
         drawn[:, :, site] |= powered[:, :, cell]

@@ -71,6 +71,7 @@ class Parts:
         )
 
     def _ask_one(self, p: int, shift: Floats) -> tuple[float, Floats, Floats, float]:
+        """Solve one part where the master's point has moved its rows: cost, duals, values and greatest slack."""
         part, solver = self.whole.parts[p], self.solvers[p]
         moved = shift[self.whole.first_row[p] : self.whole.first_row[p + 1]]
         lower, upper = part.program.row_lower - moved, part.program.row_upper - moved
@@ -198,8 +199,8 @@ class Search:
     def branch(self, start: Point | None) -> tuple[Floats | None, float]:
         """Solve the master with its deciding integers, from a known plan; give answer and bound."""
         solver = highs.load(replace(self.master, integer=self.deciding), replace(self.effort, gap=self.effort.gap / 2))
-        for option in ("mip_heuristic_run_rins", "mip_heuristic_run_rens", "mip_allow_restart"):
-            solver.setOptionValue(option, False)  # noqa: FBT003  (measured: three times faster without, same bound)
+        # Measured on masters of 5,000 columns: three times quicker without these three, to the same bound.
+        highs.choose(solver, mip_heuristic_run_rins=False, mip_heuristic_run_rens=False, mip_allow_restart=False)
         for rows, floor in self.cuts:
             _add(solver, rows, floor)
         if start is not None:

@@ -20,6 +20,7 @@ OK = highspy.HighsModelStatus.kOptimal
 NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible)
 STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
 COLUMN_WISE, MINIMISE = 1, 1
+WAIT = True
 
 
 class ProgramInfeasibleError(Exception):
@@ -56,11 +57,14 @@ class Effort:
 def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Highs:
     """Pass a program to a new, silent HiGHS; without its integers unless ``whole``."""
     solver = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy's own class is not annotated
-    solver.setOptionValue("output_flag", False)  # noqa: FBT003  (HiGHS takes options by position)
-    solver.setOptionValue("threads", effort.threads)
-    solver.setOptionValue("random_seed", effort.seed)
-    solver.setOptionValue("time_limit", effort.time_limit_s)
-    solver.setOptionValue("mip_rel_gap", effort.gap)
+    choose(
+        solver,
+        output_flag=False,
+        threads=effort.threads,
+        random_seed=effort.seed,
+        time_limit=effort.time_limit_s,
+        mip_rel_gap=effort.gap,
+    )
     matrix = program.matrix
     integrality = (program.integer & whole).astype(np.int32)
     status = solver.passModel(
@@ -85,9 +89,15 @@ def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Hig
     return solver
 
 
+def choose(solver: highspy.Highs, **options: bool | float | str) -> None:
+    """Set options of HiGHS by name."""
+    for name, value in options.items():
+        solver.setOptionValue(name, value)
+
+
 def start() -> None:
     """Forget the threads of earlier solves: HiGHS keeps a process to the number it was first given."""
-    highspy.Highs.resetGlobalScheduler(True)  # noqa: FBT003  (wait for its threads to end)
+    highspy.Highs.resetGlobalScheduler(WAIT)
 
 
 def solve_linear(program: Program, effort: Effort) -> Answer:
@@ -158,4 +168,5 @@ def read(solver: highspy.Highs, algorithm: str) -> Answer:
 
 
 def _name(status: highspy.HighsModelStatus) -> str:
+    """Give HiGHS's word for a status."""
     return str(status).rsplit(".k", maxsplit=1)[-1]

@@ -8,12 +8,11 @@ constraint; the bounds it sets are those of single variables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from offtake.plan.blocks import Block, Blocks, Span
+from offtake.plan.blocks import Block, Blocks, Names, Span
 from offtake.plan.problem import Bools, Problem
 from offtake.plan.scale import Units, choose_units
 
@@ -37,7 +36,7 @@ class Model:
         return self.blocks.columns[name]
 
 
-class DeliveryNames(Sequence[str]):
+class DeliveryNames:
     """Name deliveries when asked, not before: there are many, and few are ever shown."""
 
     def __init__(self, problem: Problem) -> None:
@@ -46,7 +45,7 @@ class DeliveryNames(Sequence[str]):
     def __len__(self) -> int:
         return self.problem.deliveries.chips.size
 
-    def __getitem__(self, entry: int) -> str:  # type: ignore[override]  # never sliced
+    def __getitem__(self, entry: int) -> str:
         axes, deliveries = self.problem.axes, self.problem.deliveries
         return ", ".join(
             (
@@ -61,7 +60,7 @@ class DeliveryNames(Sequence[str]):
 def declare(problem: Problem) -> Model:
     """Declare all variables of a problem."""
     axes, lanes = problem.axes, problem.lanes
-    labels: dict[str, Sequence[str]] = {
+    labels: dict[str, Names] = {
         "scenario": axes.scenarios,
         "period": axes.periods,
         "block": axes.blocks,
@@ -105,22 +104,22 @@ def _sign(model: Model) -> None:
     notice may end a fraction, because notice is only given when its date comes and the plan is then made anew.
     """
     vintages, blocks = model.problem.vintages, model.blocks
-    lot = np.where(vintages.all_or_nothing, np.maximum(vintages.units_max, 1e-9), 1.0)
+    lot = lots(model.problem)
     whole = vintages.whole_units | vintages.all_or_nothing
     lower = np.where(vintages.signed, vintages.units_max, 0.0)
-    span = Span(lower=lower, upper=vintages.units_max, unit=lot)
-    blocks.var("signed", ("vintage",), span, integer=whole & ~vintages.signed)
+    span = Span(lower=lower, upper=vintages.units_max, unit=lot, whole=whole & ~vintages.signed)
+    blocks.var("signed", ("vintage",), span)
     smallest = (vintages.units_min > 0) & ~vintages.all_or_nothing & ~vintages.signed
-    blocks.var("chosen", ("vintage",), Span(upper=1.0, where=smallest), integer=True)
+    blocks.var("chosen", ("vintage",), Span(upper=1.0, where=smallest, whole=True))
     exclusive = np.zeros(len(model.problem.axes.offers), dtype=np.bool_)
     exclusive[[o for some in model.problem.exclusive for o in some]] = True
-    blocks.var("taken", ("offer",), Span(upper=1.0, where=exclusive), integer=True)
+    blocks.var("taken", ("offer",), Span(upper=1.0, where=exclusive, whole=True))
     period = np.arange(len(model.problem.axes.periods))
     lives = (period >= vintages.sign_period[:, None]) & (period < vintages.term_until[:, None])
     single = vintages.all_or_nothing | (vintages.whole_units & (vintages.units_max <= 1))
     may_end = lives & (period >= vintages.lock_until[:, None]) & single[:, None]
-    span = Span(upper=vintages.units_max[:, None], where=lives, unit=lot[:, None])
-    blocks.var("kept", ("vintage", "period"), span, integer=may_end)
+    span = Span(upper=vintages.units_max[:, None], where=lives, unit=lot[:, None], whole=may_end)
+    blocks.var("kept", ("vintage", "period"), span)
 
 
 def _serve(model: Model) -> None:
@@ -157,9 +156,10 @@ def _train(model: Model) -> None:
     sites = np.zeros((len(problem.axes.jobs), len(problem.axes.sites)), dtype=np.bool_)
     job, cell = np.nonzero((jobs.speed > 0) & ~cells.is_api)
     sites[job, cells.site[cell]] = True
-    blocks.var("hosts", ("job", "site"), Span(upper=1.0, where=sites & jobs.single_site[:, None]), integer=True)
+    span = Span(upper=1.0, where=sites & jobs.single_site[:, None], whole=True)
+    blocks.var("hosts", ("job", "site"), span)
     gang = window[None] & (jobs.gang_chips > 0)
-    blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang), integer=True)
+    blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang, whole=True))
     floor = np.outer(jobs.floor_chips > 0, research_speed(problem) > 0)
     blocks.var("research", ("scenario", "period", "cell"), Span(where=np.logical_and(floor, there), unit=units.chips))
 
@@ -184,6 +184,15 @@ def _account(model: Model) -> None:
     risky = np.asarray(model.problem.risk_weight > 0)
     model.blocks.var("value_at_risk", (), Span(lower=-np.inf, where=risky, unit=model.units.usd))
     model.blocks.var("shortfall", ("scenario",), Span(where=risky, unit=model.units.usd))
+
+
+def lots(problem: Problem) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Give the size of what a vintage is counted in [V]: its whole size where it is all or nothing, else a unit."""
+    vintages = problem.vintages
+    size: np.ndarray[tuple[int], np.dtype[np.float64]] = np.where(
+        vintages.all_or_nothing & (vintages.units_max > 0), vintages.units_max, 1.0
+    )
+    return size
 
 
 def research_speed(problem: Problem) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
