@@ -6,6 +6,7 @@ everything that changes is counted here from the objects themselves.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,8 @@ class PoolTwin:
     service_ns: float = 0.0
     surge: float = 0.0
     surge_at_ns: int = 0
+    recent: float = 0.0
+    recent_at_ns: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -156,6 +159,9 @@ class FleetTwin:
         gone = (pool.in_flight - pool.waiting) * ahead_ns / max(pool.service_ns, 1.0)
         return max(0.0, pool.in_flight - gone)
 
+    def recent(self, index: int, now_ns: float) -> float:
+        return float(self.pools[index].recent * math.exp((self.pools[index].recent_at_ns - now_ns) / 10e9))
+
     def load(self, index: int, ahead_ns: float) -> float:
         up = max(len(self.pools[index].replicas), 1)
         return self.in_flight(index, ahead_ns) / (float(self.view.pools[index].slots) * up)
@@ -171,13 +177,14 @@ class FleetTwin:
         ttft = own + self.wait_ns(index, now_ns, ahead_ns) + int(view.rtt_ns[index, ask.region])
         tpot = float(known.tpot_ns) + float(known.tpot_ns_per_request) * (self.in_flight(index, ahead_ns) / up)
         late = max(0.0, ttft / float(kind.slo_ttft_ns) - 0.8) / 0.4
-        late += max(0.0, tpot / float(kind.slo_tpot_ns) - 0.8) / 0.4
+        rho = self.recent(index, now_ns + ahead_ns) / (10.0 * self.fleet.pools[index].chips_per_replica * up)
+        late += max(0.0, tpot / float(kind.slo_tpot_ns) - 0.8) / 0.4 + max(0.0, rho - 0.9) / 0.1
         price = float(view.bid_usd[0, index, 0]) * min(1.0, self.load(index, ahead_ns) / 0.5)
         price = (price + self.surge(index, now_ns + ahead_ns)) * chip_s
         price += float(view.bid_usd[0, index, 1]) * (ask.input_tokens + output)
         paid = float(known.usd_per_input_token) * ask.input_tokens + float(known.usd_per_output_token) * output
         paid += float(known.usd_per_chip_s_used) * chip_s
-        return float(kind.worth_usd) * (1.0 - late) - (price + paid)
+        return float(float(kind.worth_usd) * (1.0 - late) - (price + paid))
 
     def offer(self, ask: Ask, now_ns: int) -> None:
         fit = [index for index in range(len(self.pools)) if self.fits(index, ask)]
@@ -231,6 +238,9 @@ class FleetTwin:
         pool, known = self.pools[index], self.view.pools[index]
         self.cursor[ask.workload] = index + 1
         ask.status, ask.pool, ask.entered_ns = "running", index, now_ns
+        per, mean = self.view.chip_s_per_token[index, ask.workload], self.view.workloads[ask.workload]
+        chip_s = float(per[0]) * ask.input_tokens + float(per[1]) * float(mean.output_tokens_mean)
+        pool.recent, pool.recent_at_ns = self.recent(index, now_ns) + chip_s, now_ns
         if self.fleet.pools[index].kind == "api":
             ask.start_ns = max(now_ns, pool.free_ns)
             tokens = ask.input_tokens + ask.output_tokens
@@ -254,7 +264,7 @@ class FleetTwin:
             pool.up, pool.free_ns = bool(up), -MINUTE_NS
             if up:
                 continue
-            pool.surge = 0.0
+            pool.surge = pool.recent = 0.0
             held: list[Any] = list(pool.calls)
             for place, replica in enumerate(pool.replicas):
                 held += replica.decoding + replica.prefilling + replica.queue

@@ -78,6 +78,7 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, s
     slo_ns = np.array([workload.ttft_ms_p95 for workload in fleet.workloads]) * NS_PER_MS
     rows["slo_ns"] = np.where(allowed, slo_ns, np.inf).min(axis=1, initial=float(NS_PER_HOUR))
     rows["surge_usd"] = surge_usd
+    rows["chips"] = [pool.chips_per_replica for pool in pools]
     rows["replicas_up"] = [pool.replicas if pool.kind == "chips" else 1 for pool in pools]
     rows["free_ns"] = -BUCKET_NS
     return rows

@@ -1,13 +1,15 @@
 """Say what it is worth to serve a request at a pool: value, bid price, lateness.
 
-    margin = worth · (1 - late(TTFT) - late(TPOT)) - price · chip-seconds - what is paid only when used
-    late(x) = max(0, x / SLO - 0.8) / 0.4,    worth = value served + cost of refusing
+    margin = worth · (1 - late(TTFT) - late(TPOT) - crowd) - price · chip-seconds - what is paid only when used
+    late(x) = max(0, x / SLO - 0.8) / 0.4,    crowd = max(0, ρ - 0.9) / 0.1,    worth = value served + cost of refusing
 
 A prediction is a mean, so a request is counted as partly late from 0.8 of its SLO on and as worth nothing at 1.2 of it;
-beyond that it does harm, because it holds what others need. The price is the plan's shadow price of a chip-second in
+beyond that it does harm, because it holds what others need. ρ is what was routed here over the last seconds, in
+chip-seconds by the plan's goodput, over the chips there are: at ρ = 1 the pool just keeps its P95, and one request more
+makes others late, which costs as much as it is worth. The price is the plan's shadow price of a chip-second in
 this block of the week, corrected online: it is paid in full from half load on and falls to nothing at an idle pool
 (capacity that is not used is lost, so it is worth nothing now), and a *surge* is added while measured first tokens come
-later than half their SLO. These shares, the surge's gain and its half-life are assumptions.
+later than half their SLO. These shares and times and the surge's gain are assumptions.
 
 Every function can look ``ahead_ns`` into a future in which nobody else comes: the queue drains, the requests in flight
 finish, the surge fades, the block of the week changes. That is how a ``Retry-After`` is found that is true.
@@ -18,6 +20,8 @@ Theory and Practice of Revenue Management*, 2004, chapter 3. This module must ne
 
 from __future__ import annotations
 
+import math
+
 from offtake.performance.compiled import kernel
 from offtake.policy.view import NO_RETRY_NS, Request, View
 from offtake.units import HOURS_PER_WEEK, NS_PER_HOUR, NS_PER_MS, NS_PER_S
@@ -26,7 +30,10 @@ LOAD_FULL = 0.5  #: share of the running places taken from which the bid price i
 SURGE_HALF_LIFE_NS = 10.0 * NS_PER_S  #: time in which a surge halves by itself (assumption)
 LATE_FROM = 0.8  #: share of the SLO at which a predicted mean begins to cost (assumption)
 LATE_WIDTH = 0.4  #: shares of the SLO over which all the worth goes (assumption)
-FADED = 10  #: half-lives after which a surge is over
+CROWD_FROM = 0.9  #: ρ from which a request begins to make others late (assumption)
+CROWD_WIDTH = 0.1  #: of ρ, over which that grows to all its worth (assumption)
+RECENT_NS = 10.0 * NS_PER_S  #: time in which what was routed fades to 1/e (assumption)
+FADED = 10  #: half-lives after which a surge is over, and what was routed is forgotten
 HALVINGS = 24  #: of the interval in which a Retry-After is sought: to a ten-millionth of it
 
 
@@ -99,6 +106,21 @@ def late_share(predicted_ns: float, slo_ns: float) -> float:
 
 
 @kernel
+def recent_chip_s(view: View, pool: int, now_ns: float) -> float:
+    """Return the chip-seconds routed to ``pool`` lately, fading."""
+    row = view.pools[pool]
+    return row.recent_chip_s * math.exp((row.recent_at_ns - now_ns) / RECENT_NS)  # type: ignore[no-any-return]
+
+
+@kernel
+def crowd_share(view: View, pool: int, now_ns: float) -> float:
+    """Return the share of a request's worth that it takes from the others at ``pool`` by crowding it."""
+    row = view.pools[pool]
+    rho = recent_chip_s(view, pool, now_ns) / (RECENT_NS / NS_PER_S * row.chips * max(row.replicas_up, 1))
+    return max(0.0, rho - CROWD_FROM) / CROWD_WIDTH  # type: ignore[no-any-return]
+
+
+@kernel
 def load(view: View, pool: int, ahead_ns: float) -> float:
     """Return the share of the running places taken, waiting requests included; for an API, of a minute's requests."""
     row = view.pools[pool]
@@ -138,7 +160,7 @@ def margin_usd(view: View, request: Request, pool: int, now_ns: int, ahead_ns: f
     """Return what it is worth to serve ``request`` at ``pool`` at ``now_ns`` + ``ahead_ns``, US dollars."""
     kind = view.workloads[request.workload]
     late = late_share(ttft_ns(view, request, pool, wait_ns(view, pool, now_ns, ahead_ns)), kind.slo_ttft_ns)
-    late += late_share(tpot_ns(view, pool, ahead_ns), kind.slo_tpot_ns)
+    late += late_share(tpot_ns(view, pool, ahead_ns), kind.slo_tpot_ns) + crowd_share(view, pool, now_ns + ahead_ns)
     price = price_usd(view, request, pool, now_ns, ahead_ns) + paid_when_used_usd(view, request, pool)
     return kind.worth_usd * (1.0 - late) - price  # type: ignore[no-any-return]
 
@@ -151,7 +173,7 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int) -> int:
     """
     row = view.pools[pool]
     empty_ns = wait_ns(view, pool, now_ns, 0.0) + row.service_ns * row.in_flight / max(row.in_flight - row.waiting, 1)
-    late_ns = max(empty_ns, FADED * SURGE_HALF_LIFE_NS)
+    late_ns = max(empty_ns, FADED * max(SURGE_HALF_LIFE_NS, RECENT_NS))
     if margin_usd(view, request, pool, now_ns, late_ns) < 0.0:
         return _cheaper_hour_ns(view, request, pool, now_ns)
     soon_ns = 0.0

@@ -7,7 +7,7 @@ rehearsal's replicas and from the router's upstreams, so the same log gives the 
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.price import surge
+from offtake.policy.price import recent_chip_s, surge
 from offtake.policy.view import Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
@@ -24,6 +24,7 @@ def update(view: View, event: Event) -> None:
         view.pools[pool].waiting += 1
         view.pools[pool].queued_tokens += event.tokens
         view.workloads[event.workload].cursor = pool + 1
+        _learn_rate(view, event)
     elif event.kind == EventKind.ADMITTED:
         view.pools[pool].waiting -= event.size
     elif event.kind == EventKind.FIRST_TOKEN:
@@ -37,7 +38,18 @@ def update(view: View, event: Event) -> None:
         view.pools[pool].replicas_up = event.size
         if event.size == 0:
             view.pools[pool].in_flight = view.pools[pool].waiting = view.pools[pool].queued_tokens = 0
-            view.pools[pool].surge_usd_per_chip_s = 0.0
+            view.pools[pool].surge_usd_per_chip_s = view.pools[pool].recent_chip_s = 0.0
+
+
+@kernel
+def _learn_rate(view: View, event: Event) -> None:
+    """Add the chip-seconds that a routed request is expected to take to what was routed lately."""
+    per_token = view.chip_s_per_token
+    chip_s = per_token[event.pool, event.workload, 0] * event.tokens
+    chip_s += per_token[event.pool, event.workload, 1] * view.workloads[event.workload].output_tokens_mean
+    row = view.pools[event.pool]
+    row.recent_chip_s = recent_chip_s(view, event.pool, float(event.now_ns)) + chip_s
+    row.recent_at_ns = event.now_ns
 
 
 @kernel

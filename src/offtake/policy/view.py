@@ -101,6 +101,7 @@ POOL_VIEW = np.dtype(
         ("slots", "f8"),  # requests that run at once on a replica within the SLO; for an API, those of a minute
         ("slo_ns", "f8"),  # the tightest TTFT it serves
         ("surge_usd", "f8"),  # unit of the online correction, per chip-second
+        ("chips", "f8"),  # of a replica
         ("replicas_up", "i8"),
         ("in_flight", "i8"),
         ("waiting", "i8"),  # of them, not yet running
@@ -109,6 +110,8 @@ POOL_VIEW = np.dtype(
         ("free_ns", "i8"),  # when an API's rate limit is next free; BUCKET_NS in the past is a full bucket
         ("surge_usd_per_chip_s", "f8"),  # the online correction at surge_at_ns
         ("surge_at_ns", "i8"),
+        ("recent_chip_s", "f8"),  # chip-seconds routed here lately, fading, at recent_at_ns
+        ("recent_at_ns", "i8"),
     ],
     align=True,
 )

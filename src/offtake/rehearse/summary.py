@@ -54,13 +54,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int  #: Answer tokens of served requests.
     value_usd: float  #: Value of the requests served.
     cost_usd: float  #: Chip time, use and tokens of the requests.
+    value_in_time_usd: float = 0.0  #: Value of the requests served within both limits.
 
 
 class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how hard one pool worked; ``load_planned`` is demand over capacity by the plan's goodput.
-
-    ``in_system_mean`` is L, ``arrivals_rps`` is λ and ``stay_s_mean`` is W of Little's law, of the simulated pool.
-    """
+    """Say how hard one pool worked; means are those of the simulated pool."""
 
     pool: str  #: Name of the pool.
     site: str  #: Its site.
@@ -219,6 +217,7 @@ def _group(frame: pl.DataFrame, label: dict[str, Any], scope: Scope) -> Group:
         input_tokens=int(served["input_tokens"].sum()) * thin,
         output_tokens=int(served["output_tokens"].sum()) * thin,
         value_usd=float(frame["value_usd"].sum()) * thin,
+        value_in_time_usd=float(frame.filter("within_slo")["value_usd"].sum()) * thin,
         cost_usd=float(frame["cost_usd"].sum()) * thin,
     )
 
