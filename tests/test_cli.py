@@ -129,7 +129,7 @@ def test_all_faults_of_a_rehearsal_come_at_once(run_free_fleet: Path, capsys: py
         capsys, "rehearse", str(run_free_fleet), "--policy", "bidprice", "--lose", "nowhere@1+1", "--hours", "0"
     )
     assert told["exit_code"] == 2
-    assert {fault["file"].split(",")[0] for fault in told["faults"]} == {"--policy", "--lose", "--hours"}  # type: ignore[attr-defined]
+    assert {fault["file"].split(",")[0] for fault in told["faults"]} == {"--policy", "--lose", "--hours"}  # type: ignore[attr-defined]  # a list of objects
 
 
 @pytest.fixture
