@@ -101,3 +101,10 @@ def test_every_price_says_what_it_means() -> None:
     found = prices(newsvendor(), "extensive form")
     assert set(found.meanings) == {"chips", "power", "link", "concentration", "budget", "sign"}
     assert all(text.endswith(".") for text in found.meanings.values())
+
+
+def test_a_cell_without_chips_is_priced_at_no_more_than_its_best_use() -> None:
+    base = newsvendor(fee_usd=50.0)
+    lot = replace(base.vintages, all_or_nothing=np.array([True]), units_max=np.array([10.0]))
+    found = prices(replace(base, vintages=lot), "extensive form")
+    assert 0 < found.chips_usd_per_chip_hour[0, 0, 0] <= 10.0

@@ -18,6 +18,8 @@ from offtake.plan.solution import Prices
 from offtake.plan.variables import Model
 from offtake.units import BYTES_PER_GB, PERCENT, S_PER_HOUR
 
+EMPTY = 1e-6  # of a solver's unit of chips
+
 MEANINGS = {
     "chips": "What one more usable chip-hour in this cell would add: the bid price that a request must meet.",
     "power": "What one more kilowatt-hour of power at this site would add.",
@@ -37,7 +39,7 @@ def prices(model: Model, program: Program, answer: Answer) -> Prices:
     power = power + worth.rows("busy_chips_fit_the_power_left_by_curtailment")
     sure = 1 + problem.risk_weight
     return Prices(
-        chips_usd_per_chip_hour=worth.rows("work_fits_the_chips_of_a_cell").sum(axis=0) / hour,
+        chips_usd_per_chip_hour=_chips(model, program, answer, worth) / hour,
         power_usd_per_kwh=power.sum(axis=0) / hour,
         link_usd_per_gb=worth.rows("traffic_fits_the_link_of_a_site").sum(axis=0) / hour * (BYTES_PER_GB / S_PER_HOUR),
         concentration_usd_per_point=_concentration(model, program, answer, worth),
@@ -70,6 +72,32 @@ class _Worth:
     def columns(self, name: str) -> Floats:
         """Give it by column of a block, in the block's shape."""
         return self.blocks.columns[name].spread(self.of_columns)
+
+
+def _chips(model: Model, program: Program, answer: Answer, worth: _Worth) -> Floats:
+    """Give what one more chip in every scenario adds [T, B, N].
+
+    Where a cell holds no chips the dual may be anything above the worth of a first chip; it is cut to the most that
+    any use of a chip there could earn.
+    """
+    problem, lanes = model.problem, model.problem.lanes
+    price = worth.rows("work_fits_the_chips_of_a_cell")
+    tail = "a_scenarios_loss_beyond_the_value_at_risk"
+    weight = problem.probability - model.blocks.row_blocks[tail].spread(worth.of_rows)  # [S]
+    best = np.zeros((problem.probability.size, len(problem.axes.cells)))
+    earned = (problem.value_usd + problem.refusal_usd)[lanes.workload, None] * lanes.goodput_rps_per_chip * S_PER_HOUR
+    np.maximum.at(best.T, lanes.cell, earned)
+    best = np.maximum(best, (problem.jobs.missed_usd[:, None] * problem.jobs.speed).max(axis=0, initial=0.0))
+    hours = (problem.discount * problem.period_hours)[:, None] * problem.block_share
+    most = weight[:, None, None, None] * best[:, None, None, :] * hours[:, :, None]
+    values = answer.values * program.column_unit
+    kept = model["kept"].spread(values)[problem.deliveries.vintage, problem.deliveries.period]
+    there = np.zeros(model.owned.shape)
+    at = (problem.deliveries.scenario, problem.deliveries.period, problem.deliveries.cell)
+    np.add.at(there, at, problem.deliveries.chips * kept)
+    empty = (there <= EMPTY * np.maximum(model.units.chips, 1.0))[:, :, None, :]
+    total: Floats = np.where(empty, np.minimum(price, most), price).sum(axis=0)
+    return total
 
 
 def _concentration(model: Model, program: Program, answer: Answer, worth: _Worth) -> Floats:
