@@ -48,10 +48,10 @@ class Asked:
     lose: tuple[str, ...] = ()
     events: Path | None = None
     from_hour: float = BUSIEST
-    hours: float = 1.0
+    hours: float = 0.25
     surge: float = 1.0
     thin: int = 0
-    requests: int = 1_000_000
+    requests: int = 2_000_000
     seed: int = PLANNED_SEED
     name: str = ""
 
