@@ -21,7 +21,7 @@ from offtake.units import BYTES_PER_GB, PERCENT, S_PER_HOUR
 EMPTY = 1e-6  # of a solver's unit of chips
 
 MEANINGS = {
-    "chips": "What one more usable chip-hour in this cell would add: the bid price that a request must meet.",
+    "chips": "What one more usable chip-hour in this cell would add, its power given.",
     "power": "What one more kilowatt-hour of power at this site would add.",
     "link": "What carrying one more gigabyte over this site's link would add.",
     "concentration": "What allowing this group one more percentage point of the firm power would add in this period.",
@@ -35,12 +35,15 @@ def prices(model: Model, program: Program, answer: Answer) -> Prices:
     problem = model.problem
     hour = hour_weight(problem)[:, :, None]
     worth = _Worth(model, program, answer)
-    power = worth.rows("power_of_a_site_carries_busy_and_idle_chips")
-    power = power + worth.rows("busy_chips_fit_the_power_left_by_curtailment")
-    sure = 1 + problem.risk_weight
+    whole = worth.rows("power_of_a_site_carries_busy_and_idle_chips").sum(axis=0) / hour
+    left = worth.rows("busy_chips_fit_the_power_left_by_curtailment").sum(axis=0) / hour
+    chips = _chips(model, program, answer, worth) / hour
+    cells, sure = problem.cells, 1 + problem.risk_weight
+    drawn = whole[..., cells.site] * (1 - cells.idle_share) + left[..., cells.site]
     return Prices(
-        chips_usd_per_chip_hour=_chips(model, program, answer, worth) / hour,
-        power_usd_per_kwh=power.sum(axis=0) / hour,
+        chips_usd_per_chip_hour=chips,
+        work_usd_per_chip_hour=chips + cells.kw_per_chip * drawn,
+        power_usd_per_kwh=whole + left,
         link_usd_per_gb=worth.rows("traffic_fits_the_link_of_a_site").sum(axis=0) / hour * (BYTES_PER_GB / S_PER_HOUR),
         concentration_usd_per_point=_concentration(model, program, answer, worth),
         budget_usd_per_usd=worth.rows("a_years_spend_is_within_its_budget").sum(axis=0) / _year_weight(problem),

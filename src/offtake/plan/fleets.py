@@ -194,7 +194,8 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
     place, portfolio = assembled.cells[cell], assembled.inputs.portfolio
     row = portfolio.deployments[model, place.chip]
     goodputs = assembled.inputs.goodput_of
-    deployment = goodputs.fitted(model, place.chip).name if isinstance(goodputs, Goodputs) else row.performance
+    speed = float(assembled.inputs.tree.throughput[model, place.chip][cut.scenario])
+    known = goodputs.fitted(model, place.chip).faster(speed).name if isinstance(goodputs, Goodputs) else row.performance
     paid, used = usd_per_chip_hour(cut, cell)
     return Pool(
         name=f"{place.name}/{model}",
@@ -203,7 +204,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         site=place.site,
         chip=place.chip,
         model=model,
-        deployment=deployment,
+        deployment=known,
         replicas=int((chips + NOTHING) // row.chips_per_replica),
         chips_per_replica=row.chips_per_replica,
         offers=offers_at(cut, cell),
@@ -295,8 +296,8 @@ def allotments(cut: Cut, cell: int, model: str) -> list[list[float]]:
 
 
 def bids(cut: Cut, cell: int) -> list[float]:
-    """Return the bid price of a chip-second in each block [B]."""
-    per_hour = cut.solution.prices.chips_usd_per_chip_hour[cut.period, :, cell]
+    """Return the bid price of a chip-second of work in each block [B]: the chip, and the power it draws when busy."""
+    per_hour = cut.solution.prices.work_usd_per_chip_hour[cut.period, :, cell]
     return [float(price) for price in np.maximum(per_hour, 0.0) / S_PER_HOUR]
 
 
