@@ -47,6 +47,21 @@ def test_a_kilowatt_hour_is_worth_what_the_next_chip_earns_above_its_fee(engine:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_work_pays_for_its_chip_and_for_the_power_it_draws_beyond_an_idle_one(engine: str) -> None:
+    # As above: 3.25 for the chip and 3.75 for its kilowatt are what the next request earns, 10 in 0.7 of the futures.
+    base = replace(newsvendor(), power_kw=np.full((10, 1, 1, 1), 35.0))
+    assert prices(base, engine).work_usd_per_chip_hour.ravel() == pytest.approx([7.0])
+    # Chips that are there anyway and draw half when idle: 35 kW carry 20 busy and 30 idle of 50, and a kilowatt
+    # makes two of them busy. A busy one draws half a kilowatt more: all its work is worth is the power's.
+    idle = replace(base.cells, idle_share=np.array([0.5]))
+    there = replace(base.vintages, signed=np.array([True]), units_max=np.array([50.0]))
+    found = prices(replace(base, cells=idle, vintages=there), engine)
+    assert found.chips_usd_per_chip_hour.ravel() == pytest.approx([0.0], abs=1e-9)
+    assert found.work_usd_per_chip_hour.ravel() == pytest.approx(found.power_usd_per_kwh.ravel() / 2)
+    assert found.work_usd_per_chip_hour.ravel() == pytest.approx([8.0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_gigabyte_is_worth_what_its_requests_earn(engine: str) -> None:
     # A link for 35 bytes/s at a byte a request: 3600 bytes in the hour are worth 3.75.
     found = prices(replace(newsvendor(), link_bytes_per_s=np.array([35.0])), engine)
