@@ -67,12 +67,7 @@ def _step(engine: Engine, replica: int) -> None:
         done = row.finished - finished
         update(engine.seen, Event(EventKind.FINISHED, pool, 0, done, 0, row.service_ns - service_ns, now_ns))
         count(engine, pool, -done, now_ns)
-        set_key(
-            engine.pool_tree,
-            engine.pools[pool].tree_at,
-            engine.pools[pool].leaves,
-            *in_flight_key(engine, pool, replica),
-        )
+        show_in_flight(engine, pool, replica)
 
 
 @kernel
@@ -82,9 +77,11 @@ def set_next(engine: Engine, leaf: int, at_ns: int) -> None:
 
 
 @kernel
-def in_flight_key(engine: Engine, pool: int, replica: int) -> tuple[int, int]:
-    """Return the leaf of ``replica`` in its pool's tree and its key, the requests in flight."""
-    return replica - engine.pools[pool].first, engine.plant.replicas.rows[replica].in_flight
+def show_in_flight(engine: Engine, pool: int, replica: int) -> None:
+    """Put the requests in flight at ``replica`` into its pool's tree."""
+    row = engine.pools[pool]
+    in_flight = engine.plant.replicas.rows[replica].in_flight
+    set_key(engine.pool_tree, row.tree_at, row.leaves, replica - row.first, in_flight)
 
 
 @kernel
@@ -159,7 +156,7 @@ def show_timer(engine: Engine) -> None:
 def _send(engine: Engine, request: int, pool: int, now_ns: int) -> None:
     """Send ``request`` to ``pool``."""
     flow, pools = engine.flow, engine.pools
-    tokens = engine.plant.work[request].input_tokens
+    tokens = int(engine.plant.work[request].input_tokens)
     update(engine.seen, Event(EventKind.ROUTED, pool, flow[request].workload, 1, tokens, 0, now_ns))
     count(engine, pool, 1, now_ns)
     flow[request].pool = pool
@@ -177,7 +174,7 @@ def _send(engine: Engine, request: int, pool: int, now_ns: int) -> None:
     replica = pools[pool].first + leaf
     arrive(engine.plant, replica, request, now_ns)
     set_next(engine, FIRST_LEAF + replica, engine.plant.replicas.rows[replica].next_ns)
-    set_key(engine.pool_tree, pools[pool].tree_at, pools[pool].leaves, *in_flight_key(engine, pool, replica))
+    show_in_flight(engine, pool, replica)
 
 
 @kernel

@@ -11,8 +11,8 @@ from offtake.performance.compiled import entry, kernel
 from offtake.performance.replica import NEVER_NS, NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
 from offtake.policy.update import update
 from offtake.policy.view import BUCKET_NS, Event, EventKind, Reason
-from offtake.rehearse.engine import count, in_flight_key, set_next, set_timer, show_timer
-from offtake.rehearse.queues import push_timer, set_key
+from offtake.rehearse.engine import count, set_next, set_timer, show_in_flight, show_timer
+from offtake.rehearse.queues import push_timer
 from offtake.rehearse.state import FIRST_LEAF, Engine, Status
 
 
@@ -55,9 +55,7 @@ def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
         request = following
     clear(plant, replica)
     set_next(engine, FIRST_LEAF + replica, NEVER_NS)
-    set_key(
-        engine.pool_tree, engine.pools[pool].tree_at, engine.pools[pool].leaves, *in_flight_key(engine, pool, replica)
-    )
+    show_in_flight(engine, pool, replica)
 
 
 @kernel
