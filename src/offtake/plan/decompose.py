@@ -28,17 +28,22 @@ IN_OUT = 0.5
 ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 200, 30, 15, 60
 SETTLED = 1e-6
 VIOLATED = 1e-7
-SLACK = 1e-6
+SLACK, CLOSE_ENOUGH = 1e-6, 0.05
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Hold what the parts answer to one point: costs [P], duals [rows of all parts], values of their columns, slack."""
+    """Hold what the parts answer to one point: costs [P], duals [rows of all parts], values of columns and slacks."""
 
     costs: Floats
     duals: Floats
     values: list[Floats]
-    slack: float
+    slacks: list[Floats]
+
+    @property
+    def slack(self) -> float:
+        """Give the greatest slack of any part."""
+        return max((float(values.max(initial=0.0)) for values in self.slacks), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,11 @@ class Parts:
             costs=np.array([reply[0] for reply in replies]),
             duals=np.concatenate([reply[1] for reply in replies]),
             values=[reply[2] for reply in replies],
-            slack=max(reply[3] for reply in replies),
+            slacks=[reply[3] for reply in replies],
         )
 
-    def _ask_one(self, p: int, shift: Floats) -> tuple[float, Floats, Floats, float]:
-        """Solve one part where the master's point has moved its rows: cost, duals, values and greatest slack."""
+    def _ask_one(self, p: int, shift: Floats) -> tuple[float, Floats, Floats, Floats]:
+        """Solve one part where the master's point has moved its rows: cost, duals, values and slacks."""
         part, solver = self.whole.parts[p], self.solvers[p]
         moved = shift[self.whole.first_row[p] : self.whole.first_row[p + 1]]
         lower, upper = part.program.row_lower - moved, part.program.row_upper - moved
@@ -89,7 +94,7 @@ class Parts:
         values = np.asarray(solution.col_value)
         own = part.columns.size
         cost = float(solver.getInfo().objective_function_value)
-        return cost, np.asarray(solution.row_dual), values[:own], float(values[own:].max(initial=0.0))
+        return cost, np.asarray(solution.row_dual), values[:own], values[own:]
 
 
 @dataclass(frozen=True)
@@ -120,15 +125,15 @@ def _add(solver: highspy.Highs, rows: sparse.csr_matrix, floor: Floats) -> None:
 class Search:
     """Hold the state of a search: the master twice (without and with integers), the best point, the bound."""
 
-    def __init__(self, model: Model, program: Program, effort: Effort) -> None:
+    def __init__(self, model: Model, program: Program, effort: Effort, *, only_slack: bool = False) -> None:
         self.program, self.effort = program, effort
-        self.whole = split(model, program)
+        self.whole = split(model, program, only_slack=only_slack)
         self.master = self.whole.master
         self.parts = Parts(self.whole, effort)
         self.linear = highs.load(self.master, effort, whole=False)
         self.cuts: list[tuple[sparse.csr_matrix, Floats]] = []
         self.cut_duals: list[tuple[int, Floats]] = []
-        self.tail = _tail(model, self.whole)
+        self.tail = None if only_slack else _tail(model, self.whole)
         runs = np.isin(self.whole.columns, model["runs"].ids)
         self.deciding = self.master.integer & ~runs
 
@@ -188,7 +193,7 @@ class Search:
             if x is None:
                 return None, np.inf
             bound = max(bound, float(self.linear.getInfo().objective_function_value))
-            if center is not None and gap_of(center.objective, bound) <= gap:
+            if center is not None and (gap_of(center.objective, bound) <= gap or self.effort.late()):
                 break
             point = self.look(x if center is None or not inside else IN_OUT * x + (1 - IN_OUT) * center.x)
             if center is None or point.objective < center.objective:
@@ -266,7 +271,7 @@ def decompose(model: Model, program: Program, effort: Effort) -> Answer | None:
     search = Search(model, program, effort)
     try:
         center, bound = search.close(None, effort.gap / 4, ROUNDS_LINEAR)
-        if center is None:
+        if center is None or (center.reply.slack > SLACK and least_slack(model, program, effort) is not None):
             raise ProgramInfeasibleError
         effort.tell(0.5)
         best = center
@@ -303,25 +308,15 @@ def _search_whole(search: Search) -> tuple[Point | None, float]:
 
 
 def _answer(search: Search, best: Point, bound: float) -> Answer | None:
-    """Put the whole program's answer together; None where it breaks what the split left out.
-
-    The duals of an operation are the mean of those behind its cuts, weighed as the master weighs the cuts: at a kink
-    of an operation's cost its own last duals would be one side of the kink.
-    """
-    whole, program, n_rows = search.whole, search.program, search.master.row_lower.size
-    values, row_duals = np.zeros(program.cost.size), np.zeros(program.row_lower.size)
+    """Put the whole program's answer together; None where it breaks what the split left out."""
+    whole, program, values = search.whole, search.program, np.zeros(search.program.cost.size)
     values[whole.columns] = best.x
     for part, own in zip(whole.parts, best.reply.values, strict=True):
         values[part.columns] = own
-    search.solve_master()
-    duals = np.asarray(search.linear.getSolution().row_dual)
-    row_duals[whole.rows] = duals[:n_rows]
-    for weight, (p, own) in zip(duals[n_rows:], search.cut_duals, strict=True):
-        if weight > 0:
-            row_duals[whole.parts[p].rows] += weight * own
     activity = program.matrix @ values
     if best.reply.slack > SLACK or np.any(activity[whole.rows] > program.row_upper[whole.rows] + SLACK):
         return None
+    row_duals = duals_of(search)
     return Answer(
         values=values,
         row_duals=row_duals,
@@ -330,3 +325,38 @@ def _answer(search: Search, best: Point, bound: float) -> Answer | None:
         bound=min(bound, best.objective),
         algorithm=f"cutting planes: {search.n_cuts} cuts from {len(whole.parts)} operations",
     )
+
+
+def duals_of(search: Search) -> Floats:
+    """Give the duals of the whole program's rows where the search settled.
+
+    The duals of an operation are the mean of those behind its cuts, weighed as the master weighs the cuts: at a kink
+    of an operation's cost its own last duals would be one side of the kink.
+    """
+    whole, n_rows = search.whole, search.master.row_lower.size
+    row_duals = np.zeros(search.program.row_lower.size)
+    search.solve_master()
+    duals = np.asarray(search.linear.getSolution().row_dual)
+    row_duals[whole.rows] = duals[:n_rows]
+    for weight, (p, own) in zip(duals[n_rows:], search.cut_duals, strict=True):
+        if weight > 0:
+            row_duals[whole.parts[p].rows] += weight * own
+    return row_duals
+
+
+def least_slack(model: Model, program: Program, effort: Effort) -> tuple[Floats, Floats] | None:
+    """Prove that operations cannot meet their limits: the least slack [rows], in solver units, and the proof's duals.
+
+    None where the bound on the slack is 0, so that nothing is proven; integers are left out.
+    """
+    search = Search(model, program, effort, only_slack=True)
+    try:
+        center, bound = search.close(None, CLOSE_ENOUGH, ROUNDS_LINEAR)
+        if center is None or bound <= SLACK:
+            return None
+        amounts = np.zeros(program.row_lower.size)
+        for part, values in zip(search.whole.parts, center.reply.slacks, strict=True):
+            amounts[part.rows[part.relaxed]] = values
+        return amounts, duals_of(search)
+    finally:
+        search.parts.pool.shutdown()

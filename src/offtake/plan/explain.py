@@ -15,12 +15,20 @@ import numpy as np
 
 from offtake.plan import highs
 from offtake.plan.blocks import Floats, Program
+from offtake.plan.decompose import least_slack
+from offtake.plan.split import split
 from offtake.plan.variables import Model
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_MILLION
 
 SENTENCES_MAX = 5
 NAMES_MAX = 3
 BROKEN = 1e-6
+SMALL = 3_000
+
+
+def figure(amount: float) -> str:
+    """Write an amount to three digits, in full."""
+    return f"{float(f'{amount:.3g}'):,.10g}"
 
 
 @dataclass(frozen=True)
@@ -33,27 +41,27 @@ class Limit:
 
 LIMITS = {
     "power_of_a_site_carries_busy_and_idle_chips": Limit(
-        "power of a site", lambda kw: f"{kw / KW_PER_MW:,.3g} MW more power"
+        "power of a site", lambda kw: f"{figure(kw / KW_PER_MW)} MW more power"
     ),
     "busy_chips_fit_the_power_left_by_curtailment": Limit(
-        "power of a site", lambda kw: f"{kw / KW_PER_MW:,.3g} MW more power"
+        "power of a site", lambda kw: f"{figure(kw / KW_PER_MW)} MW more power"
     ),
     "traffic_fits_the_link_of_a_site": Limit(
-        "link of a site", lambda x: f"{x * BITS_PER_BYTE / BITS_PER_GBIT:,.3g} Gbit/s more on the link"
+        "link of a site", lambda x: f"{figure(x * BITS_PER_BYTE / BITS_PER_GBIT)} Gbit/s more on the link"
     ),
     "no_group_holds_more_than_its_share_of_firm_power": Limit(
         "share of firm power a group may hold",
-        lambda kw: f"a limit that lets the group hold {kw / KW_PER_MW:,.3g} MW more",
+        lambda kw: f"a limit that lets the group hold {figure(kw / KW_PER_MW)} MW more",
     ),
     "critical_work_survives_the_loss_of_any_one_group (work)": Limit(
-        "critical work without any one group", lambda rps: f"{rps:,.3g} requests/s less to be kept without the group"
+        "critical work without any one group", lambda rps: f"{figure(rps)} requests/s less to be kept without the group"
     ),
-    "research_keeps_its_floor": Limit("research floor", lambda chips: f"{chips:,.4g} chips less for research"),
+    "research_keeps_its_floor": Limit("research floor", lambda chips: f"{figure(chips)} chips less for research"),
     "a_years_spend_is_within_its_budget": Limit(
-        "budget of a year", lambda usd: f"{usd / USD_PER_MILLION:,.4g} million USD more budget"
+        "budget of a year", lambda usd: f"{figure(usd / USD_PER_MILLION)} million USD more budget"
     ),
     "prepayment_is_within_its_limit": Limit(
-        "prepayment limit", lambda usd: f"{usd / USD_PER_MILLION:,.4g} million USD more prepayment"
+        "prepayment limit", lambda usd: f"{figure(usd / USD_PER_MILLION)} million USD more prepayment"
     ),
 }
 OF_OFFERS = {
@@ -67,15 +75,35 @@ SHOWN_AXES = ("site", "cell", "workload", "group", "offer", "job", "year", "peri
 
 def explain(model: Model, program: Program) -> tuple[list[str], list[str]]:
     """Give the families in conflict, in words, and at most five sentences that explain and mend."""
-    rows = conflict(program)
-    amounts = relax(model, program)
-    families = _families(model, rows) or _families(model, [row for row in range(amounts.size) if amounts[row] > BROKEN])
+    rows, amounts = find(model, program)
+    families = _families(model, [*rows, *np.flatnonzero(amounts)])
     mends = _mends(model, program, amounts)
     first = f"No plan meets these limits together: {', '.join(families)}." if families else "No plan meets the limits."
     last = (
         [] if mends else ["Whole units and lots leave no plan although fractions would: allow smaller units or lots."]
     )
     return families, [first, *mends, *last][:SENTENCES_MAX]
+
+
+def find(model: Model, program: Program) -> tuple[list[int], Floats]:
+    """Find the rows in conflict and by how much each limit must give, in the user's units [rows].
+
+    A large program is not searched whole: its master is, and where that has an answer the operations' least slack
+    with the duals that prove it.
+    """
+    penalty = _penalty(model, program)
+    if program.cost.size <= SMALL:
+        return conflict(program), relax(program, penalty)
+    part = split(model, program)
+    amounts = np.zeros(penalty.size)
+    rows = conflict(part.master)
+    if rows:
+        amounts[part.rows] = relax(part.master, penalty[part.rows])
+        return [int(part.rows[row]) for row in rows], amounts
+    proof = least_slack(model, program, highs.Effort())
+    if proof is None:
+        return [], amounts
+    return [int(row) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], proof[0] * program.row_unit
 
 
 def conflict(program: Program) -> list[int]:
@@ -89,12 +117,11 @@ def conflict(program: Program) -> list[int]:
     return [int(row) for row in found.row_index_]
 
 
-def relax(model: Model, program: Program) -> Floats:
-    """Find by how much each limit must give for a plan to exist, least in total, in the user's units [rows]."""
-    penalty = np.full(program.row_lower.size, -1.0)
-    for family in LIMITS:
-        block = model.blocks.row_blocks[family]
-        penalty[block.start : block.start + block.size] = 1.0
+def relax(program: Program, penalty: Floats) -> Floats:
+    """Find by how much each limit must give for a plan to exist, least in total, in the user's units [rows].
+
+    ``penalty`` weighs each row's violation in solver units; a row below 0 must hold.
+    """
     solver = highs.load(program, highs.Effort())
     solver.feasibilityRelaxation(-1.0, -1.0, -1.0, None, None, penalty)
     values = np.asarray(solver.getSolution().col_value)
@@ -104,6 +131,15 @@ def relax(model: Model, program: Program) -> Floats:
     broken = np.maximum(program.row_lower - activity, activity - program.row_upper)
     amounts: Floats = np.maximum(broken, 0.0) * program.row_unit * (broken > BROKEN)
     return amounts
+
+
+def _penalty(model: Model, program: Program) -> Floats:
+    """Weigh limits that a user could relax 1 each, and let all other rows hold."""
+    penalty = np.full(program.row_lower.size, -1.0)
+    for family in LIMITS:
+        block = model.blocks.row_blocks[family]
+        penalty[block.start : block.start + block.size] = 1.0
+    return penalty
 
 
 def _families(model: Model, rows: list[int]) -> list[str]:
@@ -118,6 +154,8 @@ def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
     groups: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
     for row in np.flatnonzero(amounts):
         family, index = model.blocks.name_row(int(row))
+        if family not in LIMITS:
+            continue
         named = dict(zip(model.blocks.row_blocks[family].axes, index, strict=True))
         words = {axis: model.blocks.labels[axis][i] for axis, i in named.items()}
         place = ", ".join(words[axis] for axis in SHOWN_AXES[:-1] if axis in words)

@@ -41,9 +41,10 @@ class Vintages:
 
     ``paid_usd [V, S, T]`` is what one kept unit costs in a period whether it is used or not (take-or-pay
     share of the fee, ramp discount and late remedy applied); ``prepay_usd [V]`` is due at signing and
-    already taken off ``paid_usd``. ``kept_from/until [V]`` are the periods in which notice cannot yet end
-    it: units are kept from signing to ``lock_until`` (exclusive), and may only fall afterwards.
-    ``firm_kw [V, T]`` is the facility kW of one unit counted as firm.
+    already taken off ``paid_usd``. Units are kept from ``sign_period`` to ``lock_until`` (exclusive), may only
+    fall afterwards, and end at ``term_until``. ``signed``: a contract already, for ``units_max``.
+    ``all_or_nothing``: 0 or ``units_max``, kept or ended whole. ``firm_kw [V, T]`` is the facility kW of one unit
+    counted as firm; ``group_member [V, G]`` its correlated-loss groups.
     """
 
     offer: Ints
@@ -111,7 +112,8 @@ class Jobs:
     """Hold training jobs j: need ``chip_hours[j]`` (of speed-1 chips) between two periods, in allowed cells.
 
     ``speed [J, N]`` is 0 where a job may not run; ``single_site`` jobs take one site; ``floor_chips [T]``
-    is the research floor: training chips (speed-weighted) that must run in every period.
+    is the research floor: chips (speed-weighted) that training and research together must hold in every block.
+    ``gang_chips [J]`` run at once, whole or not at all, one gang at a time; 0 is any number.
     ``missed_usd [J]`` is the penalty for each chip-hour not done by the deadline.
     """
 
@@ -131,7 +133,8 @@ class Limits:
 
     ``group_cap [G]`` is the largest share of firm kW a correlated-loss group may hold (1 = no limit), from
     period ``group_cap_from [G]``. ``survive_share`` of the critical workloads' demand must be served
-    without any one group in ``survive_group [G]``. Budgets are per calendar year; ``inf`` is no limit.
+    without any one group in ``survive_group [G]``, from the same period. Budgets are per calendar year;
+    ``inf`` is no limit.
     """
 
     group_cap: Floats

@@ -9,7 +9,7 @@ The year's budget is only kept for committed money here; ``decompose`` checks it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -30,13 +30,14 @@ ABOVE_ANY_WORTH = 10.0
 class Part:
     """Hold the operation of one scenario and period: its rows and columns in the whole program, and its own program.
 
-    The last ``n_slacks`` columns of ``program`` are slacks and have no column in the whole.
+    The last columns of ``program`` are slacks of the rows ``relaxed`` (counted among its own): they have no column in
+    the whole.
     """
 
     rows: Ints
     columns: Ints
     program: Program
-    n_slacks: int
+    relaxed: Ints
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Split:
     first_row: Ints
 
 
-def split(model: Model, program: Program) -> Split:
-    """Split a program by scenario and period."""
+def split(model: Model, program: Program, *, only_slack: bool = False) -> Split:
+    """Split a program by scenario and period; with ``only_slack`` nothing costs anything but the slacks, 1 each."""
     part_of_column, part_of_row = _assign(model, program)
     n_parts = model.owned.shape[0] * model.owned.shape[1]
     by_row = np.argsort(part_of_row, kind="stable")[np.count_nonzero(part_of_row < 0) :]
@@ -70,7 +71,10 @@ def split(model: Model, program: Program) -> Split:
     own = lower[:, by_column].tocsr()
     price = _slack_prices(model, program)
     cost = np.zeros(program.cost.size)
-    cost[model["operating"].ids], cost[model["worth"].ids] = 1.0, -1.0
+    if only_slack:
+        price = np.where(price > 0, 1.0, 0.0)
+    else:
+        cost[model["operating"].ids], cost[model["worth"].ids] = 1.0, -1.0
     parts = []
     for p in range(n_parts):
         rows = by_row[first_row[p] : first_row[p + 1]]
@@ -81,11 +85,14 @@ def split(model: Model, program: Program) -> Split:
     links = sparse.diags_array((part_of_column[columns] < 0).astype(np.float64))
     place = np.full(program.cost.size, -1)
     place[columns] = np.arange(columns.size)
+    theta = place[model["operating"].ids.ravel()]
+    if only_slack:
+        master = _counting_slack(master, theta)
     return Split(
         columns=columns,
         rows=np.flatnonzero(part_of_row < 0),
         master=master,
-        theta=place[model["operating"].ids.ravel()],
+        theta=theta,
         parts=parts,
         link=sparse.csr_matrix(lower[:, columns] @ links),
         first_row=first_row,
@@ -139,7 +146,7 @@ def _part(program: Program, ids: tuple[Ints, Ints], block: sparse.csr_matrix, co
             row_unit=np.ones(rows.size),
             objective_unit=1.0,
         ),
-        int(relaxed.size),
+        relaxed,
     )
 
 
@@ -169,6 +176,13 @@ def _master(model: Model, program: Program, part_of_column: Ints, part_of_row: I
         row_unit=program.row_unit[rows],
         objective_unit=program.objective_unit,
     )
+
+
+def _counting_slack(master: Program, theta: Ints) -> Program:
+    """Make a master whose objective is the sum of the parts' slacks."""
+    cost, lower = np.zeros(master.cost.size), master.lower.copy()
+    cost[theta], lower[theta] = 1.0, 0.0
+    return replace(master, cost=cost, lower=lower)
 
 
 def _most_worth(model: Model) -> Floats:
