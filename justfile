@@ -50,9 +50,9 @@ fix:
     ruff check --fix
     ruff format
 
-# regenerate every figure, transcript and reference page of the documentation
-docs:
-    python tools/docs.py write
+# regenerate every figure, transcript and reference page of the documentation; `just docs reference` only the last
+docs part="all":
+    python tools/docs.py {{ part }}
 
 # hold what got better: sizes, silenced checks, known violations
 ratchet:

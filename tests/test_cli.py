@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from offtake.cli import main
 from offtake.fleet import write_fleet
 from tests.rehearse.fleets import small_fleet
+from tools import reference
 
 STAGES = ["appraise", "plan", "rehearse", "report.html"]
 
@@ -43,6 +45,14 @@ def test_the_starter_passes_the_check_and_counts_its_assumptions(
     assert told["ok"] is True
     assert told["name"] == "starter"
     assert "offers.csv" in str(told["files"])
+
+
+def test_init_tells_programs_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert document(capsys, "init", str(tmp_path / "new"))["folder"] == str(tmp_path / "new")
+
+
+def test_an_error_tells_programs_the_keys_that_its_reference_names(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(document(capsys, "check", "nowhere")) == list(reference.ERROR_KEYS)
 
 
 def test_init_never_overwrites(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,6 +91,21 @@ def test_every_verb_tells_programs_one_json_object(
     assert rehearsed["verb"] == "rehearse"
     assert (run / "rehearse" / "short" / "asked.json").is_file()
     assert document(capsys, "report", str(run))["verb"] == "report"
+
+
+@pytest.mark.slow
+def test_a_rehearsal_that_is_refused_is_still_told_as_one_object(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flood = ["--surge", "40", "--hours", "0.05", "--policy", "round_robin", "--name", "flood"]
+    assert main(["rehearse", str(run), *flood, "--strict", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["rehearsals"][0]["status"]) == (False, "not stationary")
+    assert told["folder"] == str(run / "rehearse" / "flood")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage, name", [(stage, name) for _, stage, names in reference.TABLES for name in names])
+def test_a_table_has_the_columns_that_its_reference_names(run: Path, stage: str, name: str) -> None:
+    assert list(pl.read_parquet_schema(run / stage / f"{name}.parquet")) == reference.columns_of(name)
 
 
 @pytest.mark.slow

@@ -154,24 +154,29 @@ def known_figures() -> dict[str, str]:
 
 
 def reference_pages() -> dict[Path, str]:
-    """Make the reference of the portfolio's tables from the one list that declares them."""
-    from offtake.schema import reference  # noqa: PLC0415 the rest of this tool works before the package does
+    """Make the reference: the portfolio from the one list that declares its tables, the rest from the program."""
+    from offtake.schema import reference as portfolio  # noqa: PLC0415 the rest of this tool works before the package does
+    from tools import reference  # noqa: PLC0415 the same
 
     folder = ROOT / "docs" / "reference"
-    return {folder / "portfolio.md": reference.markdown(), folder / "portfolio.schema.json": reference.json_schema()}
+    made = {folder / "portfolio.md": portfolio.markdown(), folder / "portfolio.schema.json": portfolio.json_schema()}
+    return made | reference.pages()
+
+
+def write_reference() -> None:
+    """Make the reference pages true again."""
+    for page, text in reference_pages().items():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
 
 
 def write() -> None:
     """Make every document true again."""
+    write_reference()
     with tempfile.TemporaryDirectory() as folder:
         figures = figures_now(declared_figures(), make_place(Path(folder)))
-    pages = {
-        ROOT / "docs" / "figures.json": json.dumps(figures, indent=2, ensure_ascii=False) + "\n",
-        **reference_pages(),
-    }
-    for page, text in pages.items():
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    (ROOT / "docs" / "figures.json").write_text(text, encoding="utf-8")
     for document in documents():
         before = document.read_text("utf-8")
         with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +187,8 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["write"]:
-        sys.exit("usage: python tools/docs.py write")
-    write()
+    parts = {"all": write, "reference": write_reference}
+    if sys.argv[1:] not in [[name] for name in parts]:
+        sys.exit("usage: python tools/docs.py all|reference")
+    sys.path.insert(0, str(ROOT))  # so that tools/ is a package here as it is in the tests
+    parts[sys.argv[1]]()

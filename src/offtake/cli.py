@@ -114,7 +114,10 @@ def run_folder(out: Path | None, tables: Tables) -> Path:
 
 # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Folder to make; it must be empty or not there yet.")]) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must be empty or not there yet.")],
+    as_json: AsJson = False,
+) -> None:
     """Write a small commented portfolio to start from."""
     from importlib.resources import as_file, files
 
@@ -124,7 +127,10 @@ def init(folder: Annotated[Path, typer.Argument(help="Folder to make; it must be
         raise InputError([Fault(str(folder), "the folder is not empty", "Give a new folder; nothing is overwritten.")])
     with folder_in_place(folder) as part, as_file(files("offtake.schema") / "starter") as starter:
         shutil.copytree(starter, part, dirs_exist_ok=True)
-    show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
+    if as_json:
+        emit("init", folder=str(folder))
+    else:
+        show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
 
 
 @app.command()
@@ -239,10 +245,12 @@ def rehearse(
     )
     with progress_bars() as progress:
         summaries = rehearse_run(run, asked, progress)
+    where = run / "rehearse" / name
     if as_json:
-        emit("rehearse", folder=str(run / "rehearse"), rehearsals=summaries)
+        answered = summaries[0].complete and (summaries[0].status == "stationary" or not strict)
+        emit("rehearse", ok=answered, folder=str(where), rehearsals=summaries)
     else:
-        show(rehearsal_table(summaries), f"\nRehearsal: {run / 'rehearse'}")
+        show(rehearsal_table(summaries), f"\nRehearsal: {where}")
     refuse_unanswered(summaries[0], strict=strict)
 
 
@@ -322,6 +330,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(args=given, prog_name="offtake", standalone_mode=False)
+    except NotStationaryError as error:  # its rehearsal was told already, as the one object on standard output
+        return tell(error, as_json=False)
     except OfftakeError as error:
         return tell(error, as_json="--json" in given)
     except typer.TyperException as error:

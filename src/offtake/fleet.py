@@ -20,7 +20,7 @@ FORMAT = "offtake-fleet-1"
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Describe a place with power and links; ``rtt_ms[region]`` is the median round trip from each user region."""
+    """Describe a place with power and links."""
 
     name: str  #: Key of the site.
     residency: str  #: Zone that it lies in.
@@ -32,11 +32,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Describe one stream of requests in the fleet's week.
-
-    ``rate_rps`` is the weekly mean; ``level[block]`` multiplies it; ``region_share[region]`` sums to 1.
-    ``security`` is the lowest class a site must have; ``residency`` is a zone, or ``any``.
-    """
+    """Describe one stream of requests in the fleet's week."""
 
     name: str  #: Key of the workload.
     model: str  #: Model it asks for.
@@ -57,15 +53,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Describe replicas of one model on one chip at one site, or one token-priced API.
-
-    ``kind`` is ``chips`` or ``api``. ``deployment`` names the step table (see ``offtake.performance``).
-    ``goodput_rps[workload]`` is what one replica serves within the SLO, 0 where it may not serve.
-    ``allotment_rps[block][workload]`` is what the plan places here. ``bid_usd_per_chip_s[block]`` is
-    the shadow price of a chip-second. Money is split: ``usd_per_chip_hour`` is paid whether used or
-    not, ``usd_per_chip_hour_used`` only when busy; token fees apply to ``api`` pools (and to chips
-    whose contract is token-priced), limited to ``tokens_per_minute_max``.
-    """
+    """Describe replicas of one model on one chip at one site, or one token-priced API."""
 
     name: str  #: Site, chip (or offer) and model.
     kind: str  #: `chips` or `api`.
@@ -92,7 +80,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hold one week of a plan: ``block_of_hour`` maps the 168 hours from Monday 00:00 UTC to blocks."""
+    """Hold one week of a plan."""
 
     format: str  #: `offtake-fleet-1`.
     name: str  #: Name of the portfolio.

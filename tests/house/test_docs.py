@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from tools import docs
+from tools import docs, reference
 
 DOCUMENTS = docs.documents()
 WITH_TRANSCRIPTS = [document for document in DOCUMENTS if docs.CONSOLE.search(document.read_text("utf-8"))]
@@ -32,9 +34,16 @@ def test_every_declared_figure_is_known_and_used() -> None:
     assert declared <= used
 
 
-def test_the_reference_is_generated_from_the_schema() -> None:
+def test_the_reference_is_generated_from_the_program() -> None:
     for page, text in docs.reference_pages().items():
-        assert page.read_text("utf-8") == text, f"{name_of(page)} is stale: just docs"
+        assert page.read_text("utf-8") == text, f"{name_of(page)} is stale: just docs reference"
+
+
+def test_every_page_of_the_reference_is_generated_and_on_the_map() -> None:
+    made = {page.name for page in docs.reference_pages()}
+    assert {page.name for page in (docs.ROOT / "docs" / "reference").iterdir()} == made
+    on_map = (docs.ROOT / "docs" / "index.md").read_text("utf-8")
+    assert [page for page in sorted(made) if f"(reference/{page})" not in on_map] == []
 
 
 @pytest.mark.slow
@@ -83,6 +92,38 @@ def test_a_failing_command_shows_its_exit_code(tmp_path: Path) -> None:
 
 def test_a_console_block_may_not_run_anything_else(tmp_path: Path) -> None:
     assert docs.run_step("rm -r .", tmp_path) == "only offtake and python may stand in a console block, not 'rm'"
+
+
+def test_a_field_without_a_meaning_stops_the_reference() -> None:
+    class Silent(msgspec.Struct):
+        fee_usd: float  #: What is paid.
+        gap: float
+
+    with pytest.raises(ValueError, match="Silent: no meaning after #: for gap"):
+        reference.record_sections(Silent)
+
+
+@pytest.mark.parametrize(
+    "name, kind, unit",
+    [
+        ("fees_usd", float, "USD"),
+        ("kw_share", float, "share"),
+        ("bid_usd_per_chip_s", list[float], "USD per chip-second"),
+        ("usd_per_chip_hour_used", float, "USD per chip-hour"),
+        ("ttft_ms_p95", float | None, "ms"),
+        ("allotment_rps", list[list[float]], "requests/s"),
+        ("sites", list[str], ""),
+    ],
+)
+def test_a_unit_is_read_off_a_name(name: str, kind: Any, unit: str) -> None:
+    assert reference.unit_of(name, kind) == unit
+
+
+def test_a_verbs_options_are_read_off_its_function() -> None:
+    options = {name: (value, default) for name, value, default, _ in reference.parameters(reference.verbs()["plan"])}
+    assert options["`FOLDER`"] == ("path", "**required**")
+    assert options["`--gap`"] == ("number, ≥ 0, ≤ 1", "`0.001`")
+    assert options["`--json`"] == ("flag", "")
 
 
 def test_a_stale_figure_an_unknown_one_and_a_true_one_are_told_apart() -> None:

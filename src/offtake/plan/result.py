@@ -13,11 +13,7 @@ APPRAISAL_FORMAT = "offtake-appraisal-1"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """Say what is done with one offer: how much, signed when, kept until when, and what that costs.
-
-    ``action`` is keep (signed before), sign, sign part, or leave. ``fees_usd`` is the mean over scenarios.
-    ``sentence`` says it in plain English.
-    """
+    """Say what is done with one offer: how much, signed when, kept until when, and what that costs."""
 
     offer: str  #: Key of the offer in `offers.csv`.
     name: str  #: Its full name.
@@ -87,7 +83,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a whole plan. ``warnings`` are sentences that a reader must see beside the answer."""
+    """Hold a whole plan."""
 
     format: str  #: `offtake-plan-1`.
     name: str  #: Short name of the portfolio.
@@ -120,10 +116,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
 class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     """Say what one offer is worth: the best plan with it less the best plan without it.
 
-    ``forced_usd`` is the difference when it must be signed at its largest size (None when the plan already
-    does so); ``break_even_fee_ratio`` multiplies the fee at which signing that size is worth nothing.
-    ``difference_by_scenario_usd`` pairs with ``scenario_names``; ``proves_right_share`` is the probability
-    weight of scenarios in which signing is better. The dual is never given as a value.
+    The dual is never given as a value.
     """
 
     format: str  #: `offtake-appraisal-1`.
