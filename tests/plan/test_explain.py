@@ -80,3 +80,10 @@ def test_a_large_problem_is_explained_too() -> None:
     limits = replace(base.limits, budget_usd=np.array([1e9]))
     error = refuse(replace(base, limits=limits))
     assert "budget of a year" in error.families
+
+
+def test_a_large_problem_whose_operations_cannot_meet_a_limit_is_explained_too() -> None:
+    base = frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
+    error = refuse(replace(base, jobs=replace(base.jobs, floor_chips=np.full(10, 1e6))))
+    assert "research floor" in error.families
+    assert any("chips less for research" in sentence for sentence in error.sentences)
