@@ -62,6 +62,10 @@ JSON_KEYS = {
     "path": "Path of the page.",
     "bytes": "Its size.",
 }
+ABOUT_JSON = """Every object has `verb` and `ok` too; `ok` is true when the exit code is 0. A rehearsal that `--strict`
+refuses (exit code 3) or that was interrupted (130) is told in full, with `ok` false. A command line that cannot be read
+(an unknown verb or option) is told on standard error only, with exit code 2. Any other error, with exit code 1, 2 or 3:
+"""
 ERROR_KEYS = {
     "ok": "False.",
     "exit_code": "The exit code.",
@@ -209,12 +213,7 @@ def json_section() -> str:
     rows = [[f"`{verb}`", f"`{key}`", JSON_KEYS[key]] for verb, keys in emitted().items() for key in keys]
     errors = table(["key", "meaning"], [[f"`{key}`", meaning] for key, meaning in ERROR_KEYS.items()])
     answers = table(["verb", "key", "meaning"], rows)
-    return (
-        f"{answers}\nEvery object has `verb` and `ok` too; `ok` is true when the exit code is 0. An error, with exit "
-        f"code 1, 2 or 3, is one object as well:\n\n{errors}\nA rehearsal that `--strict` refuses (exit code 3) or that "
-        "was interrupted (130) is told in full, with `ok` false. A command line that cannot be read (an unknown verb or "
-        "option) is told on standard error only, with exit code 2.\n"
-    )
+    return f"{answers}\n{ABOUT_JSON}\n{errors}"
 
 
 def emitted() -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
@@ -17,8 +18,8 @@ from tests.report.run_folder import Wish, build_run, summary
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "three-contracts"
 
 
-def printed(renderable: RenderableType) -> list[str]:
-    console = Console(width=110, no_color=True, highlight=False)
+def printed(renderable: RenderableType, width: int = 110) -> list[str]:
+    console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as capture:
         console.print(renderable)
     return [line.rstrip() for line in capture.get().splitlines()]
@@ -88,3 +89,18 @@ def test_a_sound_rehearsal_shows_its_percentiles() -> None:
 def test_each_policy_that_was_compared_has_its_line() -> None:
     lines = printed(rehearsal_table([summary(policy, Wish()) for policy in ("bid_price", "round_robin")]))
     assert [line.split()[:3] for line in lines[-2:]] == [["under", "bid", "price"], ["under", "round", "robin"]]
+
+
+def test_a_rehearsal_that_lost_a_site_is_named_by_it() -> None:
+    main = summary("bid_price", Wish())
+    lost = msgspec.structs.replace(main, lost_sites=["colossus-1 from 0.1 h to 0.15 h"])
+    lines = printed(rehearsal_table([main, lost]))
+    assert [line.split()[:2] for line in lines[-2:]] == [["under", "bid"], ["without", "colossus-1"]]
+
+
+def test_a_rehearsal_is_read_whole_on_a_terminal_of_80_columns() -> None:
+    rare = msgspec.structs.replace(summary("least_loaded", Wish(overloaded=True)).total, requests=10**9, refused=1)
+    runs = [msgspec.structs.replace(summary("least_loaded", Wish(overloaded=True)), total=rare) for _ in range(2)]
+    lines = printed(rehearsal_table(runs), width=80)
+    assert [line for line in lines if "…" in line] == []
+    assert "<0.1%" in lines[-1]

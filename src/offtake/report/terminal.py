@@ -103,9 +103,20 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
     if len(summaries) > 1:
         made.add_section()
         for each in summaries:
-            made.add_row(*service_cells(f"under {each.policy.replace('_', ' ')}", each.total))
+            made.add_row(*service_cells(run_name(each, main), each.total))
     answer = f"{share(main.total.share_within_slo)} of {tally(main.total.requests)} requests were served in time."
     return answered(answer if main.status == "stationary" else f"{main.status.capitalize()}. {answer}", made)
+
+
+def run_name(each: Summary, main: Summary) -> str:
+    """Name one rehearsal of several: by its policy, or by sites that it lost and the first did not."""
+    lost = [text.partition(" from ")[0] for text in each.lost_sites if text not in main.lost_sites]
+    return f"without {', '.join(lost)}" if lost else f"under {each.policy.replace('_', ' ')}"
+
+
+def short(part: float) -> str:
+    """Write a share in the width of a narrow column."""
+    return share(part).replace("under ", "<").replace("over ", ">")
 
 
 def service_cells(name: str, group: Requests) -> list[Text]:
@@ -115,9 +126,7 @@ def service_cells(name: str, group: Requests) -> list[Text]:
     cells = [
         name,
         tally(group.requests),
-        share(group.share_within_slo),
-        share(group.refused / whole),
-        share(group.failed / whole),
+        *(short(part) for part in (group.share_within_slo, group.refused / whole, group.failed / whole)),
         *(waits if group.ttft_ms_p95 is not None else [group.status, NOTHING]),
     ]
     return [Text(cell) for cell in cells]
