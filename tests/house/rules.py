@@ -52,18 +52,20 @@ class Complaint(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Hold one Python file: its path from the root, its dotted name, its text and its tree."""
+    """Hold one Python file: its path from the root, its dotted name, its text, its tree and every node of it."""
 
     file: str
     name: str
     text: str
     tree: ast.Module
+    nodes: list[ast.AST]
 
 
 def parse(file: str, text: str) -> Source:
     """Read a file's text; ``src/offtake/plan/solve.py`` is named ``offtake.plan.solve``."""
     name = file.removeprefix("src/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return Source(file, name, text, ast.parse(text))
+    tree = ast.parse(text)
+    return Source(file, name, text, tree, list(ast.walk(tree)))
 
 
 def complaints_of(source: Source) -> list[Complaint]:
@@ -138,11 +140,11 @@ def conversions(source: Source) -> Iterator[tuple[int, str]]:
     """Refuse a literal conversion factor: they live in ``units.py``."""
     in_products = {
         id(side)
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.BinOp) and isinstance(node.op, PRODUCTS)
         for side in (node.left, node.right)
     }
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, int | float):
             continue
         value = float(node.value)
@@ -170,8 +172,8 @@ def no_stub(source: Source) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(source.text.splitlines(), start=1):
         if found := STUB_WORDS.search(line):
             yield number, f"{found[0]}: what does not work yet does not exist yet"
-    abstract = {id(node) for kind in ast.walk(source.tree) if is_protocol(kind) for node in ast.walk(kind)}
-    for node in ast.walk(source.tree):
+    abstract = {id(node) for kind in source.nodes if is_protocol(kind) for node in ast.walk(kind)}
+    for node in source.nodes:
         if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
             yield node.lineno, "NotImplementedError: what does not work yet does not exist yet"
         elif isinstance(node, Function) and id(node) not in abstract and is_empty(node):
@@ -198,7 +200,7 @@ def no_mock(source: Source) -> Iterator[tuple[int, str]]:
 # ── reading trees ────────────────────────────────────────────────────────────────────────────────────────────────────
 def functions_of(source: Source) -> list[Function]:
     """Give every function and method, nested ones included."""
-    return [node for node in ast.walk(source.tree) if isinstance(node, Function)]
+    return [node for node in source.nodes if isinstance(node, Function)]
 
 
 def is_protocol(node: ast.AST) -> bool:
@@ -222,18 +224,26 @@ def is_dots(step: ast.stmt) -> bool:
 def names_used(source: Source) -> Iterator[tuple[ast.expr | ast.stmt, str, bool]]:
     """Give each imported name as it is used, in full (``np.random.rand`` → ``numpy.random.rand``), and bare calls."""
     known = dict(imports_of(source))
-    bare = {id(node.func) for node in ast.walk(source.tree) if isinstance(node, ast.Call) and not node.args}
-    inner = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
-    for node in ast.walk(source.tree):
+    bare = {id(node.func) for node in source.nodes if isinstance(node, ast.Call) and not node.args}
+    inner = {id(node.value) for node in source.nodes if isinstance(node, ast.Attribute)}
+    for node in source.nodes:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in inner:
-            root, _, rest = ast.unparse(node).partition(".")
-            if root in known and "(" not in rest:
-                yield node, ".".join(filter(None, [known[root], rest])), id(node) in bare
+            root, *rest = dotted(node)
+            if root in known:
+                yield node, ".".join([known[root], *rest]), id(node) in bare
+
+
+def dotted(node: ast.expr) -> list[str]:
+    """Split ``a.b.c`` into its names; the attribute of anything but a name gives one empty name."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    inner = dotted(node.value) if isinstance(node, ast.Attribute) else [""]
+    return [*inner, node.attr] if isinstance(node, ast.Attribute) and inner != [""] else [""]
 
 
 def imports_of(source: Source) -> Iterator[tuple[str, str]]:
     """Give each name that an import binds, with what it stands for."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0],) * 2
