@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.plan.appraise import Case, appraisal_of, appraise, barred, forced_in_full, with_forced, write_appraisal
+from offtake.plan.appraise import (
+    Case,
+    appraisal_of,
+    appraise,
+    at_fee,
+    barred,
+    break_even_ratio,
+    forced_in_full,
+    with_forced,
+    write_appraisal,
+)
 from offtake.plan.assemble import Assembled
 from offtake.plan.plan import PlanOptions
 from offtake.plan.result import Appraisal
@@ -49,7 +59,8 @@ def appraised(some: Assembled) -> Appraisal:
     best, without = solve(problem, OPTIONS), solve(barred(problem, 0), OPTIONS)
     full = best.signed.sum() == pytest.approx(3.0)
     forced = None if full else solve(forced_in_full(problem, 0), OPTIONS)
-    return appraisal_of(Case(assembled=some, offer=0, best=best, without=without, forced=forced))
+    case = Case(assembled=some, offer=0, best=best, without=without, forced=forced)
+    return appraisal_of(case, break_even_ratio(case, PlanOptions(solver=OPTIONS)))
 
 
 def test_the_newsvendor_signs_what_pays_on_average() -> None:
@@ -70,20 +81,34 @@ def test_each_scenario_tells_its_own_difference() -> None:
 
 
 def test_the_break_even_fee_of_a_fixed_size_is_its_fee_and_its_value_over_its_fee() -> None:
+    found = appraised(newsvendor(all_or_nothing=True))
+    assert found.fee_paid_usd == pytest.approx(216_000)
+    assert found.break_even_fee_ratio == pytest.approx(1 + 276_480 / 216_000)
+
+
+def test_the_break_even_fee_of_an_offer_that_can_be_had_in_part_is_that_of_its_best_part() -> None:
+    """At 3.06 times the fee the two hundred chips of today's plan are worth nothing; the first hundred still are."""
     found = appraised(newsvendor())
     assert found.fee_paid_usd == pytest.approx(144_000)
-    assert found.break_even_fee_ratio == pytest.approx(1 + 296_640 / 144_000)
+    assert found.break_even_fee_ratio == pytest.approx(2_592 / 720)
 
 
-def test_an_offer_that_loses_is_left_and_its_break_even_is_that_of_its_full_size() -> None:
+def test_above_the_break_even_fee_the_best_plan_takes_nothing_and_below_it_something() -> None:
+    some = newsvendor()
+    dearer, cheaper = (solve(at_fee(some, 0, 3.6 * share), OPTIONS).signed.sum() for share in (1.01, 0.99))
+    assert dearer == pytest.approx(0.0)
+    assert cheaper == pytest.approx(1.0)
+
+
+def test_an_offer_that_loses_is_left_and_the_fee_at_which_it_flips_is_that_of_its_best_part() -> None:
     found = appraised(newsvendor(fee=4.0))
     assert not found.sign
     assert found.difference_usd == pytest.approx(0.0)
     assert found.forced_usd == pytest.approx(492_480 - 864_000)
-    assert found.break_even_fee_ratio == pytest.approx(0.57)  # 492,480 of 864,000
+    assert found.break_even_fee_ratio == pytest.approx(0.9)  # 2,592 of 2,880; held in full, 492,480 of 864,000
     assert found.proves_right_share == 0
     assert found.answer.startswith("Do not sign lease: in full it would lose $371,520")
-    assert "57% of the fee asked (2.28 USD a chip-hour)" in found.answer
+    assert "90% of the fee asked (3.6 USD a chip-hour)" in found.answer
 
 
 def test_where_signing_proves_right_only_in_high_demand_the_share_says_so() -> None:
@@ -94,12 +119,12 @@ def test_where_signing_proves_right_only_in_high_demand_the_share_says_so() -> N
 
 
 def test_with_a_weight_on_risk_the_fee_at_which_it_flips_is_lower() -> None:
-    """The worst 20% lie in low demand: 115,200 there and 296,640 on average make 411,840 (weight 1)."""
-    found = appraised(newsvendor(risk=1.0))
-    assert found.units == pytest.approx(2.0)
-    assert found.difference_usd == pytest.approx(411_840)
-    assert found.cvar_difference_usd == pytest.approx(-115_200)
-    assert found.break_even_fee_ratio == pytest.approx(1 + 411_840 / 288_000)  # fees count twice
+    """The worst 20% lie in low demand: 43,200 there and 276,480 on average make 319,680 (weight 1)."""
+    found = appraised(newsvendor(risk=1.0, all_or_nothing=True))
+    assert found.units == pytest.approx(3.0)
+    assert found.difference_usd == pytest.approx(319_680)
+    assert found.cvar_difference_usd == pytest.approx(-43_200)
+    assert found.break_even_fee_ratio == pytest.approx(1 + 319_680 / 432_000)  # fees count twice
 
 
 def test_a_signed_contract_is_appraised_against_not_having_it() -> None:
@@ -159,7 +184,7 @@ def test_an_offer_that_no_plan_could_hold_in_full_says_which_limit_is_in_the_way
     )
     best = solve(some.problem, OPTIONS)
     case = with_forced(Case(assembled=some, offer=0, best=best, without=best, forced=None), PlanOptions())
-    found = appraisal_of(case)
+    found = appraisal_of(case, break_even_ratio(case, PlanOptions()))
     assert found.answer == "Do not sign lease: no plan that has all of it keeps the limits."
     assert "budget" in " ".join(found.sentences)
     assert found.forced_usd is None

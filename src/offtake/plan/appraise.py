@@ -2,8 +2,9 @@
 
 Comes in: the tables, an offer's name, :class:`~offtake.plan.plan.PlanOptions`, and a plan if there is one. Goes out:
 an :class:`~offtake.plan.result.Appraisal`. The value is never read off a dual. Where the best plan does not take
-the offer in full, it is also forced: signed on the first day at its largest size, everything else re-planned. This
-is the verb ``offtake appraise``; it must never read a clock or print.
+the offer in full, it is also forced: signed on the first day at its largest size, everything else re-planned. The fee
+at which the answer flips is found by planning anew at each fee tried. This is the verb ``offtake appraise``; it must
+never read a clock or print.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from offtake.errors import InfeasibleError
 from offtake.files import folder_in_place, write_whole
-from offtake.plan.assemble import Assembled
+from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
 from offtake.plan.objective import cvar_usd
@@ -35,6 +36,8 @@ Floats = npt.NDArray[np.float64]
 
 RATIO_MAX = 1e3
 HALVINGS = 80
+FEES_TRIED = 10
+RATIO_SETTLED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +101,8 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
     without = best
     if best.signed[assembled.problem.vintages.offer == index].any():
         without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
-    known = Case(assembled=assembled, offer=index, best=best, without=without, forced=None)
-    return appraisal_of(with_forced(known, options))
+    case = with_forced(Case(assembled=assembled, offer=index, best=best, without=without, forced=None), options)
+    return appraisal_of(case, break_even_ratio(case, options))
 
 
 def with_forced(case: Case, options: PlanOptions) -> Case:
@@ -153,12 +156,33 @@ def units_of(problem: Problem, solution: Solution, offer: int) -> float:
     return float(solution.signed[problem.vintages.offer == offer].sum())
 
 
-def appraisal_of(case: Case) -> Appraisal:
-    """Return the record of an appraisal."""
+def at_fee(assembled: Assembled, offer: int, ratio: float) -> Problem:
+    """Return the problem in which every fee of an offer is multiplied: kept, prepaid, for use and by the token."""
+    problem = assembled.problem
+    vintages, deliveries, lanes = problem.vintages, problem.deliveries, problem.lanes
+    size = np.where(vintages.offer == offer, ratio, 1.0)
+    name = problem.axes.offers[offer]
+    mine = np.array([assembled.cells[cell].api_offer == name for cell in lanes.cell], dtype=np.bool_)
+    tokens = np.where(mine, token_fees_usd(assembled.inputs, assembled.cells, lanes), 0.0)
+    return replace(
+        problem,
+        vintages=replace(
+            vintages,
+            paid_usd=vintages.paid_usd * size[:, np.newaxis, np.newaxis],
+            prepay_usd=vintages.prepay_usd * size,
+        ),
+        deliveries=replace(
+            deliveries, used_usd_per_chip_hour=deliveries.used_usd_per_chip_hour * size[deliveries.vintage]
+        ),
+        lanes=replace(lanes, usd_per_request=lanes.usd_per_request + (ratio - 1.0) * tokens),
+    )
+
+
+def appraisal_of(case: Case, ratio: float | None) -> Appraisal:
+    """Return the record of an appraisal; ``ratio`` is that of :func:`break_even_ratio`."""
     problem, row = case.assembled.problem, case.terms_row
     signing, without = case.signing, case.without
     by_scenario = signing.money.net_usd - without.money.net_usd
-    ratio = break_even_ratio(case)
     fees = fees_by_scenario(case.assembled, signing)[case.offer]
     forced = None if case.forced is None else case.forced.objective_usd - without.objective_usd
     known = Appraisal(
@@ -191,22 +215,50 @@ def appraisal_of(case: Case) -> Appraisal:
     return msgspec.structs.replace(known, answer=answer_of(case, known), sentences=sentences)
 
 
-def break_even_ratio(case: Case) -> float | None:
-    """Return what multiplies the offer's fee where signing is worth nothing; None where no fee would do that.
+def break_even_ratio(case: Case, options: PlanOptions) -> float | None:
+    """Return what multiplies the fee where no part of the offer is worth signing any more; None where no fee does that.
 
     Notes
     -----
-    Everything the plan does is held as it is, so a fee of r times the asked one takes (r − 1) · fees off each
-    scenario's net value. The risk-adjusted value that is left falls as r rises, and crosses the value without the
-    offer once: at fee · (1 + Δ / fees) where risk has no weight, and found by halving where it has.
+    At the fee at which one plan, held as it is, breaks even, the best plan may still gain: it takes another part, or
+    keeps it for longer. So the plan is made anew at that fee, and its own break-even is tried next. The fees tried only
+    rise (Newton's method on a value that falls with the fee), so that stopping early understates the fee.
     """
-    fees = fees_by_scenario(case.assembled, case.signing)[case.offer]
-    if not fees.any():
+    if case.signing is case.without:
         return None
-    net, target = case.signing.money.net_usd, case.without.objective_usd
+    found = held_ratio(case, case.signing, 1.0)
+    for _ in range(FEES_TRIED):
+        if found == np.inf:
+            return None
+        problem = at_fee(case.assembled, case.offer, found or 0.0)
+        try:
+            plan = solve_with(replace(case.assembled, problem=problem), options)
+        except InfeasibleError:  # a signed contract that no budget bears at this fee
+            return found
+        gain = plan.objective_usd - case.without.objective_usd
+        doubt = sum(one.bound_usd - one.objective_usd for one in (plan, case.without))
+        if gain <= doubt + NOTHING_UNITS * abs(case.without.objective_usd):
+            return found
+        better = held_ratio(case, plan, found or 0.0)
+        if found is not None and better is not None and better <= found * (1.0 + RATIO_SETTLED):
+            return better
+        found = better
+    return found
+
+
+def held_ratio(case: Case, plan: Solution, at: float) -> float | None:
+    """Return where a plan made at ``at`` times the fee breaks even if held as it is; None below no fee, inf for never.
+
+    Notes
+    -----
+    A fee of r times the asked one takes (r − at) · fees off each scenario's net value. The risk-adjusted value that is
+    left falls as r rises, and crosses the value without the offer once; found by halving.
+    """
+    fees = fees_by_scenario(case.assembled, plan)[case.offer]
+    net, target = plan.money.net_usd, case.without.objective_usd
 
     def surplus(ratio: float) -> float:
-        return risk_adjusted_usd(case.assembled.problem, net - (ratio - 1.0) * fees) - target
+        return risk_adjusted_usd(case.assembled.problem, net - (ratio - at) * fees) - target
 
     low, high = 0.0, 1.0
     if surplus(low) <= 0:
@@ -214,7 +266,7 @@ def break_even_ratio(case: Case) -> float | None:
     while surplus(high) > 0:
         high *= 2.0
         if high > RATIO_MAX:
-            return None
+            return np.inf
     for _ in range(HALVINGS):
         middle = (low + high) / 2.0
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
@@ -302,17 +354,14 @@ def extremes_of(case: Case, known: Appraisal) -> list[str]:
 
 def warnings_of(case: Case) -> list[str]:
     """Return what a reader must know beside the value."""
-    row = case.terms_row
     sentences = [
-        "The fee at which the answer flips holds size, dates and use as the plan has them.",
+        "At the fee at which the answer flips the best plan may take another part of it, or keep it for another time.",
         "Nobody learns anything in this plan before deciding: waiting for news may be worth more than is shown.",
     ]
     value = abs(case.best.objective_usd - case.without.objective_usd)
     doubt = (case.best.bound_usd - case.best.objective_usd) + (case.without.bound_usd - case.without.objective_usd)
     if case.takes and doubt > value:
         sentences.append("The value is smaller than the solver's gap: ask for a smaller gap before relying on it.")
-    if row.take_or_pay_share < 1:
-        sentences.append("Part of the fee is due only for use: at another fee the plan would use another amount.")
     return sentences
 
 

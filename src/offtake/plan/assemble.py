@@ -19,6 +19,7 @@ from offtake.plan.load import Load
 from offtake.plan.placement import GoodputOf, Placement, place
 from offtake.plan.problem import Axes, Cells, Lanes, Limits, Problem
 from offtake.plan.tree import Tree
+from offtake.schema.tables import OfferRow
 from offtake.supply.chip import kw_at_site
 from offtake.supply.link import bandwidth_bytes_per_s
 from offtake.supply.portfolio import EACH_PARTNER, Portfolio
@@ -178,8 +179,7 @@ def lane_arrays(inputs: Inputs, frame: Frame, placement: Placement) -> Lanes:
         if cell.is_api:
             row = portfolio.offers[cell.api_offer].row
             goodput[index] = frame.tokens_per_request[lane.cell] / tokens[work]
-            usd[index] += load.input_tokens[work] * row.fee_usd_per_million_input_tokens / TOKENS_PER_MILLION
-            usd[index] += load.output_tokens[work] * row.fee_usd_per_million_output_tokens / TOKENS_PER_MILLION
+            usd[index] += token_fee_usd(inputs, row, work)
         else:
             goodput[index] = lane.rps_per_chip * inputs.tree.throughput[workloads[work].model, cell.chip]
     work_of = np.array([lane.workload for lane in placement.lanes], dtype=np.int64)
@@ -190,6 +190,23 @@ def lane_arrays(inputs: Inputs, frame: Frame, placement: Placement) -> Lanes:
         usd_per_request=usd,
         bytes_per_request=tokens[work_of] * BYTES_PER_TOKEN,
     )
+
+
+def token_fee_usd(inputs: Inputs, row: OfferRow, work: int) -> float:
+    """Return what a mean request of a workload costs at a token-priced API in USD, egress left out."""
+    asked = inputs.load.input_tokens[work] * row.fee_usd_per_million_input_tokens
+    answered = inputs.load.output_tokens[work] * row.fee_usd_per_million_output_tokens
+    return float(asked + answered) / TOKENS_PER_MILLION
+
+
+def token_fees_usd(inputs: Inputs, cells: list[Cell], lanes: Lanes) -> Floats:
+    """Return the token fees of a mean request on each lane in USD [L]; 0 where chips are paid, not tokens."""
+    offers = inputs.portfolio.offers
+    fees = np.zeros(len(lanes.cell))
+    for lane, (cell, work) in enumerate(zip(lanes.cell, lanes.workload, strict=True)):
+        if cells[cell].is_api:
+            fees[lane] = token_fee_usd(inputs, offers[cells[cell].api_offer].row, int(work))
+    return fees
 
 
 def tokens_per_request(inputs: Inputs, cells: list[Cell], placement: Placement) -> Floats:

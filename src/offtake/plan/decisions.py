@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from offtake.plan.assemble import Assembled
+from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.result import Decision
 from offtake.plan.solution import Solution
 from offtake.plan.words import count, day, listing, money, power
@@ -134,11 +134,12 @@ def fees_by_scenario(assembled: Assembled, solution: Solution) -> Floats:
     hours = problem.period_hours[:, np.newaxis] * problem.block_share * problem.discount[:, np.newaxis]
     used = (solution.used_chips * hours[deliveries.period]).sum(axis=1) * deliveries.used_usd_per_chip_hour
     np.add.at(fees, (vintages.offer[deliveries.vintage], deliveries.scenario), used)
+    tokens = token_fees_usd(assembled.inputs, assembled.cells, lanes)
     for lane, cell in enumerate(lanes.cell):
         offer = assembled.cells[cell].api_offer
         if offer:
             requests = np.einsum("stb,tb->s", solution.served_rps[..., lane], hours * S_PER_HOUR)
-            fees[problem.axes.offers.index(offer)] += requests * lanes.usd_per_request[lane]
+            fees[problem.axes.offers.index(offer)] += requests * tokens[lane]
     return fees
 
 
