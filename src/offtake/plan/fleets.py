@@ -2,7 +2,8 @@
 
 Comes in: an assembled problem and its solution. Goes out: a :class:`~offtake.fleet.Fleet`. The week is one of the
 scenario of median demand in its period: what is there, what is placed and what is asked all belong to one
-possible future. Bid prices are the plan's duals, which weigh every scenario. It must never know a file.
+possible future. Bid prices are the plan's duals, which weigh every scenario: what a busy chip-second takes from other
+work, in chips and in power, beyond what is paid for it only when used. It must never know a file.
 """
 
 from __future__ import annotations
@@ -177,15 +178,43 @@ def chip_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
 
 
 def chips_for_serving(cut: Cut, cell: int) -> float:
-    """Return the chips of a cell that are there for serving: fixed ones, elastic ones in use, less training's least."""
-    problem, solution, deliveries = cut.assembled.problem, cut.solution, cut.assembled.problem.deliveries
+    """Return the chips of a cell that can serve in the busiest block: not held by training, and with power to run."""
+    return serving_chips(cut, cell) * powered_share(cut, int(cut.assembled.problem.cells.site[cell]))
+
+
+def serving_chips(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell that neither training nor research holds in the busiest block."""
+    return max(chips_there(cut, cell) - chips_held(cut, cell), 0.0)
+
+
+def chips_there(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell: fixed ones, and elastic ones in use."""
+    solution, deliveries = cut.solution, cut.assembled.problem.deliveries
     at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
     kept = solution.kept[deliveries.vintage, deliveries.period]
     fixed = float((deliveries.chips * kept)[at & ~deliveries.elastic].sum())
-    elastic = float(solution.used_chips[at & deliveries.elastic].sum(axis=0).max(initial=0.0))
-    training = solution.training_chips[cut.scenario, cut.period, :, :, cell].sum(axis=1).min(initial=np.inf)
-    busy = (training if len(problem.axes.jobs) else 0.0) + solution.research_chips[cut.scenario, cut.period, cell]
-    return max(fixed + elastic - float(busy), 0.0)
+    return fixed + float(solution.used_chips[at & deliveries.elastic].sum(axis=0).max(initial=0.0))
+
+
+def chips_held(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell that training and research hold in the busiest block."""
+    busiest = cut.assembled.inputs.load.busiest_first[0]
+    training = cut.solution.training_chips[cut.scenario, cut.period, busiest, :, cell].sum()
+    return float(training + cut.solution.research_chips[cut.scenario, cut.period, cell])
+
+
+def powered_share(cut: Cut, site: int) -> float:
+    """Return the share of a site's serving chips that its power can keep busy while the others idle."""
+    cells, problem = cut.assembled.problem.cells, cut.assembled.problem
+    here = np.flatnonzero((cells.site == site) & ~cells.is_api)
+    idle_kw = cells.kw_per_chip[here] * cells.idle_share[here]
+    more_kw = cells.kw_per_chip[here] - idle_kw
+    there, held, serving = (
+        np.array([count(cut, int(cell)) for cell in here]) for count in (chips_there, chips_held, serving_chips)
+    )
+    left_kw = problem.power_kw[cut.scenario, cut.period, :, site].max() - idle_kw @ there - more_kw @ held
+    asked_kw = float(more_kw @ serving)
+    return float(np.clip(left_kw / asked_kw, 0.0, 1.0)) if asked_kw > NOTHING else 1.0
 
 
 def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
@@ -210,7 +239,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         offers=offers_at(cut, cell),
         goodput_rps=lane_goodputs(cut, cell, model, float(row.chips_per_replica)),
         allotment_rps=allotments(cut, cell, model),
-        bid_usd_per_chip_s=bids(cut, cell),
+        bid_usd_per_chip_s=bids(cut, cell, used),
         usd_per_chip_hour=paid,
         usd_per_chip_hour_used=used,
     )
@@ -295,16 +324,28 @@ def allotments(cut: Cut, cell: int, model: str) -> list[list[float]]:
     return [[float(rate) for rate in row] for row in placed]
 
 
-def bids(cut: Cut, cell: int) -> list[float]:
-    """Return the bid price of a chip-second of work in each block [B]: the chip, and the power it draws when busy."""
-    per_hour = cut.solution.prices.work_usd_per_chip_hour[cut.period, :, cell]
-    return [float(price) for price in np.maximum(per_hour, 0.0) / S_PER_HOUR]
+def bids(cut: Cut, cell: int, used_usd_per_hour: float = 0.0) -> list[float]:
+    """Return the bid price of a busy chip-second in each block [B], beyond what is paid for it only when used.
+
+    A busy chip takes a chip, and the power that it draws beyond an idle one; where power is curtailed idle chips are
+    off, so that it takes all it draws.
+    """
+    prices, problem = cut.solution.prices, cut.assembled.problem
+    cells, site = problem.cells, problem.cells.site[cell]
+    power_kw = problem.power_kw[cut.scenario, cut.period, :, site]
+    idle = np.where(power_kw < power_kw.max(), 0.0, cells.idle_share[cell])
+    per_hour = prices.chips_usd_per_chip_hour[cut.period, :, cell].copy()
+    per_hour += prices.power_usd_per_kwh[cut.period, :, site] * cells.kw_per_chip[cell] * (1.0 - idle)
+    return [float(price) for price in np.maximum(per_hour - used_usd_per_hour, 0.0) / S_PER_HOUR]
 
 
 def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
-    """Return what a chip-hour of a cell costs whether used or not, and beyond that when used: means over its offers."""
+    """Return what a chip-hour of a cell costs whether used or not, and beyond that when used: means over its offers.
+
+    Energy is in both: of an idle chip, and of a busy one beyond that. An elastic chip draws nothing until it is used.
+    """
     problem, solution = cut.assembled.problem, cut.solution
-    vintages, deliveries = problem.vintages, problem.deliveries
+    vintages, deliveries, cells = problem.vintages, problem.deliveries, problem.cells
     paid = np.zeros(len(problem.axes.offers))
     kept = solution.kept[:, cut.period]
     np.add.at(paid, vintages.offer, vintages.paid_usd[:, cut.scenario, cut.period] * kept)
@@ -314,5 +355,9 @@ def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
     weight = cut.chips[:, cell] / cut.chips[:, cell].sum()
     at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
     there = deliveries.chips[at] * kept[deliveries.vintage[at]]
-    used = float(there @ deliveries.used_usd_per_chip_hour[at] / there.sum()) if there.sum() > NOTHING else 0.0
-    return float(max(rate @ weight, 0.0)), used
+    part = there / there.sum() if there.sum() > NOTHING else np.zeros(there.size)
+    busy_usd = float(cells.kw_per_chip[cell] * cells.usd_per_kwh[cell])
+    idle_usd = busy_usd * float(cells.idle_share[cell])
+    elastic = float(part @ deliveries.elastic[at])
+    used = float(part @ deliveries.used_usd_per_chip_hour[at]) + busy_usd - idle_usd * (1.0 - elastic)
+    return float(max(rate @ weight, 0.0)) + idle_usd * (1.0 - elastic), used

@@ -1,0 +1,77 @@
+"""Cut fleets from plans small enough to work out by hand.
+
+One site of 100 chips at 1.4 kW busy and 0.42 kW idle; a chip serves 1 request/s, a request is worth 0.01 USD, so a busy
+chip-hour earns 36 USD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offtake.fleet import Pool
+from offtake.plan.assemble import Assembled
+from offtake.plan.fleets import cut_week, fleet_of
+from offtake.plan.solution import Solution
+from offtake.plan.solve import Options, solve
+from tests.plan.fakes import assembled
+from tests.supply.small import job, offer, settings, site, tables, tranche
+
+JUNE = settings(start=date(2026, 6, 1), end=date(2026, 6, 30))
+TWO_BLOCKS: dict[str, Any] = {
+    "blocks": ["busiest", "quietest"],
+    "block_share": np.array([0.25, 0.75]),
+    "block_of_hour": [0] * 42 + [1] * 126,
+    "level": np.array([[1.9], [0.7]]),
+}
+
+
+def small(rps: float, *, terms: dict[str, Any] | None = None, **given: Any) -> Assembled:
+    """One offer of 100 chips, signed."""
+    known: dict[str, Any] = {
+        "settings": JUNE,
+        "offers": (offer(signed=True, **(terms or {})),),
+        "tranches": (tranche(available=date(2026, 5, 1)),),
+    }
+    return assembled(tables(**(known | given)), rate_rps=np.full((1, 1, 1), rps), **TWO_BLOCKS)
+
+
+def pool_of(some: Assembled, solution: Solution | None = None) -> Pool:
+    plan = solution or solve(some.problem, Options(gap=1e-9))
+    return fleet_of(cut_week(some, plan, date(2026, 6, 1)), "0", "").pools[0]
+
+
+def test_a_fee_for_use_is_not_in_the_bid_price_too() -> None:
+    pool = pool_of(small(40.0, terms={"take_or_pay_share": 0.0, "fee_usd_per_chip_hour": 3.0}))
+    assert pool.usd_per_chip_hour_used == pytest.approx(3.0)
+    assert pool.bid_usd_per_chip_s == pytest.approx([0.0, 0.0])
+
+
+def test_the_bid_price_of_chips_for_use_is_what_they_earn_beyond_their_fee_where_all_are_busy() -> None:
+    pool = pool_of(small(80.0, terms={"take_or_pay_share": 0.0, "fee_usd_per_chip_hour": 3.0}))
+    assert pool.bid_usd_per_chip_s == pytest.approx([33.0 / 3600, 0.0])  # 152 requests/s are asked in the busiest block
+
+
+def test_the_bid_price_holds_the_power_of_a_site_that_cannot_run_all_its_chips() -> None:
+    pool = pool_of(small(80.0, sites=(site(power_kw_max=100.0),)))
+    assert pool.bid_usd_per_chip_s == pytest.approx([36.0 / 3600, 0.0])
+    assert pool.replicas == 59  # 0.98 kW more for each busy chip, and 42 kW idle: 58 kW / 0.98 kW
+
+
+def test_energy_is_paid_for_idle_chips_and_more_for_busy_ones() -> None:
+    pool = pool_of(small(40.0, terms={"fee_usd_per_chip_hour": 2.0}, sites=(site(energy_usd_per_mwh=100.0),)))
+    assert pool.usd_per_chip_hour == pytest.approx(2.042)
+    assert pool.usd_per_chip_hour_used == pytest.approx(0.098)
+    assert pool.bid_usd_per_chip_s == pytest.approx([0.0, 0.0])
+
+
+def test_chips_that_train_in_the_busiest_block_do_not_serve_too() -> None:
+    some = small(40.0, training=(job(),))
+    plan = solve(some.problem, Options(gap=1e-9))
+    training = np.zeros_like(plan.training_chips)
+    training[0, 0, 0], training[0, 0, 1] = 24.0, 0.0
+    assert pool_of(some, replace(plan, training_chips=training)).replicas == 76
