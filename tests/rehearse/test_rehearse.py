@@ -183,6 +183,15 @@ def test_paid_capacity_is_either_used_by_a_request_or_idle() -> None:
     assert found.summary.total.value_usd == pytest.approx(0.01 * 20_000)
 
 
+def test_an_overloaded_pool_costs_what_it_costs_and_no_more() -> None:
+    # 4 replicas of 2 chips; twice what they can serve: no chip is idle and none is paid twice.
+    seen = one_pool(4, usd_per_chip_hour=3.0)
+    found = rehearse(seen, PLAIN, poisson(200.0, 20_000), Options(policy=Policy.ROUND_ROBIN))
+    assert found.summary.pools[0].load_planned > 1.5
+    assert found.summary.cost_usd == pytest.approx(4 * 2 * 3.0 * found.summary.hours)
+    assert found.summary.idle_usd == pytest.approx(0.0, abs=1e-9)
+
+
 def test_groups_add_up_and_refusals_count_as_misses() -> None:
     found = rehearse(
         small_fleet(), small_deployments(1), load(1, 3_000, 4e6), Options(losses=[Loss("A", 10**9, 2 * 10**9)])

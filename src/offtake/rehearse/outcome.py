@@ -16,7 +16,7 @@ import polars as pl
 from offtake.fleet import Fleet
 from offtake.policy.view import Reason
 from offtake.rehearse.state import Engine, Status
-from offtake.units import NS_PER_MS, S_PER_HOUR
+from offtake.units import NS_PER_MS, NS_PER_S, S_PER_HOUR
 
 NOWHERE = "none"  #: pool and site of a request that was not served
 
@@ -96,7 +96,7 @@ def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
             "within_slo": within_ttft & within_tpot,
             "retry_after_ms": np.where(flow["retry_after_ns"] > 0, flow["retry_after_ns"] / NS_PER_MS, -1.0),
             "value_usd": _of([w.value_usd_per_request for w in fleet.workloads], workload) * served,
-            "cost_usd": _used_usd(engine, served) + _held_usd(engine, fleet, served),
+            "cost_usd": _used_usd(engine, fleet, served) + _held_usd(engine, fleet, served),
             "held_usd": _held_usd(engine, fleet, served),
         }
     )
@@ -118,25 +118,34 @@ def _rtt_ms(engine: Engine) -> Any:  # noqa: ANN401  # [request]
     return np.where(pool >= 0, rtt_ms, 0.0)
 
 
-def _chip_seconds(engine: Engine, served: Any) -> Any:  # noqa: ANN401  # [request]
-    """Return the chip-seconds each served request took, by the plan's figures."""
+def _chip_seconds(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
+    """Return the chip-seconds each served request took, by the plan's figures.
+
+    A pool that is driven beyond the plan's goodput serves more than its chip-seconds would allow; what it has is then
+    shared out in proportion, so that nobody is charged for chips that are not there.
+    """
     pool, workload = engine.flow["pool"].astype(np.int64), engine.flow["workload"].astype(np.int64)
     per_token = engine.seen.chip_s_per_token[pool, workload]
     work = engine.plant.work
-    return served * (per_token[:, 0] * work["input_tokens"] + per_token[:, 1] * work["output_tokens"])
+    taken = served * (per_token[:, 0] * work["input_tokens"] + per_token[:, 1] * work["output_tokens"])
+    span_s = float(np.ptp(engine.flow["arrival_ns"])) / NS_PER_S
+    there = np.array([each.replicas * each.chips_per_replica * span_s for each in fleet.pools])
+    total = np.bincount(pool[served], weights=taken[served], minlength=len(fleet.pools))
+    share = np.minimum(1.0, np.divide(there, total, out=np.ones_like(total), where=total > 0))
+    return taken * share[pool]
 
 
 def _held_usd(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
     """Return the chip-seconds of each served request at the price paid whether used or not, US dollars."""
     price = _of([pool.usd_per_chip_hour / S_PER_HOUR for pool in fleet.pools], engine.flow["pool"].astype(np.int64))
-    return _chip_seconds(engine, served) * price
+    return _chip_seconds(engine, fleet, served) * price
 
 
-def _used_usd(engine: Engine, served: Any) -> Any:  # noqa: ANN401  # [request]
+def _used_usd(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
     """Return what is paid only because each request was served: chip-seconds used, and tokens, US dollars."""
     pool = engine.flow["pool"].astype(np.int64)
     rows, work = engine.seen.pools, engine.plant.work
-    chips = _chip_seconds(engine, served) * rows["usd_per_chip_s_used"][pool]
+    chips = _chip_seconds(engine, fleet, served) * rows["usd_per_chip_s_used"][pool]
     tokens = rows["usd_per_input_token"][pool] * work["input_tokens"]
     return chips + served * (tokens + rows["usd_per_output_token"][pool] * work["output_tokens"])
 

@@ -95,9 +95,11 @@ def verdict(summary: Summary) -> Sentences:
         told.append(f"Lost on the way: {listing(summary.lost_sites)}.")
     if summary.thin > 1:
         told.append(f"Thinned: {summary.thin_error}.")
-    left = money(total.value_usd - summary.cost_usd)
+    left = money(total.value_in_time_usd - summary.cost_usd)
     idle = f"of which idle {money(summary.idle_usd)}"
-    told.append(f"Value served {money(total.value_usd)}, cost {money(summary.cost_usd)} ({idle}), left {left}.")
+    told.append(
+        f"Value served in time {money(total.value_in_time_usd)}, cost {money(summary.cost_usd)} ({idle}), left {left}."
+    )
     return Sentences(sentences=told, tone="plain" if sound(summary.status) and summary.complete else "bad")
 
 
@@ -265,7 +267,7 @@ def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
         return []
     columns = [Column(name="Rehearsal"), Column(name="Policy"), Column(name="Verdict")]
     columns += [
-        Column(name=name, figures=True) for name in ("In time", "Refused", "Failed", "Value served", "Cost", "Left")
+        Column(name=name, figures=True) for name in ("In time", "Refused", "Failed", "Value in time", "Cost", "Left")
     ]
     rows = [
         [
@@ -275,9 +277,9 @@ def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
             share(each.total.share_within_slo),
             share(rate(each.total.refused, each.total)),
             share(rate(each.total.failed, each.total)),
-            money(each.total.value_usd),
+            money(each.total.value_in_time_usd),
             money(each.cost_usd),
-            money(each.total.value_usd - each.cost_usd),
+            money(each.total.value_in_time_usd - each.cost_usd),
         ]
         for name, each in summaries.items()
     ]
