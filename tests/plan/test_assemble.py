@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
+from offtake.plan.solve import solve
 from offtake.schema.settings import Limits, RegionRow
 from tests.plan.fakes import Goodputs, assembled
 from tests.supply.small import (
@@ -235,6 +236,21 @@ def test_training_is_planned_in_periods_that_lie_mostly_between_its_days() -> No
     assert jobs.chip_hours.tolist() == pytest.approx([1000, 3100, 1000])  # 31 of 61 days are inside
     assert jobs.speed.tolist() == [[2.0], [1.0], [0.0]]
     assert jobs.missed_usd.tolist() == pytest.approx([5.0, 5000 / 6100, 5.0])
+
+
+def test_a_gang_never_runs_on_two_sites_at_once() -> None:
+    some = assembled(
+        tables(
+            settings=settings(start=date(2026, 6, 1), end=date(2026, 6, 30)),
+            workloads=(workload(rate_rps=0.0),),
+            sites=(site(), site("west")),
+            links=(link(), link("west")),
+            offers=(offer(signed=True),),
+            tranches=(tranche(chips_per_unit=60.0), tranche(name="t2", site="west", chips_per_unit=60.0)),
+            training=(job(gang_chips=100.0, chip_hours=10_000.0, deadline=date(2026, 6, 30)),),
+        )
+    )
+    assert solve(some.problem).missed_chip_hours == pytest.approx(np.array([[10_000.0]]))
 
 
 def test_work_that_may_wait_a_day_is_deferrable() -> None:

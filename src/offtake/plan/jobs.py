@@ -2,7 +2,8 @@
 
 Comes in: the rows of `training`, a calendar and the cells. Goes out: :class:`~offtake.plan.problem.Jobs`. A
 period counts for a job where at least half of it lies between its days; of a job that goes on beyond the horizon
-only the share of its days inside is planned. It must never know a price.
+only the share of its days inside is planned. A gang runs together at one site, so its job is given one host for good.
+It must never know a price.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def jobs_of(portfolio: Portfolio, calendar: Calendar, cells: list[Cell]) -> Jobs
         chip_hours=np.array([row.chip_hours for row in rows]) * inside,
         first_period=windows[:, 0],
         last_period=windows[:, 1],
-        single_site=np.array([row.single_site for row in rows], dtype=np.bool_),
+        single_site=np.array([row.single_site or row.gang_chips > 0 for row in rows], dtype=np.bool_),
         gang_chips=np.array([row.gang_chips for row in rows], dtype=np.float64),
         speed=speed.reshape(len(rows), len(cells)),
         missed_usd=np.array([row.value_usd / row.chip_hours for row in rows]),
