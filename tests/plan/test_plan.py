@@ -12,9 +12,12 @@ from offtake.errors import InfeasibleError, InputError
 from offtake.fleet import read_fleet
 from offtake.plan.appraise import appraise
 from offtake.plan.plan import PlanOptions, PlanRun, make_plan, write_plan
+from offtake.plan.prices import prices_of
 from offtake.plan.result import PlanResult
+from offtake.plan.solve import solve
 from offtake.schema.portfolio import Tables
 from offtake.schema.settings import Limits
+from tests.plan.fakes import assembled
 from tests.supply.small import (
     deployment,
     growth,
@@ -148,6 +151,16 @@ def test_the_fleet_is_of_the_first_full_week_with_the_questioned_offer(run: Plan
     assert (api.kind, api.replicas) == ("api", 0)
     assert api.tokens_per_minute_max == pytest.approx(600_000.0)
     assert api.goodput_rps[0] > 0
+
+
+def test_the_price_of_a_rate_limit_is_told_in_requests_and_not_in_chips() -> None:
+    terms = offer("api", signed=True, tokens_per_minute_max=600_000.0)
+    there = tranche("api", chip="", chips_per_unit=0.0, available=date(2026, 1, 1))
+    some = assembled(tables(offers=(terms,), tranches=(there,)))  # 25 requests/s of 400 tokens, and 100 are asked
+    (price,) = prices_of(some.problem, solve(some.problem))
+    assert price.price == pytest.approx(36.0)  # 3,600 requests of 0.01 USD
+    assert (price.family, price.unit) == ("rate limit", "USD per request/s for an hour")
+    assert "one more request a second for an hour adds 36 USD" in price.sentence
 
 
 def test_the_fleet_is_of_any_week_that_is_asked_for() -> None:

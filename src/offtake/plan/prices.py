@@ -52,14 +52,22 @@ def prices_of(problem: Problem, solution: Solution) -> list[Price]:
 
 def families_of(problem: Problem, solution: Solution) -> list[Family]:
     """Lay the families out alike; those without blocks get one that is the whole week."""
-    prices, axes = solution.prices, problem.axes
+    prices, axes, is_api = solution.prices, problem.axes, problem.cells.is_api
+    capacity = prices.chips_usd_per_chip_hour * cells_with_chips(problem, solution)[:, np.newaxis]
     return [
         Family(
             name="chips",
-            price=prices.chips_usd_per_chip_hour * cells_with_chips(problem, solution)[:, np.newaxis],
+            price=capacity * ~is_api,
             places=axes.cells,
             unit="USD per chip-hour",
             one_more="one more chip-hour",
+        ),
+        Family(
+            name="rate limit",
+            price=capacity * is_api,
+            places=axes.cells,
+            unit="USD per request/s for an hour",
+            one_more="one more request a second for an hour",
         ),
         Family(
             name="power",

@@ -36,7 +36,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Give one shadow price: what is scarce, where and when, its price with its unit, and what that means."""
 
-    family: str  #: `chips`, `power`, `link`, `concentration` or `budget`.
+    family: str  #: `chips`, `rate limit`, `power`, `link`, `concentration` or `budget`.
     where: str  #: Site and chip, site, group, or the budget.
     when: str  #: Period or year it belongs to.
     price: float  #: Mean over the plan, in `unit`.
