@@ -139,7 +139,7 @@ def test_a_field_that_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_which_verb_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Run `offtake plan` first"):
+    with pytest.raises(InputError, match="Make it with `offtake plan`"):
         read_fleet(tmp_path / "fleet.json")
 
 

@@ -113,7 +113,7 @@ def read_fleet(path: Path) -> Fleet:
     try:
         fleet = msgspec.json.decode(path.read_bytes(), type=Fleet)
     except OSError as error:
-        mend = "Run `offtake plan` first, or give the path of a fleet.json."
+        mend = "Make it with `offtake plan`; `offtake rehearse` takes a run folder, such as runs/may-2026."
         raise InputError([Fault(str(path), f"the file cannot be read: {error.strerror}", mend)]) from None
     except msgspec.DecodeError as error:
         mend = "Write it again with `offtake plan`."

@@ -147,3 +147,9 @@ def test_a_broken_toml_file_is_a_fault_and_never_a_traceback(tmp_path: Path, tex
 def test_an_unclosed_quote_is_a_fault(tmp_path: Path) -> None:
     faults = faults_of(write(tmp_path, sites_csv='site,name,residency,power_kw_max\nmemphis,"Mem,US,1\n'))
     assert ("sites.csv", "the file is not CSV: unexpected end of data") in {(f.file, f.problem) for f in faults}
+
+
+def test_a_file_with_semicolons_between_cells_is_one_fault(tmp_path: Path) -> None:
+    folder = write(tmp_path, sites_csv="site;name;residency;power_kw_max\nmemphis;Memphis;US;300 MW\n")
+    faults = [fault for fault in faults_of(folder) if fault.file == "sites.csv"]
+    assert [fault.problem for fault in faults] == ["the cells are parted by semicolons"]

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil, pi, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from offtake.demand.burst import thin
 from offtake.demand.profile import LOOKUP_PER_SCORE, NORMAL_MAX, Profile
@@ -284,7 +284,8 @@ def _swing_of(spec: TraceSpec) -> Floats:
     random = np.random.default_rng([spec.seed, spec.stream, SWING_STREAM])
     noise = random.standard_normal(ceil((spec.duration_s + WINDOW_S_MAX) / SWING_STEP_S) + 1)
     noise[1:] *= sqrt(1 - keep**2)
-    return np.asarray(np.exp(sigma * lfilter([1.0], [1.0, -keep], noise) - sigma**2 / 2))
+    swing = np.array(list(accumulate(noise.tolist(), lambda before, new: keep * before + new)))
+    return np.asarray(np.exp(sigma * swing - sigma**2 / 2))
 
 
 class _LengthDraw:

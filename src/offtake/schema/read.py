@@ -184,6 +184,10 @@ def header_is_good(header: list[str], record: type[Row], file: str, number: int,
     """Check the header row and add a fault for each unknown, repeated or missing column."""
     before = len(faults)
     known = columns_of(record)
+    if len(header) == 1 and header[0].count(";") > 0:
+        mend = "Save it as CSV with commas between cells and points in numbers."
+        faults.append(Fault(file, "the cells are parted by semicolons", mend, row=number))
+        return False
     faults += [
         Fault(file, f"there is no column {name!r}", nearest(name, known), row=number, column=name)
         for name in header
