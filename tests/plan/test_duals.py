@@ -84,6 +84,21 @@ def test_one_more_unit_of_a_full_offer_is_worth_its_margin(engine: str, whole: b
     assert found.sign_usd_per_unit == pytest.approx([8 - 3.25])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_more_unit_of_a_full_offer_is_worth_its_margin_at_each_of_its_signing_dates(engine: str) -> None:
+    base = newsvendor(units_max=25.0)
+    twice = {name: np.repeat(value, 2, axis=0) for name, value in vars(base.vintages).items()}
+    delivered = {name: np.repeat(value, 2) for name, value in vars(base.deliveries).items()}
+    delivered["vintage"] = np.tile([0, 1], base.deliveries.vintage.size)
+    both = replace(
+        base,
+        axes=replace(base.axes, vintages=["offer now", "offer again"]),
+        vintages=replace(base.vintages, **twice),
+        deliveries=replace(base.deliveries, **delivered),
+    )
+    assert prices(both, engine).sign_usd_per_unit == pytest.approx([8 - 3.25, 8 - 3.25])
+
+
 def test_a_point_of_concentration_is_worth_what_the_units_it_frees_earn() -> None:
     # Two offers at one site: a dear one outside the group, a cheap one in it that may hold half of the firm power.
     base = newsvendor((100.0,), fee_usd=2.0)

@@ -153,3 +153,10 @@ def test_a_file_with_semicolons_between_cells_is_one_fault(tmp_path: Path) -> No
     folder = write(tmp_path, sites_csv="site;name;residency;power_kw_max\nmemphis;Memphis;US;300 MW\n")
     faults = [fault for fault in faults_of(folder) if fault.file == "sites.csv"]
     assert [fault.problem for fault in faults] == ["the cells are parted by semicolons"]
+
+
+def test_a_prepayment_on_a_token_priced_offer_is_a_fault(tmp_path: Path) -> None:
+    offers = "offer,provider,tokens_per_minute_max,prepay_share\nlease,acme,60000,0.2\n"
+    tranches = "offer,tranche,site,available\nlease,one,memphis,2026-06-01\n"
+    (fault,) = faults_of(write(tmp_path, offers_csv=offers, tranches_csv=tranches, exits_csv=None))
+    assert (fault.column, fault.row) == ("prepay_share", 2)

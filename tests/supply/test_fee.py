@@ -116,6 +116,13 @@ def test_a_provider_that_leaves_returns_what_is_not_set_off() -> None:
     assert days[31] == pytest.approx(-13_200)
 
 
+def test_an_offer_whose_sites_are_all_lost_returns_what_is_not_set_off() -> None:
+    some = terms(fee_usd_per_chip_hour=1.0, prepay_share=0.1)
+    days = paid(some, draw(lost_day=MAY_1 + 31))
+    assert days[31] == pytest.approx(-13_200)
+    assert days[JULY].sum() == 0
+
+
 def test_an_offer_that_cannot_be_had_returns_its_prepayment_and_costs_nothing() -> None:
     some = terms(fee_usd_per_chip_hour=1.0, prepay_share=0.1)
     assert paid(some, draw(there=False)).sum() == pytest.approx(-87_600)

@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from offtake.units import HOURS_PER_WEEK
 
-PEAK_SHARE = 0.95
+PEAK_SHARE = 0.95  #: assumption: the busiest block may be this far below the busiest hour
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

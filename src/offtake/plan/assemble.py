@@ -29,7 +29,7 @@ from offtake.units import BYTES_PER_GB, HOURS_PER_DAY, KW_PER_MW, TOKENS_PER_MIL
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
-BYTES_PER_TOKEN = 4.0  #: an estimate: about four letters a token (English text), sent as plain text
+BYTES_PER_TOKEN = 4.0  #: assumption: about four letters a token (English text), sent as plain text
 DEFERRABLE_HOURS = HOURS_PER_DAY
 
 

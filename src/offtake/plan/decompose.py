@@ -24,7 +24,7 @@ from offtake.plan.problem import Ints
 from offtake.plan.split import Split, split
 from offtake.plan.variables import Model
 
-IN_OUT = 0.5
+IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
 ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 200, 30, 15, 60
 SETTLED = 1e-6
 VIOLATED = 1e-7

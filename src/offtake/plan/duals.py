@@ -132,5 +132,6 @@ def _sign(model: Model, worth: _Worth) -> Floats:
     longest = np.where(may_stop, kept, -np.inf).max(axis=1, initial=-np.inf)
     held = np.where(np.isfinite(longest), longest, kept[:, -1])
     enabled = worth.columns("chosen") / size + worth.columns("taken")[vintages.offer] / size
-    value: Floats = worth.columns("signed") + held + enabled
+    whole_offer = worth.rows("an_offer_is_signed_at_most_in_full")[vintages.offer]
+    value: Floats = worth.columns("signed") + whole_offer + held + enabled
     return value

@@ -26,6 +26,7 @@ from offtake.schema.portfolio import Tables
 
 Floats = npt.NDArray[np.float64]
 
+# How many requests stand for the lengths of a workload (assumption: enough for a P95 within a few per cent).
 SAMPLE_RPS = 20.0
 SAMPLE_S = 600.0
 SAMPLE_MOST = 8_000

@@ -25,7 +25,7 @@ from offtake.supply.link import rtt_ms
 from offtake.supply.portfolio import Portfolio
 from offtake.units import PERCENT
 
-RTT_STEP_MS = 50
+RTT_STEP_MS = 50  #: round trips are rounded up to this, so that few goodputs are sought (assumption)
 REASONS_SHOWN = 3
 
 STOPPED = {

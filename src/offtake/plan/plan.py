@@ -34,7 +34,7 @@ from offtake.plan.solve import Options, solve
 from offtake.plan.story import assumptions_of, warnings_of
 from offtake.plan.tables import Frames, chips_by_offer, frames_of
 from offtake.plan.tree import tree_of
-from offtake.plan.words import percent
+from offtake.plan.words import listing, percent
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import count_marks
 from offtake.schema.portfolio import Tables
@@ -160,14 +160,26 @@ def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanRes
         ),
         marks=marks_of(assembled, solution, decisions),
         assumptions=assumptions_of(assembled.inputs),
-        warnings=warnings_of(assembled) + uncertain_gap(solution),
+        warnings=warnings_of(assembled) + rivals(assembled, decisions) + uncertain_gap(solution),
         fleet_week=fleet.week,
     )
 
 
+def rivals(assembled: Assembled, decisions: list[Decision]) -> list[str]:
+    """Return a sentence on the firm power that stands with partners that compete with the buyer."""
+    providers = assembled.inputs.portfolio.tables.providers
+    names = [row.provider for row in providers if row.competes]
+    total = sum(one.firm_kw for one in decisions)
+    theirs = sum(one.firm_kw for one in decisions if one.provider in names)
+    if theirs <= 0:
+        return []
+    held = listing([name for name in names if any(one.provider == name and one.firm_kw > 0 for one in decisions)])
+    return [f"{percent(theirs / total)} of the plan's firm power stands with partners that compete with it: {held}."]
+
+
 def uncertain_gap(solution: Solution) -> list[str]:
     """Return a warning where the plan may be far from the best one."""
-    tolerable = 0.005
+    tolerable = 0.005  # assumption: less than the figures of a portfolio are sure to
     if solution.gap <= tolerable:
         return []
     return [f"The plan may be {percent(solution.gap)} below the best one: the solver stopped at its limit."]

@@ -23,7 +23,7 @@ WORK = ("served", "refused", "deferred", "training", "research")
 MONEY = ("operating", "worth")
 ACCOUNTS = ("money_spent_on_work_in_a_period", "value_served_in_a_period")
 BUDGET = "a_years_spend_is_within_its_budget"
-ABOVE_ANY_WORTH = 10.0
+ABOVE_ANY_WORTH = 10.0  #: times the most a request can earn: so high that only the impossible pays it
 
 
 @dataclass(frozen=True)

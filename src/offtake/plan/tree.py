@@ -29,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 ROOT = -1
-THROUGHPUT_LEAST = 0.05
+THROUGHPUT_LEAST = 0.05  #: assumption: no deployment runs slower than this share of its table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -285,6 +285,9 @@ def offers_are_whole(tables: Tables, faulty: set[str]) -> list[Fault]:
         if api and (offer.fee_usd_per_chip_hour or offer.fee_usd_per_month):
             problem = "a token-priced offer also has a fee for chips or months"
             faults.append(Fault("offers.csv", problem, "Split it into two offers.", offer.at, "tokens_per_minute_max"))
+        if api and offer.prepay_share > 0:
+            problem = "a token-priced offer is paid by use and takes no prepayment"
+            faults.append(Fault("offers.csv", problem, "Leave prepay_share blank.", offer.at, "prepay_share"))
     apis = {row.offer for row in tables.offers if row.tokens_per_minute_max > 0}
     for tranche in tables.tranches:
         if tranche.offer in apis and tranche.chip:

@@ -116,7 +116,9 @@ class LinkRow(Row):
     kind: Literal["fibre", "satellite", "private", "internet"] = column("Kind of link.")
     bandwidth_gbit_s: float = column("Bandwidth the buyer may use.", "Gbit/s", gt=0)
     rtt_ms_median: float = column("Median round trip.", "ms", ge=0, le=5000)
-    rtt_ms_p99: float = column("99th percentile of the round trip.", "ms", ge=0, le=20000)
+    rtt_ms_p99: float = column(
+        "99th percentile of the round trip; for the record, the plan uses the median.", "ms", ge=0, le=20000
+    )
     availability: Share = column("Share of time the link works.", "share", 1.0)
 
 
@@ -131,7 +133,7 @@ class ChipRow(Row):
     facility_kw: PowerKw = column(
         "Facility power of one busy chip, with its share of server, network and cooling.", "kW", gt=0
     )
-    idle_share: Share = column("Share of that power drawn when idle.", "share", 0.3)
+    idle_share: Share = column("Share of that power drawn when idle; the default is an assumption.", "share", 0.3)
     memory_gb: float = column("Memory of one chip.", "GB", gt=0)
     memory_bandwidth_gb_s: float = column("Memory bandwidth of one chip.", "GB/s", gt=0)
     peak_tflops: float = column("Peak dense rate at the precision served.", "TFLOP/s", gt=0)
@@ -180,14 +182,18 @@ class OfferRow(Row):
     fee_usd_per_million_input_tokens: Amount = column("Token fee, input.", "USD per million tokens", 0.0)
     fee_usd_per_million_output_tokens: Amount = column("Token fee, output.", "USD per million tokens", 0.0)
     tokens_per_minute_max: Amount = column("Rate limit of a token-priced API, for each unit.", "tokens per minute", 0.0)
-    take_or_pay_share: Share = column("Share of the fee due whether used or not.", "share", 1.0)
+    take_or_pay_share: Share = column(
+        "Share of the fee due whether used or not; a token-priced API is always paid by use.", "share", 1.0
+    )
     prepay_share: Share = column(
         "Share of the first year's fee paid at signing and set off against later fees.", "share", 0.0
     )
     ramp_discount_share: Share = column("Share taken off the fee until the day below.", "share", 0.0)
     ramp_discount_until: CalendarDate | None = column("Last day of the ramp discount.", "date", None)
     late_remedy_share: Share = column(
-        "Share of the fee not owed for capacity that is late; 1: only what is delivered is paid.", "share", 1.0
+        "Share of the fee not owed for capacity that is late; 1: only what is delivered is paid (an assumption).",
+        "share",
+        1.0,
     )
     reclaim_per_year: Amount = column(
         "Hazard that the provider uses an exit, once it may.", "events per year", 0.0, le=10
@@ -244,7 +250,9 @@ class TrainingRow(Row):
     deadline: CalendarDate = column("Last day.", "date")
     gang_chips: Amount = column("Chips that must run together at one site; smaller sites are left out.", "chips", 0.0)
     single_site: bool = column("Whether it must stay at one site.", default=False)
-    interruptible: bool = column("Whether it may pause.", default=True)
+    interruptible: bool = column(
+        "Whether it may pause; for the record, the plan does not hold a job to it.", default=True
+    )
     value_usd: Money = column("Value of finishing in time.", "USD")
     residency: str = column("Zone it must stay in, or any.", default="any")
     security: int = column("Least security class of its site.", "class", 0, ge=0, le=3)

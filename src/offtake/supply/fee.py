@@ -8,7 +8,8 @@ Comes in: terms and a delivery. Goes out: US dollars by scenario and day. Pure f
 - chips lost with their site are not owed; the ramp discount holds to its last day, that day included;
 - only the take-or-pay share is due whether used or not: the rest is :func:`used_usd_per_chip_hour`;
 - the prepayment is a share of the take-or-pay fee of the first 365 days as promised; it is set off against the
-  earliest fees, and returned when the provider leaves before that, or when the offer cannot be had.
+  earliest fees, and what is left returned when the provider leaves, when all its sites are lost (both are
+  assumptions: contracts differ), or when the offer cannot be had.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def paid_usd_by_day(terms: Terms, sign_day: int, draw: Draw, delivery: Delivery)
         return fee
     paid = set_off(fee, prepaid)
     unspent = np.maximum(prepaid - fee.sum(axis=1), 0.0)
-    back = np.where(draw.there, draw.exit_day, sign_day)
+    over = np.minimum(draw.exit_day, draw.lost_day.max(axis=1))
+    back = np.where(draw.there, over, sign_day)
     return np.asarray(paid - unspent[:, np.newaxis] * (delivery.days == back[:, np.newaxis]), dtype=np.float64)
 
 
