@@ -288,6 +288,12 @@ def offers_are_whole(tables: Tables, faulty: set[str]) -> list[Fault]:
         if api and offer.prepay_share > 0:
             problem = "a token-priced offer is paid by use and takes no prepayment"
             faults.append(Fault("offers.csv", problem, "Leave prepay_share blank.", offer.at, "prepay_share"))
+    return faults + tranches_fit_their_offers(tables, faulty)
+
+
+def tranches_fit_their_offers(tables: Tables, faulty: set[str]) -> list[Fault]:
+    """Return a fault for each tranche that brings what its offer does not sell."""
+    faults: list[Fault] = []
     apis = {row.offer for row in tables.offers if row.tokens_per_minute_max > 0}
     for tranche in tables.tranches:
         if tranche.offer in apis and tranche.chip:
