@@ -43,7 +43,7 @@ def test_the_starter_passes_the_check_and_counts_its_assumptions(
 ) -> None:
     told = document(capsys, "check", str(starter))
     assert told["ok"] is True
-    assert told["name"] == "starter"
+    assert told["name"] == "mine"  # the folder's
     assert "offers.csv" in str(told["files"])
 
 

@@ -127,10 +127,22 @@ def init(
         raise InputError([Fault(str(folder), "the folder is not empty", "Give a new folder; nothing is overwritten.")])
     with folder_in_place(folder) as part, as_file(files("offtake.schema") / "starter") as starter:
         shutil.copytree(starter, part, dirs_exist_ok=True)
+        name_portfolio(part / "portfolio.toml", folder.resolve().name)
     if as_json:
         emit("init", folder=str(folder))
     else:
         show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
+
+
+def name_portfolio(path: Path, name: str) -> None:
+    """Name a starter after its folder, where a portfolio may be called that."""
+    import re
+
+    from offtake.schema.columns import NAME_PATTERN
+
+    if re.match(NAME_PATTERN, name):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('name = "starter"', f'name = "{name}"', 1), encoding="utf-8")
 
 
 @app.command()
