@@ -51,6 +51,7 @@ def frontier(
                     entry.append((s, v, t, cell, chips_per_unit[v] * share[c] * min(1.0, (t - start + 1) / 3)))
     s_e, v_e, t_e, n_e, chips_e = (np.array(x) for x in zip(*entry, strict=True))
     elastic = offer_of[v_e] % 5 == 1
+    member = (offer_of % 4)[:, None] == np.arange(4)
     paid = np.zeros((V, S, T))
     for v in range(V):
         paid[v, :, sign_of[v] + lead[v] : term[v]] = (
@@ -118,7 +119,7 @@ def frontier(
             paid_usd=paid,
             prepay_usd=np.where(signed, 0.0, 0.02 * price * chips_per_unit * 730),
             firm_kw=np.repeat((chips_per_unit * 1.6)[:, None], T, axis=1),
-            group_member=(offer_of % 4)[:, None] == np.arange(4),
+            group_kw=np.repeat((chips_per_unit * 1.6)[:, None, None] * member[:, None, :], T, axis=1),
         ),
         deliveries=Deliveries(
             scenario=s_e,
@@ -128,6 +129,7 @@ def frontier(
             chips=chips_e.astype(float),
             elastic=elastic,
             used_usd_per_chip_hour=np.where(elastic, 0.7 * price[v_e], 0.0),
+            group_member=member[v_e],
         ),
         jobs=Jobs(
             chip_hours=np.array([5e7, 3e7]),
@@ -175,6 +177,8 @@ def tiny() -> Problem:
     demand = np.zeros((S, T, B, 2))
     demand[..., 0] = [[[80, 120], [100, 150]], [[80, 120], [160, 240]]]
     demand[..., 1] = [[[20, 30], [20, 30]], [[20, 30], [30, 40]]]
+    firm_kw = np.array([[140.0, 140.0], [15.0, 15.0], [0.0, 15.0], [0.0, 0.0], [0.0, 0.0]])
+    member = np.array([[False, True], [True, False], [True, False], [False, True], [False, False]])
     power = np.full((S, T, B, 3), np.inf)
     power[:, :, :, 0], power[:, :, :, 1] = 250.0, 200.0
     power[:, :, 1, 1] = 120.0
@@ -228,8 +232,8 @@ def tiny() -> Problem:
             term_until=np.array([2, 2, 2, 2, 2]),
             paid_usd=paid,
             prepay_usd=np.array([0.0, 5_000.0, 5_000.0, 0.0, 0.0]),
-            firm_kw=np.array([[140.0, 140.0], [15.0, 15.0], [0.0, 15.0], [0.0, 0.0], [0.0, 0.0]]),
-            group_member=np.array([[False, True], [True, False], [True, False], [False, True], [False, False]]),
+            firm_kw=firm_kw,
+            group_kw=firm_kw[:, :, None] * member[:, None, :],
         ),
         deliveries=Deliveries(
             scenario=s_e,
@@ -239,6 +243,7 @@ def tiny() -> Problem:
             chips=chips,
             elastic=elastic,
             used_usd_per_chip_hour=np.where(v_e == 3, 3.0, 0.0),
+            group_member=member[v_e],
         ),
         jobs=Jobs(
             chip_hours=np.array([8_000.0, 3_000.0]),
@@ -330,7 +335,7 @@ def newsvendor(
             paid_usd=np.full((1, n, 1), fee_usd),
             prepay_usd=np.zeros(1),
             firm_kw=np.ones((1, 1)),
-            group_member=np.ones((1, 1), dtype=bool),
+            group_kw=np.ones((1, 1, 1)),
         ),
         deliveries=Deliveries(
             scenario=np.arange(n),
@@ -340,6 +345,7 @@ def newsvendor(
             chips=np.ones(n),
             elastic=np.zeros(n, dtype=bool),
             used_usd_per_chip_hour=np.zeros(n),
+            group_member=np.ones((n, 1), dtype=bool),
         ),
         jobs=Jobs(
             chip_hours=np.zeros(0),

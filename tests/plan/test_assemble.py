@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offtake.errors import InputError
+from offtake.errors import InfeasibleError, InputError
+from offtake.plan.problem import Problem
 from offtake.plan.solve import solve
 from offtake.schema.settings import Limits, RegionRow
 from tests.plan.fakes import Goodputs, assembled
@@ -203,9 +204,71 @@ def test_a_cap_on_each_partner_leaves_own_sites_out_and_starts_on_its_day() -> N
     assert problem.limits.group_cap.tolist() == [0.4, 0.9, 1.0]
     assert problem.limits.group_cap_from.tolist() == [2, 0, 0]
     assert problem.limits.survive_group.tolist() == [False, False, True]
-    assert problem.vintages.group_member[0].tolist() == [True, True, True]
-    assert problem.vintages.group_member[-1].tolist() == [False, True, False]
+    assert problem.vintages.group_kw[0, 0].tolist() == pytest.approx([140, 140, 140])
+    assert problem.vintages.group_kw[-1, -1].tolist() == pytest.approx([0, 140, 0])
+    assert problem.deliveries.group_member[0].tolist() == [True, True, True]
+    assert problem.deliveries.group_member[-1].tolist() == [False, True, False]
     assert problem.limits.budget_usd.tolist() == [2_000_000]
+
+
+def at_two_sites(**given: Any) -> Problem:
+    """Sign one offer of the buyer's own: 50 chips at a site on grid a, and 50 of another kind at a site on grid b."""
+    known: dict[str, Any] = {
+        "settings": HORIZON,
+        "providers": (provider("mine", kind="own", groups=("landlord:one",)), provider()),
+        "links": (link(), link("west")),
+        "sites": (site(grid="a"), site("west", grid="b")),
+        "chips": (chip(), chip("h200", facility_kw=1.4)),
+        "deployments": (deployment(), deployment(chip_name="h200")),
+        "offers": (offer("own", provider="mine", signed=True),),
+        "tranches": (
+            tranche("own", chips_per_unit=50.0),
+            tranche("own", "t2", site="west", chip="h200", chips_per_unit=50.0),
+        ),
+        "workloads": (workload(rate_rps=60.0, critical=True),),
+    }
+    return assembled(tables(**(known | given))).problem
+
+
+def test_a_group_holds_only_the_firm_power_that_an_offer_has_in_it() -> None:
+    names = ("grid:a", "site:west", "chip:h200", "landlord:one")
+    problem = at_two_sites(concentration=tuple(concentration(name, 0.9) for name in names))
+    assert problem.vintages.firm_kw[0].tolist() == pytest.approx([140] * 4)
+    assert problem.vintages.group_kw[0].tolist() == [pytest.approx([70, 70, 70, 140])] * 4
+
+
+@pytest.mark.parametrize("group", ["grid:a", "grid:b", "chip:h200"])
+def test_an_offer_half_on_each_of_two_grids_meets_a_cap_of_three_fifths(group: str) -> None:
+    assert solve(at_two_sites(concentration=(concentration(group, 0.6),))).kept.tolist() == [pytest.approx([1] * 4)]
+
+
+@pytest.mark.parametrize(("group", "cap"), [("grid:a", 0.4), ("landlord:one", 0.9)])
+def test_a_signed_offer_that_has_more_in_a_group_than_its_cap_leaves_no_plan(group: str, cap: float) -> None:
+    with pytest.raises(InfeasibleError):
+        solve(at_two_sites(concentration=(concentration(group, cap),)))
+
+
+def west_of_acme(survive_share: float) -> Problem:
+    """Put west into acme's building: 50 chips are left without it. Acme's own offer is too dear, and none at east."""
+    return at_two_sites(
+        sites=(site(), site("west", groups=("provider:acme",))),
+        offers=(offer("own", provider="mine", signed=True), offer("dear", fee_usd_per_chip_hour=1e6)),
+        tranches=(
+            tranche("own", chips_per_unit=50.0),
+            tranche("own", "t2", site="west", chip="h200", chips_per_unit=50.0),
+            tranche("dear", site="west", chips_per_unit=1.0),
+        ),
+        limits=Limits(survive_share=survive_share),
+    )
+
+
+def test_chips_elsewhere_carry_critical_work_when_one_site_is_lost_with_its_group() -> None:
+    assert solve(west_of_acme(0.8)).signed.tolist() == pytest.approx([1, 0, 0])
+
+
+def test_chips_at_the_site_of_a_lost_group_carry_no_critical_work() -> None:
+    with pytest.raises(InfeasibleError):
+        solve(west_of_acme(0.9))
 
 
 def test_only_offers_with_the_same_word_shut_each_other_out() -> None:

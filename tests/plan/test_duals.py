@@ -88,7 +88,7 @@ def test_one_more_unit_of_a_full_offer_is_worth_its_margin(engine: str, whole: b
 def test_one_more_unit_of_a_full_offer_is_worth_its_margin_at_each_of_its_signing_dates(engine: str) -> None:
     base = newsvendor(units_max=25.0)
     twice = {name: np.repeat(value, 2, axis=0) for name, value in vars(base.vintages).items()}
-    delivered = {name: np.repeat(value, 2) for name, value in vars(base.deliveries).items()}
+    delivered = {name: np.repeat(value, 2, axis=0) for name, value in vars(base.deliveries).items()}
     delivered["vintage"] = np.tile([0, 1], base.deliveries.vintage.size)
     both = replace(
         base,
@@ -113,11 +113,11 @@ def test_a_point_of_concentration_is_worth_what_the_units_it_frees_earn() -> Non
             vintages,
             offer=np.array([0, 1]),
             paid_usd=np.array([[[2.0]], [[6.0]]]),
-            group_member=np.array([[True], [False]]),
+            group_kw=np.array([[[1.0]], [[0.0]]]),
         ),
         deliveries=replace(
             base.deliveries,
-            **{name: np.repeat(value, 2) for name, value in vars(base.deliveries).items() if name != "vintage"},
+            **{name: np.repeat(value, 2, axis=0) for name, value in vars(base.deliveries).items() if name != "vintage"},
             vintage=np.array([0, 1]),
         ),
         limits=replace(base.limits, group_cap=np.array([0.5])),

@@ -173,13 +173,16 @@ def traffic_fits_the_link_of_a_site(model: Model) -> None:
 
 
 def no_group_holds_more_than_its_share_of_firm_power(model: Model) -> None:
-    """Limit concentration: Σ_{v∈g} kW[v,t]·u ≤ cap[g]·Σ_v kW[v,t]·u from the period the cap starts."""
+    """Limit concentration: Σ_v kW[v,t,g]·u ≤ cap[g]·Σ_v kW[v,t]·u from the period the cap starts.
+
+    kW[v,t,g] is the part of a unit's firm power that lies in the group.
+    """
     vintages, limits, kept = model.problem.vintages, model.problem.limits, model["kept"].ids
     period = np.arange(kept.shape[1])[:, None]
     span = Span(-np.inf, 0.0, (limits.group_cap < 1) & (period >= limits.group_cap_from), model.units.kw)
     rows = model.blocks.rows("no_group_holds_more_than_its_share_of_firm_power", ("period", "group"), span)
-    weight = vintages.group_member[:, None, :] - limits.group_cap  # [V, 1, G]
-    model.blocks.put(rows.ids, kept[:, :, None], vintages.firm_kw[:, :, None] * weight)
+    beyond_kw = vintages.group_kw - limits.group_cap * vintages.firm_kw[:, :, None]  # [V, T, G]
+    model.blocks.put(rows.ids, kept[:, :, None], beyond_kw)
 
 
 def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
@@ -204,7 +207,7 @@ def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
     model.blocks.put(fits[..., lanes.cell], fallback, 1.0 / goodput)
     deliveries = problem.deliveries
     chips = problem.probability[deliveries.scenario] * deliveries.chips
-    others = ~problem.vintages.group_member[deliveries.vintage].T  # [G, E]
+    others = ~deliveries.group_member.T  # [G, E]
     kept = model["kept"].ids[deliveries.vintage, deliveries.period]
     model.blocks.put(fits[:, deliveries.period, deliveries.cell], kept, -chips * others)
 

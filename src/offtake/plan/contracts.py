@@ -26,6 +26,7 @@ from offtake.units import S_PER_MINUTE
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 FIRM = {"firm", "option"}
 
@@ -67,9 +68,10 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Vintage:
-    """Hold one offer at one signing date: ``paid_usd [S, T]``, ``used_usd_per_chip_hour``, ``firm_kw [T]``.
+    """Hold one offer at one signing date: ``paid_usd [S, T]``, ``used_usd_per_chip_hour [T]``.
 
-    ``chips [S, T]`` by cell are delivered and qualified, for one unit.
+    Of one unit: ``chips [S, T]`` by cell are delivered and qualified; ``firm_kw [T]`` and the part of it in each
+    group, ``group_kw [T, G]``. ``group_member [G]`` by cell are the groups that its chips there are lost with.
     """
 
     offer: int
@@ -80,7 +82,9 @@ class Vintage:
     paid_usd: Floats
     used_usd_per_chip_hour: Floats
     firm_kw: Floats
+    group_kw: Floats
     chips: dict[int, Floats]
+    group_member: dict[int, Bools]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +153,18 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
     delivery = deliver(terms, sign_day, draw, calendar.days)
     counted = calendar.mean(delivery.counted)
     chips: dict[int, Floats] = {}
-    firm_kw = np.zeros(calendar.periods)
+    group_member: dict[int, Bools] = {}
+    firm_kw, group_kw = np.zeros(calendar.periods), np.zeros((calendar.periods, len(frame.groups)))
     for tranche, one in enumerate(terms.tranches):
         cell = frame.cells.index(cell_of(terms, one))
         delivered = counted[:, tranche] * chips_of_unit(terms, one, float(frame.tokens_per_request[cell]))
         chips[cell] = chips.get(cell, 0.0) + delivered
+        group_member[cell] = member_of(frame, terms, one)
         if not terms.is_api and row.firmness in FIRM:
             kw = kw_at_site(frame.portfolio.chips[one.chip], frame.portfolio.sites[one.site])
-            firm_kw += kw * (frame.tree.probability @ delivered)
+            mean_kw = kw * (frame.tree.probability @ delivered)
+            firm_kw += mean_kw
+            group_kw += mean_kw[:, np.newaxis] * group_member[cell]
     return Vintage(
         offer=index,
         sign_day=sign_day,
@@ -166,8 +174,16 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
         paid_usd=calendar.total(paid_usd_by_day(terms, sign_day, draw, delivery)),
         used_usd_per_chip_hour=calendar.mean(used_usd_per_chip_hour(terms, calendar.days)),
         firm_kw=firm_kw,
+        group_kw=group_kw,
         chips=chips,
+        group_member=group_member,
     )
+
+
+def member_of(frame: Frame, terms: Terms, tranche: TrancheRow) -> Bools:
+    """Return which groups a tranche is in [G]; all tranches of an offer in one cell are in the same."""
+    mine = frame.portfolio.groups_of_tranche(terms, tranche)
+    return np.array([group in mine for group in frame.groups], dtype=np.bool_)
 
 
 def chips_of_unit(terms: Terms, tranche: TrancheRow, tokens_per_request: float) -> float:
@@ -183,7 +199,6 @@ def stack_vintages(frame: Frame, kept: list[Vintage]) -> Vintages:
     calendar, terms = frame.calendar, list(frame.portfolio.offers.values())
     rows = [terms[one.offer].row for one in kept]
     shape = (len(kept), frame.tree.scenarios, calendar.periods)
-    member = [[group in frame.portfolio.groups_of(row.offer) for group in frame.groups] for row in rows]
     starts = calendar.edges[:-1]
     return Vintages(
         offer=np.array([one.offer for one in kept], dtype=np.int64),
@@ -198,7 +213,9 @@ def stack_vintages(frame: Frame, kept: list[Vintage]) -> Vintages:
         paid_usd=np.array([one.paid_usd for one in kept], dtype=np.float64).reshape(shape),
         prepay_usd=np.array([one.prepay_usd for one in kept], dtype=np.float64),
         firm_kw=np.array([one.firm_kw for one in kept], dtype=np.float64).reshape(len(kept), calendar.periods),
-        group_member=np.array(member, dtype=np.bool_).reshape(len(kept), len(frame.groups)),
+        group_kw=np.array([one.group_kw for one in kept], dtype=np.float64).reshape(
+            len(kept), calendar.periods, len(frame.groups)
+        ),
     )
 
 
@@ -206,12 +223,14 @@ def stack_deliveries(frame: Frame, kept: list[Vintage]) -> Deliveries:
     """List what is delivered, entry by entry, leaving out what is zero."""
     terms = list(frame.portfolio.offers.values())
     tables = [np.zeros((7, 0))]
+    member = [np.zeros((0, len(frame.groups)), dtype=np.bool_)]
     for index, one in enumerate(kept):
         elastic = terms[one.offer].row.take_or_pay_share < 1 and not terms[one.offer].is_api
         for cell, chips in one.chips.items():
             scenario, period = np.nonzero(chips)
             amount, used = chips[scenario, period], one.used_usd_per_chip_hour[period]
             tables.append(np.stack(np.broadcast_arrays(scenario, index, period, cell, amount, elastic, used)))
+            member.append(np.tile(one.group_member[cell], (scenario.size, 1)))
     scenario, vintage, period, cell, amount, elastic, used = np.concatenate(tables, axis=1)
     return Deliveries(
         scenario=scenario.astype(np.int64),
@@ -221,4 +240,5 @@ def stack_deliveries(frame: Frame, kept: list[Vintage]) -> Deliveries:
         chips=amount,
         elastic=elastic.astype(np.bool_),
         used_usd_per_chip_hour=used,
+        group_member=np.concatenate(member),
     )

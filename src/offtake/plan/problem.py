@@ -44,7 +44,8 @@ class Vintages:
     already taken off ``paid_usd``. Units are kept from ``sign_period`` to ``lock_until`` (exclusive), may only
     fall afterwards, and end at ``term_until``. ``signed``: a contract already, for ``units_max``.
     ``all_or_nothing``: 0 or ``units_max``, kept or ended whole. ``firm_kw [V, T]`` is the facility kW of one unit
-    counted as firm; ``group_member [V, G]`` its correlated-loss groups.
+    counted as firm; ``group_kw [V, T, G]`` the part of it in each correlated-loss group: all of it in a group of the
+    partner's, and in a group of a site or a chip only what is delivered there.
     """
 
     offer: Ints
@@ -59,7 +60,7 @@ class Vintages:
     paid_usd: Floats
     prepay_usd: Floats
     firm_kw: Floats
-    group_member: Bools
+    group_kw: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,8 @@ class Deliveries:
 
     Slip, ramp, qualification, term, provider's exit, reclaim and site loss are already in ``chips``.
     Where the take-or-pay share is below one the vintage is *elastic*: only ``used_usd_per_chip_hour``
-    of what is used is paid on top of ``paid_usd``.
+    of what is used is paid on top of ``paid_usd``. ``group_member [E, G]``: lost with a correlated-loss group, because
+    the vintage's partner, the cell's site or its chip is in it.
     """
 
     scenario: Ints
@@ -78,6 +80,7 @@ class Deliveries:
     chips: Floats
     elastic: Bools
     used_usd_per_chip_hour: Floats
+    group_member: Bools
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from offtake.errors import Fault, InputError
 from offtake.schema.check import TOML_NAME, unknown_name, where
 from offtake.schema.portfolio import Tables
-from offtake.schema.tables import ChipRow, DeploymentRow, LinkRow, ProviderRow, SiteRow
+from offtake.schema.tables import ChipRow, DeploymentRow, LinkRow, ProviderRow, SiteRow, TrancheRow
 from offtake.supply.offer import Terms, terms_of
 from offtake.supply.provider import groups_of_provider, is_partner
 from offtake.supply.site import groups_of_site
@@ -46,12 +46,13 @@ class Portfolio:
     def groups_of(self, offer: str) -> set[str]:
         """Return the correlated-loss groups of an offer: its partner's, and those of each site and chip of it."""
         terms = self.offers[offer]
-        groups = set(groups_of_provider(self.providers[terms.row.provider]))
-        for tranche in terms.tranches:
-            groups.update(groups_of_site(self.sites[tranche.site]))
-            if tranche.chip:
-                groups.add(f"chip:{tranche.chip}")
-        return groups
+        partner = groups_of_provider(self.providers[terms.row.provider])
+        return set(partner).union(*(self.groups_of_tranche(terms, tranche) for tranche in terms.tranches))
+
+    def groups_of_tranche(self, terms: Terms, tranche: TrancheRow) -> set[str]:
+        """Return the correlated-loss groups of one tranche: its partner's, and those of its site and its chip."""
+        groups = {*groups_of_provider(self.providers[terms.row.provider]), *groups_of_site(self.sites[tranche.site])}
+        return groups | {f"chip:{tranche.chip}"} if tranche.chip else groups
 
     def partners(self) -> list[str]:
         """Return the ``provider:`` groups of the partners that make an offer, in the order of their file."""
