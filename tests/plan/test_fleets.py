@@ -19,7 +19,7 @@ from offtake.plan.fleets import cut_week, fleet_of
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from tests.plan.fakes import assembled
-from tests.supply.small import job, offer, settings, site, tables, tranche
+from tests.supply.small import job, link, offer, settings, site, tables, tranche
 
 JUNE = settings(start=date(2026, 6, 1), end=date(2026, 6, 30))
 TWO_BLOCKS: dict[str, Any] = {
@@ -75,3 +75,42 @@ def test_chips_that_train_in_the_busiest_block_do_not_serve_too() -> None:
     training = np.zeros_like(plan.training_chips)
     training[0, 0, 0], training[0, 0, 1] = 24.0, 0.0
     assert pool_of(some, replace(plan, training_chips=training)).replicas == 76
+
+
+RESERVED = offer("reserved", signed=True, fee_usd_per_chip_hour=2.0)
+BY_THE_HOUR = offer("pool", signed=True, units_max=60, fee_usd_per_chip_hour=3.0, take_or_pay_share=0.25)
+EARLY = date(2026, 5, 1)
+
+
+def test_a_surge_may_rent_every_elastic_chip_that_is_delivered() -> None:
+    some = small(
+        30.0,
+        sites=(site(), site("west")),
+        links=(link(), link("west")),
+        offers=(RESERVED, BY_THE_HOUR),
+        tranches=(
+            tranche("reserved", chips_per_unit=40.0, available=EARLY),
+            tranche("pool", site="west", chips_per_unit=1.0, available=EARLY),
+        ),
+    )
+    plan = solve(some.problem, Options(gap=1e-9))
+    assert plan.used_chips[some.problem.deliveries.elastic].max() == pytest.approx(17.0)  # 57 asked, 40 reserved
+    pools = fleet_of(cut_week(some, plan, date(2026, 6, 1)), "0", "").pools
+    assert {pool.site: pool.replicas for pool in pools} == {"east": 40, "west": 60}
+    assert {pool.site: pool.usd_per_chip_hour for pool in pools} == pytest.approx({"east": 2.0, "west": 0.75})
+    assert {pool.site: pool.usd_per_chip_hour_used for pool in pools} == pytest.approx({"east": 0.0, "west": 2.25})
+
+
+def test_elastic_chips_add_to_the_fixed_ones_of_a_cell_at_one_blended_fee() -> None:
+    some = small(
+        30.0,
+        offers=(RESERVED, BY_THE_HOUR),
+        tranches=(
+            tranche("reserved", chips_per_unit=40.0, available=EARLY),
+            tranche("pool", chips_per_unit=1.0, available=EARLY),
+        ),
+    )
+    pool = pool_of(some)
+    assert pool.replicas == 100
+    assert pool.usd_per_chip_hour == pytest.approx(1.25)  # 40 chips at 2, 60 at a quarter of 3
+    assert pool.usd_per_chip_hour_used == pytest.approx(1.35)  # 60 in 100 at three quarters of 3

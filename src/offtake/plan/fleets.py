@@ -178,22 +178,48 @@ def chip_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
 
 
 def chips_for_serving(cut: Cut, cell: int) -> float:
-    """Return the chips of a cell that can serve in the busiest block: not held by training, and with power to run."""
-    return serving_chips(cut, cell) * powered_share(cut, int(cut.assembled.problem.cells.site[cell]))
+    """Return the chips of a cell that can serve: fixed ones first, and every elastic one that kept units deliver.
+
+    Fixed chips are those that training does not hold in the busiest block, and that have power to run. Elastic ones
+    cost only when used, so a surge may rent more than the plan did: neither training nor power is taken off them.
+    """
+    fixed = max(fixed_chips(cut, cell) - chips_held(cut, cell), 0.0)
+    return fixed * powered_share(cut, int(cut.assembled.problem.cells.site[cell])) + elastic_chips(cut, cell)
 
 
 def serving_chips(cut: Cut, cell: int) -> float:
-    """Return the chips of a cell that neither training nor research holds in the busiest block."""
+    """Return the chips in use or fixed that neither training nor research holds in the busiest block."""
     return max(chips_there(cut, cell) - chips_held(cut, cell), 0.0)
 
 
 def chips_there(cut: Cut, cell: int) -> float:
-    """Return the chips of a cell: fixed ones, and elastic ones in use."""
-    solution, deliveries = cut.solution, cut.assembled.problem.deliveries
-    at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
-    kept = solution.kept[deliveries.vintage, deliveries.period]
-    fixed = float((deliveries.chips * kept)[at & ~deliveries.elastic].sum())
-    return fixed + float(solution.used_chips[at & deliveries.elastic].sum(axis=0).max(initial=0.0))
+    """Return the chips of a cell that draw power: fixed ones, and elastic ones that the plan uses."""
+    elastic = entries_at(cut, cell) & cut.assembled.problem.deliveries.elastic
+    return fixed_chips(cut, cell) + float(cut.solution.used_chips[elastic].sum(axis=0).max(initial=0.0))
+
+
+def fixed_chips(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell that kept units deliver and that are paid whether used or not."""
+    return float(delivered(cut)[entries_at(cut, cell) & ~cut.assembled.problem.deliveries.elastic].sum())
+
+
+def elastic_chips(cut: Cut, cell: int) -> float:
+    """Return the chips of a cell that kept units deliver and that are paid in part or whole only when used."""
+    return float(delivered(cut)[entries_at(cut, cell) & cut.assembled.problem.deliveries.elastic].sum())
+
+
+def entries_at(cut: Cut, cell: int) -> npt.NDArray[np.bool_]:
+    """Tell which deliveries come to a cell in the week [E]."""
+    deliveries = cut.assembled.problem.deliveries
+    at: npt.NDArray[np.bool_] = deliveries.scenario == cut.scenario
+    return at & (deliveries.period == cut.period) & (deliveries.cell == cell)
+
+
+def delivered(cut: Cut) -> Floats:
+    """Return the chips of kept units by delivery [E]."""
+    deliveries = cut.assembled.problem.deliveries
+    chips: Floats = deliveries.chips * cut.solution.kept[deliveries.vintage, deliveries.period]
+    return chips
 
 
 def chips_held(cut: Cut, cell: int) -> float:
@@ -342,7 +368,9 @@ def bids(cut: Cut, cell: int, used_usd_per_hour: float = 0.0) -> list[float]:
 def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
     """Return what a chip-hour of a cell costs whether used or not, and beyond that when used: means over its offers.
 
-    Energy is in both: of an idle chip, and of a busy one beyond that. An elastic chip draws nothing until it is used.
+    They are means over all chips delivered, fixed and elastic, so that the first on every chip of a cell is what is
+    paid whether used or not; a cell that holds both kinds has one blended fee for use, whichever chip is busy. Energy
+    is in both: of an idle chip, and of a busy one beyond that. An elastic chip draws nothing until it is used.
     """
     problem, solution = cut.assembled.problem, cut.solution
     vintages, deliveries, cells = problem.vintages, problem.deliveries, problem.cells
@@ -353,8 +381,8 @@ def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
     hours = problem.period_hours[cut.period]
     rate = np.divide(paid, chips * hours, out=np.zeros_like(paid), where=chips > NOTHING)
     weight = cut.chips[:, cell] / cut.chips[:, cell].sum()
-    at = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period) & (deliveries.cell == cell)
-    there = deliveries.chips[at] * kept[deliveries.vintage[at]]
+    at = entries_at(cut, cell)
+    there = delivered(cut)[at]
     part = there / there.sum() if there.sum() > NOTHING else np.zeros(there.size)
     busy_usd = float(cells.kw_per_chip[cell] * cells.usd_per_kwh[cell])
     idle_usd = busy_usd * float(cells.idle_share[cell])
