@@ -211,8 +211,9 @@ def elastic_chips(cut: Cut, cell: int) -> float:
 def entries_at(cut: Cut, cell: int) -> npt.NDArray[np.bool_]:
     """Tell which deliveries come to a cell in the week [E]."""
     deliveries = cut.assembled.problem.deliveries
-    at: npt.NDArray[np.bool_] = deliveries.scenario == cut.scenario
-    return at & (deliveries.period == cut.period) & (deliveries.cell == cell)
+    now = (deliveries.scenario == cut.scenario) & (deliveries.period == cut.period)
+    at: npt.NDArray[np.bool_] = now & (deliveries.cell == cell)
+    return at
 
 
 def delivered(cut: Cut) -> Floats:
