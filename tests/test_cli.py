@@ -182,3 +182,22 @@ def test_help_loads_no_solver_no_charts_and_no_kernels() -> None:
     code = f"import sys, offtake.cli; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+def test_check_asks_every_room_that_reads_the_portfolio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine"
+    assert main(["init", str(folder)]) == 0
+    text = (folder / "portfolio.toml").read_text()
+    assert 'profile = "chat"' in text
+    (folder / "portfolio.toml").write_text(text.replace('profile = "chat"', 'profile = "chap"', 1))
+    table = (folder / "deployments.csv").read_text()
+    assert "table:llama-3.1-70b-h100-tp4" in table
+    (folder / "deployments.csv").write_text(
+        table.replace("table:llama-3.1-70b-h100-tp4", "table:llama-3.1-70b-h101-tp4")
+    )
+    told = document(capsys, "check", str(folder))
+    assert told["exit_code"] == 2
+    assert {(fault["file"], fault["column"]) for fault in told["faults"]} == {  # type: ignore[attr-defined]  # a JSON list
+        ("portfolio.toml", "profile"),
+        ("deployments.csv", "performance"),
+    }

@@ -107,6 +107,25 @@ def do_plan(tables: Tables, out: Path, options: PlanOptions) -> PlanRun:
     return run
 
 
+def read_checked(folder: Path) -> Tables:
+    """Read a portfolio and check it in every room that reads it, so that all faults come at once."""
+    from offtake.demand.workload import demand_of
+    from offtake.performance.deployment import resolve_all
+    from offtake.schema.read import read_folder
+    from offtake.supply.portfolio import portfolio_of
+
+    tables = read_folder(folder)
+    faults: list[Fault] = []
+    for room in (portfolio_of, demand_of, resolve_all):
+        try:
+            room(tables)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return tables
+
+
 def run_folder(out: Path | None, tables: Tables) -> Path:
     """Return the run folder: as asked, or runs/NAME."""
     return out if out is not None else Path("runs") / tables.settings.name
@@ -148,25 +167,24 @@ def name_portfolio(path: Path, name: str) -> None:
 @app.command()
 def check(folder: Folder, as_json: AsJson = False) -> None:
     """Check a portfolio: every fault at once, and how much of it rests on assumptions."""
+    from offtake.demand.profile import profile_names
     from offtake.report.terminal import check_table
     from offtake.schema.marks import count_marks
-    from offtake.schema.read import read_folder
 
-    tables = read_folder(folder)
+    tables = read_checked(folder)
     counts = count_marks(tables)
     if as_json:
-        emit("check", name=tables.settings.name, files=tables.hashes, figures=counts)
+        emit("check", name=tables.settings.name, files=tables.hashes, figures=counts, profiles=profile_names())
     else:
-        show(check_table(tables, counts))
+        show(check_table(tables, counts), f"\nProfiles of demand to choose from: {', '.join(profile_names())}.")
 
 
 @app.command()
 def plan(folder: Folder, out: Out = None, gap: Gap = 1e-3, limit_s: Limit = 600.0, as_json: AsJson = False) -> None:
     """Decide which offers to sign, when and how much, and where each workload runs."""
     from offtake.report.terminal import plan_table
-    from offtake.schema.read import read_folder
 
-    tables = read_folder(folder)
+    tables = read_checked(folder)
     where = run_folder(out, tables)
     with progress_bars() as progress:
         run = do_plan(tables, where, plan_options(gap, limit_s, progress))
@@ -189,9 +207,8 @@ def appraise(
     from offtake.plan.appraise import appraise as work_out
     from offtake.plan.appraise import write_appraisal
     from offtake.report.terminal import appraisal_table
-    from offtake.schema.read import read_folder
 
-    tables = read_folder(folder)
+    tables = read_checked(folder)
     offer = offer or asked_offer(tables)
     where = run_folder(out, tables)
     with progress_bars() as progress:
@@ -313,9 +330,8 @@ def demo(
     from offtake.report.page import write_page
     from offtake.report.terminal import appraisal_table, rehearsal_table
     from offtake.schema.marks import count_marks
-    from offtake.schema.read import read_folder
 
-    tables = read_folder(folder)
+    tables = read_checked(folder)
     where = run_folder(out, tables)
     with progress_bars() as progress:
         progress("check", 1.0)
