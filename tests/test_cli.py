@@ -195,6 +195,7 @@ def test_check_asks_every_room_that_reads_the_portfolio(tmp_path: Path, capsys: 
     (folder / "deployments.csv").write_text(
         table.replace("table:llama-3.1-70b-h100-tp4", "table:llama-3.1-70b-h101-tp4")
     )
+    capsys.readouterr()
     told = document(capsys, "check", str(folder))
     assert told["exit_code"] == 2
     assert {(fault["file"], fault["column"]) for fault in told["faults"]} == {  # type: ignore[attr-defined]  # a JSON list

@@ -54,6 +54,7 @@ JSON_KEYS = {
     "name": "Short name of the portfolio.",
     "files": "SHA-256 of each file read, by name.",
     "figures": "Figures of each table, by mark of confidence.",
+    "profiles": "Names of the profiles of demand that a workload may have.",
     "folder": "Folder that was written.",
     "plan": "A [PlanResult](#planresult).",
     "appraisal": "An [Appraisal](#appraisal).",
