@@ -160,3 +160,23 @@ def test_a_prepayment_on_a_token_priced_offer_is_a_fault(tmp_path: Path) -> None
     tranches = "offer,tranche,site,available\nlease,one,memphis,2026-06-01\n"
     (fault,) = faults_of(write(tmp_path, offers_csv=offers, tranches_csv=tranches, exits_csv=None))
     assert (fault.column, fault.row) == ("prepay_share", 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("end = 2026-12-31", "end = 9999-12-31", "such a horizon"),
+        ("start = 2026-01-01", "start = 0001-01-01", "such a horizon"),
+        ("end = 2026-12-31", "end = 2025-12-31", "ends before it begins"),
+        ("rate_rps = 10", "rate_rps = 1e18", "less than or equal to"),
+    ],
+)
+def test_what_nobody_can_plan_for_is_a_fault(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in GOOD["portfolio.toml"]
+    faults = faults_of(write(tmp_path, portfolio_toml=GOOD["portfolio.toml"].replace(old, new)))
+    assert words in faults[0].problem
+
+
+def test_a_percentile_below_the_median_is_a_fault(tmp_path: Path) -> None:
+    (fault,) = faults_of(write(tmp_path, links_csv=GOOD["links.csv"].replace("100,30,45", "100,50,45")))
+    assert (fault.row, fault.column) == (2, "rtt_ms_p99")

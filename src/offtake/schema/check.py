@@ -15,10 +15,12 @@ from offtake.errors import Fault
 from offtake.schema.portfolio import Tables
 from offtake.schema.settings import LISTS, SECTIONS
 from offtake.schema.tables import TABLES, Row
+from offtake.units import DAYS_PER_YEAR
 
 TOML_NAME = "portfolio.toml"
 ANY = "any"
 TOLERANCE = 1e-6
+FIRST_YEAR, LAST_YEAR, HORIZON_YEARS_MAX = 2000, 2100, 30
 
 
 def check_tables(tables: Tables, faulty: set[str]) -> list[Fault]:
@@ -34,7 +36,7 @@ def check_tables(tables: Tables, faulty: set[str]) -> list[Fault]:
         faults += horizon_is_sound(tables)
         faults += shares_sum_to_one(tables)
         faults += dates_agree(tables)
-    faults += offers_are_whole(tables, faulty)
+    faults += round_trips_are_ordered(tables) + offers_are_whole(tables, faulty)
     return faults
 
 
@@ -160,20 +162,25 @@ def marks_name_columns(tables: Tables, _faulty: set[str]) -> list[Fault]:
 
 
 def horizon_is_sound(tables: Tables) -> list[Fault]:
-    """Return a fault where the horizon is empty."""
-    settings = tables.settings
-    if settings.end <= settings.start:
-        return [
-            Fault(
-                TOML_NAME,
-                "the horizon ends before it begins",
-                "Give a later day.",
-                "[portfolio]",
-                "end",
-                str(settings.end),
-            )
-        ]
+    """Return a fault where the horizon is empty, or longer than anybody plans."""
+    start, end = tables.settings.start, tables.settings.end
+    place = (TOML_NAME, "[portfolio]")
+    if end <= start:
+        return [Fault(place[0], "the horizon ends before it begins", "Give a later day.", place[1], "end", str(end))]
+    if not FIRST_YEAR <= start.year <= LAST_YEAR or (end - start).days > HORIZON_YEARS_MAX * DAYS_PER_YEAR:
+        mend = f"Begin between {FIRST_YEAR} and {LAST_YEAR} and end within {HORIZON_YEARS_MAX} years."
+        return [Fault(place[0], "nobody plans for such a horizon", mend, place[1], "end", f"{start} to {end}")]
     return []
+
+
+def round_trips_are_ordered(tables: Tables) -> list[Fault]:
+    """Return a fault for each link whose 99th percentile is below its median."""
+    problem = "the 99th percentile is below the median"
+    return [
+        Fault("links.csv", problem, "Swap them.", row.at, "rtt_ms_p99", f"{row.rtt_ms_p99:g}")
+        for row in tables.links
+        if row.rtt_ms_p99 < row.rtt_ms_median
+    ]
 
 
 def shares_sum_to_one(tables: Tables) -> list[Fault]:

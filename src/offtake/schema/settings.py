@@ -46,7 +46,7 @@ class WorkloadRow(Row):
     model: Name = column("The model it asks for.", refers="model.model")
     kind: Literal["interactive", "agentic", "batch", "internal"] = column("Class of service.")
     profile: str = column("Profile of arrivals and lengths, as `offtake check` lists them.")
-    rate_rps: float = column("Weekly mean rate at the start of the horizon.", "requests per s", ge=0)
+    rate_rps: float = column("Weekly mean rate at the start of the horizon.", "requests per s", ge=0, le=1e9)
     regions: Amounts = column("Share of each user region; sums to 1.", "share")
     ttft_ms_p95: float = column("Time to first token that 95 % of requests must meet.", "ms", gt=0)
     tpot_ms_p95: float = column("Time per output token that 95 % of requests must meet.", "ms", gt=0)

@@ -23,8 +23,9 @@ from offtake.schema.columns import (
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0)]
-Money = Annotated[MoneyUsd, Field(ge=0)]
+AMOUNT_MAX = 1e12  # beyond what anybody signs; above it a double loses cents
+Amount = Annotated[float, Field(ge=0, le=AMOUNT_MAX)]
+Money = Annotated[MoneyUsd, Field(ge=0, le=AMOUNT_MAX)]
 
 
 class Row(BaseModel):
@@ -171,7 +172,7 @@ class OfferRow(Row):
         "Last day to sign; blank for signed contracts and standing offers.", "date", None
     )
     units_min: float = column("Least number of units, if any is signed.", "units", 0.0, ge=0)
-    units_max: float = column("Largest number of units.", "units", 1.0, gt=0)
+    units_max: float = column("Largest number of units.", "units", 1.0, gt=0, le=1e9)
     whole_units: bool = column("Whether only whole units may be signed.", default=False)
     all_or_nothing: bool = column("Whether it is the largest size or nothing.", default=False)
     term_days: int | None = column(
@@ -211,7 +212,7 @@ class TrancheRow(Row):
     tranche: Name = column("Short name of the tranche within the offer.")
     site: Name = column("Where it stands.", refers="sites.site")
     chip: str = column("The chip; blank for a token-priced API.", default="", refers="chips.chip")
-    chips_per_unit: float = column("Chips that one unit of the offer brings here.", "chips per unit", 0.0, ge=0)
+    chips_per_unit: float = column("Chips that one unit of the offer brings here.", "chips per unit", 0.0, ge=0, le=1e9)
     available: CalendarDate = column("First day of delivery as promised, if signed in time.", "date")
     lead_days: int = column("Days from signing to delivery at the earliest.", "days", 0, ge=0, le=4000)
     slip_days_min: int = column("Least slip.", "days", 0, ge=0, le=4000)
