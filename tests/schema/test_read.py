@@ -169,6 +169,7 @@ def test_a_prepayment_on_a_token_priced_offer_is_a_fault(tmp_path: Path) -> None
         ("start = 2026-01-01", "start = 0001-01-01", "such a horizon"),
         ("end = 2026-12-31", "end = 2025-12-31", "ends before it begins"),
         ("rate_rps = 10", "rate_rps = 1e18", "less than or equal to"),
+        ("rate_rps = 10", "rate_rps = true", "true or false"),
     ],
 )
 def test_what_nobody_can_plan_for_is_a_fault(tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -223,6 +223,15 @@ def make(record: type[R], given: dict[str, Any], file: str, row: int | str, faul
     if "at" in given:
         faults.append(Fault(file, "there is no column 'at'", "Leave it out.", row=row, column="at"))
         return None
+    fields = record.model_fields
+    flags = [name for name, value in given.items() if isinstance(value, bool) and name in fields]
+    wrong = [name for name in flags if fields[name].annotation is not bool]
+    faults += [
+        Fault(file, "true or false stands where a value is meant", f"Meaning: {fields[name].description}", row, name)
+        for name in wrong
+    ]
+    if wrong:
+        return None
     try:
         return record.model_validate(given)
     except ValidationError as errors:
