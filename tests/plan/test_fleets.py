@@ -15,7 +15,7 @@ import pytest
 
 from offtake.fleet import Pool
 from offtake.plan.assemble import Assembled
-from offtake.plan.fleets import cut_week, fleet_of
+from offtake.plan.fleets import cut_week, default_week, fleet_of
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from tests.plan.fakes import assembled
@@ -114,3 +114,53 @@ def test_elastic_chips_add_to_the_fixed_ones_of_a_cell_at_one_blended_fee() -> N
     assert pool.replicas == 100
     assert pool.usd_per_chip_hour == pytest.approx(1.25)  # 40 chips at 2, 60 at a quarter of 3
     assert pool.usd_per_chip_hour_used == pytest.approx(1.35)  # 60 in 100 at three quarters of 3
+
+
+def question(available: date, **given: Any) -> Assembled:
+    """Four weeks from Monday 1 June 2026, then what is left of June, then months; the offer is in question."""
+    known: dict[str, Any] = {
+        "start": date(2026, 6, 1),
+        "end": date(2026, 10, 31),
+        "weeks_first": 4,
+        "question": "lease",
+    }
+    late = {name: given.pop(name) for name in ("slip_days_max", "ramp_days", "qualification_days") if name in given}
+    return assembled(
+        tables(
+            settings=settings(**(known | given)), offers=(offer(),), tranches=(tranche(available=available, **late),)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("ready", "week"),
+    [
+        (date(2026, 5, 1), date(2026, 6, 1)),
+        (date(2026, 6, 9), date(2026, 6, 15)),
+        (
+            date(2026, 8, 30),
+            date(2026, 9, 7),
+        ),  # August's mean holds two days of the chips; September starts on a Tuesday
+        (date(2026, 10, 20), date(2026, 10, 5)),  # no period starts after that: the last one's first week
+        (date(2027, 3, 1), date(2026, 10, 5)),
+    ],
+)
+def test_the_week_lies_in_a_period_that_starts_once_the_questioned_offer_is_there(ready: date, week: date) -> None:
+    assert default_week(question(ready)) == week
+
+
+def test_the_week_waits_for_slip_ramp_and_qualification() -> None:
+    some = question(date(2026, 6, 1), slip_days_max=20, ramp_days=30, qualification_days=5)  # ready on 26 July
+    assert default_week(some) == date(2026, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "week"),
+    [
+        (date(2026, 6, 3), date(2026, 6, 3), date(2026, 6, 1)),  # one Wednesday
+        (date(2026, 6, 3), date(2026, 6, 30), date(2026, 6, 8)),
+        (date(2026, 6, 3), date(2026, 6, 9), date(2026, 6, 8)),  # seven days, no week from a Monday in full
+    ],
+)
+def test_a_short_horizon_still_has_a_week_that_begins_before_its_end(start: date, end: date, week: date) -> None:
+    assert default_week(question(date(2026, 7, 1), start=start, end=end, weeks_first=0)) == week

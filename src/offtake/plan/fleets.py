@@ -42,29 +42,43 @@ class Cut:
 
 
 def default_week(assembled: Assembled) -> date:
-    """Return the Monday of the first full week in which the questioned offer is there and qualified, slips and all.
+    """Return the first Monday in a period that starts once the questioned offer is there and qualified, slips and all.
 
-    Without a question it is the first full week of the plan; a week beyond the last is the last full one.
+    What is there in a period is a mean over its days: in the period in which chips come, the late ones count in part
+    only. Without a question it is the first Monday of the plan. Where no period starts so late it is the first Monday
+    from the last one's start; and never one after the horizon's last full week.
     """
+    calendar = assembled.inputs.calendar
+    starts, end = calendar.edges[:-1], int(calendar.edges[-1])
+    settled = min(int(np.searchsorted(starts, ready_day(assembled))), starts.size - 1)
+    week = monday_from(date.fromordinal(int(starts[settled])))
+    last = monday_until(date.fromordinal(max(end - DAYS_PER_WEEK, 1)))
+    if last.toordinal() >= int(starts[0]):
+        return min(week, last)
+    return week if week.toordinal() < end else monday_until(date.fromordinal(int(starts[settled])))
+
+
+def ready_day(assembled: Assembled) -> int:
+    """Return the day on which all of the questioned offer is qualified if signed on the first day, at the latest."""
     calendar, portfolio = assembled.inputs.calendar, assembled.inputs.portfolio
     start = int(calendar.edges[0])
-    ready = start
     terms = portfolio.offers.get(portfolio.tables.settings.question)
-    if terms is not None:
-        ready = max(
-            promised_day(row, start, signed=terms.row.signed)
-            + row.slip_days_max
-            + row.ramp_days
-            + row.qualification_days
-            for row in terms.tranches
-        )
-    last = int(calendar.edges[-1]) - DAYS_PER_WEEK
-    return monday_from(date.fromordinal(max(min(max(ready, start), last), start)))
+    if terms is None:
+        return start
+    return max(
+        promised_day(row, start, signed=terms.row.signed) + row.slip_days_max + row.ramp_days + row.qualification_days
+        for row in terms.tranches
+    )
 
 
 def monday_from(day: date) -> date:
     """Return a day if it is a Monday, else the next Monday."""
     return day + timedelta(days=-day.weekday() % DAYS_PER_WEEK)
+
+
+def monday_until(day: date) -> date:
+    """Return a day if it is a Monday, else the Monday before."""
+    return day - timedelta(days=day.weekday())
 
 
 def cut_week(assembled: Assembled, solution: Solution, week: date) -> Cut:
