@@ -18,8 +18,9 @@ from offtake.plan.assemble import Assembled
 from offtake.plan.fleets import cut_week, default_week, fleet_of
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
+from offtake.schema.settings import RegionRow
 from tests.plan.fakes import assembled
-from tests.supply.small import job, link, offer, settings, site, tables, tranche
+from tests.supply.small import job, link, offer, settings, site, tables, tranche, workload
 
 JUNE = settings(start=date(2026, 6, 1), end=date(2026, 6, 30))
 TWO_BLOCKS: dict[str, Any] = {
@@ -164,3 +165,27 @@ def test_the_week_waits_for_slip_ramp_and_qualification() -> None:
 )
 def test_a_short_horizon_still_has_a_week_that_begins_before_its_end(start: date, end: date, week: date) -> None:
     assert default_week(question(date(2026, 7, 1), start=start, end=end, weeks_first=0)) == week
+
+
+@pytest.mark.parametrize(("far_ms", "ttft_ms"), [(200.0, 200.0), (350.0, 50.0), (900.0, 0.0)])
+def test_an_api_answers_in_half_the_strictest_limit_or_in_what_the_farthest_region_leaves(
+    far_ms: float, ttft_ms: float
+) -> None:
+    """Most ask from 20 ms away, so that the mean round trip leaves room even where the farthest region has none."""
+    regions = {"us": 0.9, "asia": 0.1}
+    chat = workload(ttft_ms_p95=400.0, tpot_ms_p95=60.0, regions=regions)
+    slow = workload("slow", ttft_ms_p95=5000.0, tpot_ms_p95=100.0, regions=regions)
+    some = assembled(
+        tables(
+            settings=JUNE,
+            regions=(RegionRow(region="us"), RegionRow(region="asia")),
+            links=(link(), link(region="asia", rtt_ms_median=far_ms, rtt_ms_p99=2 * far_ms)),
+            workloads=(chat, slow),
+            offers=(offer("api", signed=True, tokens_per_minute_max=6e6, fee_usd_per_million_output_tokens=1.0),),
+            tranches=(tranche("api", chip="", chips_per_unit=0.0, available=EARLY),),
+        )
+    )
+    pool = pool_of(some)
+    assert pool.kind == "api"
+    assert pool.ttft_ms == pytest.approx(ttft_ms)
+    assert pool.tpot_ms == pytest.approx(30.0)

@@ -21,12 +21,14 @@ from offtake.plan.solution import Solution
 from offtake.plan.tables import chips_by_offer
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import figures
+from offtake.schema.settings import WorkloadRow
 from offtake.supply.delivery import promised_day
 from offtake.units import DAYS_PER_WEEK, S_PER_HOUR, S_PER_MINUTE
 
 Floats = npt.NDArray[np.float64]
 
 NOTHING = 1e-9
+API_SHARE_OF_SLO = 0.5  # assumption: an API answers in half the time its strictest workload allows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,15 +291,13 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
 def api_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
     """Return a pool of a token-priced API for each model that it serves.
 
-    Its rate limit is shared by what the plan places there. Its latency is not known: it is taken to be just what
-    its strictest workload allows.
+    Its rate limit is shared by what the plan places there. Its latency is not known: see :func:`api_ttft_ms`.
     """
     assembled = cut.assembled
     problem, portfolio = assembled.problem, assembled.inputs.portfolio
     place = assembled.cells[cell]
     terms = portfolio.offers[place.api_offer]
     rows = [portfolio.tables.workloads[problem.lanes.workload[lane]] for lane in lanes]
-    rtt = max((lane.rtt_ms for lane in assembled.placement.lanes if lane.cell == cell), default=0.0)
     models = list(dict.fromkeys(row.model for row in rows))
     per_request = tokens_at(cut, cell)
     rps = float(cut.chips[:, cell].sum())
@@ -321,11 +321,23 @@ def api_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
             usd_per_million_output_tokens=terms.row.fee_usd_per_million_output_tokens,
             tokens_per_minute_max=rps * per_request * S_PER_MINUTE / len(models),
             bid_usd_per_token=[one / per_request for one in bid],
-            ttft_ms=max(min(row.ttft_ms_p95 for row in rows if row.model == model) - rtt, 0.0),
-            tpot_ms=min(row.tpot_ms_p95 for row in rows if row.model == model),
+            ttft_ms=min(api_ttft_ms(cut, place.site, row) for row in rows if row.model == model),
+            tpot_ms=API_SHARE_OF_SLO * min(row.tpot_ms_p95 for row in rows if row.model == model),
         )
         for model in models
     ]
+
+
+def api_ttft_ms(cut: Cut, site: str, row: WorkloadRow) -> float:
+    """Return the time to first token that an API is taken to have for a workload: half its limit, if none is too far.
+
+    Half is an assumption (``API_SHARE_OF_SLO``). Where the longest round trip of its regions leaves less, it is that,
+    and 0 where it leaves nothing.
+    """
+    links = cut.assembled.inputs.portfolio.links
+    asking = [region for region, share in row.regions.items() if share > 0 and (site, region) in links]
+    farthest = max((links[site, region].rtt_ms_median for region in asking), default=0.0)
+    return max(min(API_SHARE_OF_SLO * row.ttft_ms_p95, row.ttft_ms_p95 - farthest), 0.0)
 
 
 def tokens_at(cut: Cut, cell: int) -> float:

@@ -21,7 +21,11 @@ STATIC_NOTICE = (
     "nothing in this plan, and the right to cancel is worth at least what is shown."
 )
 HORIZON_END = "Money after the last day counts for nothing, on either side."
-API_ASSUMED = "A token-priced API is taken to serve any model and to meet its times within its rate limit."
+API_ASSUMED = (
+    "A token-priced API is taken to serve any model within its rate limit, and to answer in half the time that its "
+    "strictest workload allows, to the first token and for each one after; to the first in less, where the round trip "
+    "of the farthest region leaves less than half."
+)
 CURTAILED = "Curtailed hours are put into the busiest blocks of the week, as a mean loss of power there."
 ASSUMED_TABLES = {"growth", "shock", "risk", "deployments"}
 ASSUMED_OF_OFFER = {"offers", "tranches", "exits"}
