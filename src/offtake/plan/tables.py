@@ -15,6 +15,7 @@ import polars as pl
 
 from offtake.plan.assemble import Assembled
 from offtake.plan.prices import cells_with_chips
+from offtake.plan.problem import Problem
 from offtake.plan.solution import Solution
 from offtake.plan.story import describe_scenarios, growth_name
 
@@ -138,7 +139,8 @@ def demand_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
     rps_mean, rps_p10, rps_p90
         Rate asked, over scenarios.
     served_mean, refused_mean
-        Rate served and refused, mean over scenarios, requests/s; what is deferred is served in another block.
+        Rate served and refused, mean over scenarios, requests/s; what is deferred is served in another block. Refusals
+        of work that may be deferred are told where it was asked and not served: see :func:`refused_where_asked`.
     """
     problem, weights = assembled.problem, assembled.problem.probability
     served = np.zeros(problem.demand_rps.shape)
@@ -149,9 +151,25 @@ def demand_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
         "rps_p10": weighted_quantile(problem.demand_rps, weights, LOW),
         "rps_p90": weighted_quantile(problem.demand_rps, weights, HIGH),
         "served_mean": np.einsum("s,stbk->tbk", weights, served),
-        "refused_mean": np.einsum("s,stbk->tbk", weights, solution.refused_rps),
+        "refused_mean": np.einsum("s,stbk->tbk", weights, refused_where_asked(problem, served, solution)),
     }
     return long_frame(assembled, {"block": problem.axes.blocks, "workload": problem.axes.workloads}, values)
+
+
+def refused_where_asked(problem: Problem, served_rps: Floats, solution: Solution) -> Floats:
+    """Return the rate refused [S, T, B, K], that of deferrable work spread over the blocks in which it was asked.
+
+    The plan may defer work into a block and refuse it there, so that more is refused than was asked. A period's
+    refusals are spread in proportion to what each block asked beyond what it served, so that none is above that, and
+    the period's requests stay the same.
+    """
+    share = problem.block_share[:, np.newaxis]
+    refused = np.maximum(solution.refused_rps, 0.0)
+    short = np.maximum(problem.demand_rps - served_rps, 0.0)
+    total, room = ((share * rate).sum(axis=-2, keepdims=True) for rate in (refused, short))
+    part = np.divide(total, room, out=np.zeros_like(total), where=room > NOTHING)
+    spread: Floats = np.where(problem.deferrable & (room > NOTHING), short * part, refused)
+    return spread
 
 
 def placement_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
