@@ -47,3 +47,11 @@ def test_what_a_broken_run_left_is_not_taken_over(tmp_path: Path) -> None:
     (tmp_path / ".plan.part" / "half").write_text("x")
     with folder_in_place(tmp_path / "plan") as part:
         assert list(part.iterdir()) == []
+
+
+def test_a_file_that_cannot_take_its_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "kept").touch()
+    with pytest.raises(OSError, match="page"):
+        write_whole(tmp_path / "page", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

@@ -22,7 +22,7 @@ from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryErro
 
 if TYPE_CHECKING:
     from offtake.plan.plan import PlanOptions, PlanRun
-    from offtake.rehearse.summary import Summary
+    from offtake.rehearse.verb import Rehearsed
     from offtake.schema.portfolio import Tables
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -273,22 +273,37 @@ def rehearse(
         name=name,
     )
     with progress_bars() as progress:
-        summaries = rehearse_run(run, asked, progress)
-    where = run / "rehearse" / name
+        found = rehearse_run(run, asked, progress)
     if as_json:
-        answered = summaries[0].complete and (summaries[0].status == "stationary" or not strict)
-        emit("rehearse", ok=answered, folder=str(where), rehearsals=summaries)
-    else:
-        show(rehearsal_table(summaries), f"\nRehearsal: {where}")
-    refuse_unanswered(summaries[0], strict=strict)
+        code = exit_code_of(found, strict=strict)
+        told = {"exit_code": code} if code else {}
+        where = None if found.folder is None else str(found.folder)
+        emit("rehearse", ok=not code, folder=where, kept=found.kept, rehearsals=found.summaries, **told)
+    elif found.folder is not None:
+        show(rehearsal_table(found.summaries), f"\nRehearsal: {found.folder}", *kept_words(found.kept))
+    refuse_unanswered(found, strict=strict)
 
 
-def refuse_unanswered(summary: Summary, *, strict: bool) -> None:
-    """Exit 130 where it was interrupted, and 3 where a stationary answer was demanded and there is none."""
-    if not summary.complete:
+def kept_words(kept: list[str]) -> list[str]:
+    """Say which earlier rehearsals stayed."""
+    return [f"Kept beside it: {', '.join(kept)}."] if kept else []
+
+
+def exit_code_of(found: Rehearsed, *, strict: bool) -> int:
+    """Return 130 where it was interrupted, 3 where a stationary answer was demanded and there is none, or else 0."""
+    if not found.complete:
+        return INTERRUPTED
+    return NotStationaryError.exit_code if strict and found.summaries[0].status != "stationary" else 0
+
+
+def refuse_unanswered(found: Rehearsed, *, strict: bool) -> None:
+    """Stop with the exit code of a rehearsal that did not answer."""
+    code = exit_code_of(found, strict=strict)
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
-    if strict and summary.status != "stationary":
-        raise NotStationaryError(f"The rehearsal is {summary.status}: no percentile exists. See rehearse.json.")
+    if code:
+        status = found.summaries[0].status
+        raise NotStationaryError(f"The rehearsal is {status}: no percentile exists. See rehearse.json.")
 
 
 @app.command()
@@ -341,9 +356,12 @@ def demo(
         appraisal = work_out(tables, asked_offer(tables), again, run)
         write_appraisal(appraisal, where)
         site = largest_site(run.fleet)
-        rehearsals = rehearse_run(where, Asked(compare=True), progress)
+        found = rehearse_run(where, Asked(compare=True), progress)
+        refuse_unanswered(found, strict=False)
         lost = Asked(lose=(f"{site}@{LOST_FROM_HOUR}+{LOST_HOURS}",), name=f"lost-{site}")
-        rehearsals += rehearse_run(where, lost, within(f"lose {site}", progress))
+        without = rehearse_run(where, lost, within(f"lose {site}", progress))
+        refuse_unanswered(without, strict=False)
+        rehearsals = found.summaries + without.summaries
         page = write_page(where, where / "report.html")
         progress("report", 1.0)
     if as_json:

@@ -5,30 +5,42 @@ Comes in: bytes, or a folder that was filled. Goes out: the target, complete. It
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> Path:
     """Write a file; whoever looks sees the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(data)
-    return temporary.replace(path)
+    try:
+        temporary.write_bytes(data)
+        return temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def folder_to_fill(part: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; what is not put in place by the end is gone."""
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 @contextmanager
 def folder_in_place(target: Path) -> Iterator[Path]:
     """Give an empty folder to fill; once filled it takes the place of ``target``, and after a failure it is gone."""
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with folder_to_fill(target.with_name(f".{target.name}.part")) as part:
         yield part
         put_in_place(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def put_in_place(part: Path, target: Path) -> None:
@@ -39,3 +51,22 @@ def put_in_place(part: Path, target: Path) -> None:
         target.replace(old)
     part.replace(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def keep_folders(target: Path, part: Path, wanted: Callable[[Path], bool]) -> list[str]:
+    """Carry the ``wanted`` sub-folders of ``target`` over into ``part`` and return their names.
+
+    They are linked, not moved, so that ``target`` stays whole until ``part`` takes its place.
+    """
+    kept = [folder for folder in sorted(target.glob("*/")) if wanted(folder)]
+    for folder in kept:
+        shutil.copytree(folder, part / folder.name, copy_function=link_or_copy)
+    return [folder.name for folder in kept]
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Give a file a second place: by a link, or by a copy where links cannot be made."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -86,3 +86,13 @@ def test_a_run_without_a_rehearsal_has_no_such_section(tmp_path: Path) -> None:
     made = page(read_run(build_run(tmp_path, Wish(rehearsals=()))))
     assert "rehearsal" not in [section.key for section in made.sections]
     assert "No rehearsal" in words_of(made, "left-out")
+
+
+def test_an_interrupted_rehearsal_is_told_even_where_nothing_had_ended() -> None:
+    half = msgspec.structs.replace(GOOD, status="interrupted", complete=False, done_share=0.4)
+    empty = msgspec.structs.replace(half, workloads=[], cells=[], pools=[])
+    for told in (half, empty):
+        assert rehearsals.key_figure(told).value == "interrupted"
+        assert "The run was interrupted at 40" in " ".join(rehearsals.verdict(told).sentences)
+    keys = [part.key for part in rehearsals.section({"main": empty}).parts if isinstance(part, Figure)]
+    assert keys == []

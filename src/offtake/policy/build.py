@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, Pool, Workload
 from offtake.performance.dense import Tables
 from offtake.policy.speed import Lengths, Speed, replica_speed, speeds_of
@@ -32,7 +33,15 @@ def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 
         Dense step tables, and ``deployment [pool]``: which of them a pool runs, -1 for an API.
     start_hour
         Hour of the week (from Monday 00:00 UTC) at ns 0.
+
+    Raises
+    ------
+    InputError
+        If the fleet has no pool.
     """
+    if not fleet.pools:
+        mend = "The plan signs nothing for this week: let it serve demand, then plan again."
+        raise InputError([Fault("fleet.json", "the fleet has no pool", mend)])
     allowed = allowed_of(fleet)
     rtt_ms = {site.name: site.rtt_ms for site in fleet.sites}
     chip_s = _chip_seconds(fleet, tables, deployment)

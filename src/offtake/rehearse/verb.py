@@ -1,23 +1,26 @@
 """Rehearse a run folder as asked on the command line: read the fleet, make the load, run each policy, write it down.
 
 Comes in: the folder of a run with a plan, and what was :class:`Asked`. Goes out: ``rehearse/`` in that folder, whole or
-not at all, and the summaries. An interrupted rehearsal is written too, and says how far it came.
+not at all, and the summaries. Rehearsals that were given a name stay. An interrupted rehearsal is written too, and says
+how far it came; it never takes the place of a finished one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from offtake.demand.request import Requests
 from offtake.errors import Fault, InputError
-from offtake.files import folder_in_place, write_whole
+from offtake.files import folder_to_fill, keep_folders, put_in_place, write_whole
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss, parse_loss, read_events
@@ -25,12 +28,15 @@ from offtake.rehearse.load import Window, busiest_hour, check_window, generated,
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import named_deployments, rehearse, write_rehearsal
 from offtake.rehearse.summary import Summary
+from offtake.schema.columns import NAME_PATTERN
 from offtake.schema.read import nearest
 
 Progress = Callable[[str, float], None]
 Answer = TypeVar("Answer")
 BUSIEST = -1.0
 PLANNED_SEED = -1
+ASKED = "asked.json"
+INTERRUPTED = "interrupted"  #: the folder of a part that must not take the place of a finished rehearsal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +62,21 @@ class Asked:
     name: str = ""
 
 
-def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
-    """Rehearse the plan of a run folder; the first summary is the one asked for.
+class Rehearsed(NamedTuple):
+    """Hold the summaries, the one asked for first; the ``folder`` they lie in (none was begun: None); what stayed."""
+
+    summaries: list[Summary]
+    folder: Path | None
+    kept: list[str]  #: Names of earlier rehearsals that stayed.
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every rehearsal ran to its end."""
+        return all(summary.complete for summary in self.summaries)
+
+
+def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
+    """Rehearse the plan of a run folder.
 
     Raises
     ------
@@ -67,29 +86,96 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> list[Summary]:
         If a rehearsal broke one of its own checks.
     """
     fleet = read_fleet(run / "plan" / "fleet.json")
-    policies, losses, window = understood(asked, fleet)
-    target = run / "rehearse" / asked.name if asked.name else run / "rehearse"
-    with folder_in_place(target) as part:
+    understood(asked, fleet)
+    with folder_to_fill(run / f".rehearse{'-' * bool(asked.name)}{asked.name}.part") as part:
         write_fleet(fleet, part / "fleet.json")
-        write_whole(part / "asked.json", msgspec.json.format(msgspec.json.encode(record_of(asked)), indent=1) + b"\n")
-        summaries = []
-        for policy in policies:
-            folder = part if policy is policies[0] else part / policy.name.lower()
-            options = Options(
-                policy=policy,
-                seed=window.seed,
-                thin=window.thin,
-                thinned_load=asked.trace is None,
-                start_hour=window.start_hour,
-                losses=losses,
-            )
-            report = partial(progress, f"rehearse {policy.name.lower()}")
-            found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
-            write_rehearsal(found, folder)
-            summaries.append(found.summary)
-            if not found.summary.complete:
-                break
-    return summaries
+        write_whole(part / ASKED, msgspec.json.format(msgspec.json.encode(record_of(asked)), indent=1) + b"\n")
+        summaries = list(rehearsals_in(part, fleet, asked, progress))
+        return placed(part, run / "rehearse", asked.name, summaries)
+
+
+def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) -> Iterator[Summary]:
+    """Write each rehearsal into a folder as it ends, and yield its summary; an interrupted one is the last."""
+    policies, losses, window = understood(asked, fleet)
+    for policy in policies:
+        options = Options(
+            policy=policy,
+            seed=window.seed,
+            thin=window.thin,
+            thinned_load=asked.trace is None,
+            start_hour=window.start_hour,
+            losses=losses,
+        )
+        report = partial(progress, f"rehearse {policy.name.lower()}")
+        found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
+        if found.summary.complete or found.summary.done_share > 0:
+            write_rehearsal(found, part if policy is policies[0] else part / policy.name.lower())
+        yield found.summary
+        if not found.summary.complete:
+            return
+
+
+def placed(part: Path, home: Path, name: str, summaries: list[Summary]) -> Rehearsed:
+    """Put a filled folder where it belongs: never in the place of a finished rehearsal if it is not itself one.
+
+    The unnamed rehearsal takes the place of the last unnamed one, and of nothing else that lies in ``home``.
+    """
+    found = Rehearsed(summaries, home / name if name else home, [])
+    if not found.complete and summaries[0].done_share <= 0:
+        return found._replace(folder=None)
+    if not found.complete and finished(found.folder or home):
+        put_in_place(part, home / INTERRUPTED)
+        return found._replace(folder=home / INTERRUPTED, kept=[name or "the main one"])
+    home.mkdir(exist_ok=True)
+    kept = [] if name else keep_folders(home, part, is_named)
+    put_in_place(part, found.folder or home)
+    return found._replace(kept=kept)
+
+
+def finished(folder: Path) -> bool:
+    """Tell whether a folder holds a rehearsal that ran to its end."""
+    try:
+        return bool(json.loads((folder / "rehearse.json").read_bytes())["complete"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def is_named(folder: Path) -> bool:
+    """Tell whether a folder in ``rehearse/`` holds a rehearsal that a person gave a name."""
+    return (folder / ASKED).is_file() and folder.name not in reserved_names()
+
+
+def reserved_names() -> list[str]:
+    """Return the folders that a rehearsal makes by itself."""
+    return [INTERRUPTED, *(policy.name.lower() for policy in Policy)]
+
+
+def check_name(asked: Asked) -> None:
+    """Refuse a name that is not one, or one that a rehearsal's own folders have."""
+    if asked.name and not re.fullmatch(NAME_PATTERN, asked.name):
+        mend = "Use letters, digits and . _ + -, a letter or digit first."
+        raise InputError([Fault("--name", "the name cannot be", mend, value=asked.name)])
+    if asked.name.lower() in reserved_names():
+        mend = f"Give another than {', '.join(reserved_names())}."
+        raise InputError([Fault("--name", "the name belongs to a rehearsal's own folders", mend, value=asked.name)])
+
+
+def check_trace(asked: Asked) -> None:
+    """Refuse a trace that cannot be read, or beside it an option that only made traffic has."""
+    if asked.trace is None:
+        return
+    faults = [
+        Fault(flag, "a trace is replayed as it is", f"Leave out {flag} or --trace.", value=str(given))
+        for flag, given, usual in (("--hours", asked.hours, Asked.hours), ("--surge", asked.surge, Asked.surge))
+        if given != usual
+    ]
+    try:
+        asked.trace.open("rb").close()
+    except OSError as error:
+        problem = f"the trace cannot be read: {error.strerror}"
+        faults.append(Fault("--trace", problem, "Give the path of a file.", value=str(asked.trace)))
+    if faults:
+        raise InputError(faults)
 
 
 def record_of(asked: Asked) -> dict[str, object]:
@@ -114,10 +200,12 @@ def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Wi
             faults.extend(error.faults)
             return None
 
+    tried(lambda: check_name(asked))
+    tried(lambda: check_trace(asked))
     policies = tried(lambda: policies_of(asked))
     losses = tried(lambda: losses_of(asked, sites))
     window = tried(lambda: window_of(asked, fleet))
-    if policies is None or losses is None or window is None:
+    if faults or policies is None or losses is None or window is None:
         raise InputError(faults)
     return policies, losses, window
 

@@ -38,9 +38,8 @@ def section(summaries: Mapping[str, Summary]) -> Section:
     parts: list[Part] = []
     if summaries:
         main = next(iter(summaries.values()))
-        parts += [verdict(main), fates(main)]
-        chart = attainment(main)
-        parts += [chart] if chart else []
+        charts = [fates(main), attainment(main)]
+        parts += [verdict(main), *(chart for chart in charts if chart is not None)]
         parts += [group_grid(main), *comparison(summaries), pool_grid(main)]
         parts.append(Sentences(sentences=main.checks, bullets=True, fold=f"{plural(len(main.checks), 'check')} held"))
     return Section(key="rehearsal", heading="How it serves in rehearsal", parts=parts)
@@ -59,6 +58,7 @@ WHY = {
     str(Stationarity.NOT_STATIONARY): "requests come faster than they are served: waits grow for as long as that lasts",
     str(Stationarity.TOO_SHORT): "the run is too short beside the time that requests stay to tell",
     str(Stationarity.TOO_FEW): "too few requests ran to tell",
+    str(Stationarity.INTERRUPTED): "only the requests that had ended are counted",
 }
 
 
@@ -113,9 +113,11 @@ def rate(part: int, group: Group) -> float:
     return part / group.requests if group.requests else 0.0
 
 
-def fates(summary: Summary) -> Figure:
-    """Draw what becomes of each workload's requests."""
+def fates(summary: Summary) -> Figure | None:
+    """Draw what becomes of each workload's requests, where there were any."""
     groups = summary.workloads
+    if not groups:
+        return None
     rows = [
         (group.workload, end, part * PERCENT, place)
         for group in groups

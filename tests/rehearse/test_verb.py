@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from offtake.errors import InputError
+from offtake.fleet import Fleet, write_fleet
+from offtake.rehearse.summary import Summary
+from offtake.rehearse.verb import Asked, placed, rehearse_run, understood
+from tests.rehearse.fleets import small_fleet
+from tests.report.run_folder import Wish, summary
+
+DONE = summary("bid_price", Wish())
+HALF = msgspec.structs.replace(DONE, complete=False, done_share=0.5, status="interrupted")
+NOTHING = msgspec.structs.replace(HALF, done_share=0.0)
+
+
+def faults_of(asked: Asked, fleet: Fleet) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        understood(asked, fleet)
+    return [fault.file for fault in caught.value.faults]
+
+
+def put(run: Path, name: str, one: Summary, mark: str) -> Path | None:
+    part = run / ".part"
+    (part / "least_loaded").mkdir(parents=True)
+    (part / "asked.json").write_text(mark)
+    (part / "rehearse.json").write_bytes(msgspec.json.encode(one))
+    return placed(part, run / "rehearse", name, [one]).folder
+
+
+@pytest.mark.parametrize("name", ["../plan", "..", "a/b", ".", "least_loaded", "Round_Robin", "interrupted", "x\n"])
+def test_a_name_that_is_a_path_or_a_policy_is_refused(name: str) -> None:
+    assert faults_of(Asked(name=name), small_fleet()) == ["--name"]
+
+
+def test_a_trace_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
+    assert faults_of(Asked(trace=tmp_path / "typo.csv"), small_fleet()) == ["--trace"]
+    assert faults_of(Asked(trace=tmp_path), small_fleet()) == ["--trace"]
+
+
+def test_a_trace_takes_no_hours_and_no_surge(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("x")
+    asked = Asked(trace=tmp_path / "trace.csv", hours=2.0, surge=3.0)
+    assert faults_of(asked, small_fleet()) == ["--hours", "--surge"]
+
+
+def test_an_unnamed_rehearsal_keeps_the_named_ones_and_drops_old_policies(tmp_path: Path) -> None:
+    put(tmp_path, "", DONE, "first")
+    (tmp_path / "rehearse" / "round_robin").mkdir()
+    put(tmp_path, "mine", DONE, "named")
+    put(tmp_path, "", DONE, "second")
+    home = tmp_path / "rehearse"
+    assert (home / "asked.json").read_text() == "second"
+    assert (home / "mine" / "asked.json").read_text() == "named"
+    assert sorted(path.name for path in home.glob("*/")) == ["least_loaded", "mine"]
+
+
+@pytest.mark.parametrize("name", ["", "mine"])
+def test_an_interrupted_rehearsal_never_replaces_a_finished_one(tmp_path: Path, name: str) -> None:
+    first = put(tmp_path, name, DONE, "whole")
+    assert first is not None
+    for mark in ("half", "another half"):
+        assert put(tmp_path, name, HALF, mark) == tmp_path / "rehearse" / "interrupted"
+        assert (tmp_path / "rehearse" / "interrupted" / "asked.json").read_text() == mark
+    assert (first / "asked.json").read_text() == "whole"
+
+
+def test_an_interrupted_rehearsal_gives_way_to_the_next(tmp_path: Path) -> None:
+    assert put(tmp_path, "", HALF, "half") == tmp_path / "rehearse"
+    assert put(tmp_path, "", DONE, "whole") == tmp_path / "rehearse"
+    assert (tmp_path / "rehearse" / "asked.json").read_text() == "whole"
+
+
+def test_a_rehearsal_that_did_nothing_writes_nothing(tmp_path: Path) -> None:
+    assert put(tmp_path, "", NOTHING, "none") is None
+    assert not (tmp_path / "rehearse").exists()
+
+
+def test_a_fleet_without_a_pool_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "plan").mkdir()
+    fleet = small_fleet()
+    chat = [msgspec.structs.replace(one, profile="chat") for one in fleet.workloads]
+    write_fleet(msgspec.structs.replace(fleet, workloads=chat, pools=[]), tmp_path / "plan" / "fleet.json")
+    with pytest.raises(InputError, match="the fleet has no pool"):
+        rehearse_run(tmp_path, Asked(), lambda _stage, _done: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["plan"]
