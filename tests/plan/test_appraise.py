@@ -93,6 +93,24 @@ def test_the_break_even_fee_of_an_offer_that_can_be_had_in_part_is_that_of_its_b
     assert found.break_even_fee_ratio == pytest.approx(2_592 / 720)
 
 
+def test_the_answer_tells_of_each_fee_which_size_of_a_divisible_offer_it_is_for() -> None:
+    answer = appraised(newsvendor()).answer
+    assert "at this size the fee could be 306% of the fee asked (3.06 USD a chip-hour)" in answer
+    assert answer.endswith("; some of it pays up to 360% of the fee asked (3.6 USD a chip-hour).")
+    assert "flips" not in answer
+
+
+def test_where_the_size_that_is_priced_is_the_last_that_pays_only_one_fee_is_told() -> None:
+    answer = appraised(newsvendor(fee=3.0)).answer  # one hundred chips
+    assert answer.endswith("at this size the fee could be 120% of the fee asked (3.6 USD a chip-hour).")
+
+
+@pytest.mark.parametrize(("fee", "share"), [(1.0, "228%"), (4.0, "57%")])
+def test_the_answer_about_all_or_nothing_flips_at_one_fee(fee: float, share: str) -> None:
+    answer = appraised(newsvendor(fee=fee, all_or_nothing=True)).answer
+    assert answer.endswith(f", and the answer flips at {share} of the fee asked (2.28 USD a chip-hour).")
+
+
 def test_above_the_break_even_fee_the_best_plan_takes_nothing_and_below_it_something() -> None:
     some = newsvendor()
     dearer, cheaper = (solve(at_fee(some, 0, 3.6 * share), OPTIONS).signed.sum() for share in (1.01, 0.99))
@@ -108,7 +126,8 @@ def test_an_offer_that_loses_is_left_and_the_fee_at_which_it_flips_is_that_of_it
     assert found.break_even_fee_ratio == pytest.approx(0.9)  # 2,592 of 2,880; held in full, 492,480 of 864,000
     assert found.proves_right_share == 0
     assert found.answer.startswith("Do not sign lease: in full it would lose $371,520")
-    assert "90% of the fee asked (3.6 USD a chip-hour)" in found.answer
+    assert "signing it in full flips at 57% of the fee asked (2.28 USD a chip-hour)" in found.answer
+    assert found.answer.endswith("; some of it pays up to 90% of the fee asked (3.6 USD a chip-hour).")
 
 
 def test_where_signing_proves_right_only_in_high_demand_the_share_says_so() -> None:

@@ -299,17 +299,32 @@ def answer_of(case: Case, known: Appraisal) -> str:
 
 
 def fee_words(case: Case, ratio: float | None) -> str:
-    """Say at which fee the answer flips."""
+    """Say at which fee the answer flips, or for an offer that can be had in part how dear each size may be.
+
+    ``ratio`` is what multiplies the fee up to which some part still pays. The size that is priced, held as it is, pays
+    up to a lower one; so each fee is told with the size that it is for.
+    """
     if ratio is None:
         return "" if case.takes else ", and would lose even at no fee"
     row = case.terms_row
+    if row.all_or_nothing:
+        return f", and the answer flips at {fee_at(row, ratio)}"
+    held = held_ratio(case, case.signing, 1.0)
+    some = "" if held is not None and ratio <= held * (1.0 + RATIO_SETTLED) else fee_at(row, ratio)
+    if held is None:
+        return f", and {'' if case.takes else 'would lose even at no fee; '}some of it pays up to {some}"
+    priced = "at this size the fee could be" if case.takes else "signing it in full flips at"
+    return f", and {priced} {fee_at(row, held)}" + (f"; some of it pays up to {some}" if some else "")
+
+
+def fee_at(row: OfferRow, ratio: float) -> str:
+    """Return a share of the fee asked, and the fee that it makes where there is one to tell."""
     fee = next(
         (f"{money(usd * ratio)} {per}" for usd, per in ((row.fee_usd_per_month, "a month"),) if usd > 0),
         f"{significant(row.fee_usd_per_chip_hour * ratio)} USD a chip-hour" if row.fee_usd_per_chip_hour > 0 else "",
     )
     per_unit = " a unit" if row.units_max > 1 and row.fee_usd_per_month > 0 else ""
-    at = f" ({fee}{per_unit})" if fee else ""
-    return f", and the answer flips at {percent(ratio)} of the fee asked{at}"
+    return f"{percent(ratio)} of the fee asked" + (f" ({fee}{per_unit})" if fee else "")
 
 
 def sentences_of(case: Case, known: Appraisal) -> list[str]:
@@ -355,7 +370,7 @@ def extremes_of(case: Case, known: Appraisal) -> list[str]:
 def warnings_of(case: Case) -> list[str]:
     """Return what a reader must know beside the value."""
     sentences = [
-        "At the fee at which the answer flips the best plan may take another part of it, or keep it for another time.",
+        "At another fee the best plan may take another part of it, or keep it for another time.",
         "Nobody learns anything in this plan before deciding: waiting for news may be worth more than is shown.",
     ]
     value = abs(case.best.objective_usd - case.without.objective_usd)
