@@ -140,7 +140,7 @@ def demand_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
         Rate asked, over scenarios.
     served_mean, refused_mean
         Rate served and refused, mean over scenarios, requests/s; what is deferred is served in another block. Refusals
-        of work that may be deferred are told where it was asked and not served: see :func:`refused_where_asked`.
+        of work that may be deferred are told where it was asked and not served, so never above what was asked.
     """
     problem, weights = assembled.problem, assembled.problem.probability
     served = np.zeros(problem.demand_rps.shape)
