@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +205,49 @@ def test_check_asks_every_room_that_reads_the_portfolio(tmp_path: Path, capsys: 
         ("portfolio.toml", "profile"),
         ("deployments.csv", "performance"),
     }
+
+
+@pytest.mark.parametrize("verb", ["plan", "appraise", "demo"])
+def test_an_output_that_is_a_file_is_one_line_before_any_work(
+    starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    (tmp_path / "afile").write_text("kept")
+    assert main([verb, str(starter), "--out", str(tmp_path / "afile")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{tmp_path / 'afile'}: cannot be written: ")
+    assert told.count("\n") == 1
+    assert (tmp_path / "afile").read_text() == "kept"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only a POSIX shell closes a stream so")
+def test_a_closed_standard_error_or_output_shows_no_traceback(tmp_path: Path) -> None:
+    def told(verb: str, closed: str) -> tuple[int, str]:
+        line = ["sh", "-c", f'"$0" -m offtake.cli {verb} "$1" {closed}', sys.executable, str(tmp_path / "new")]
+        ended = subprocess.run(line, check=False, capture_output=True, text=True)
+        return ended.returncode, ended.stderr
+
+    assert told("check", "2>&-") == (2, "")
+    assert told("init", ">&-") == (1, "")
+    assert told("check", "| true") == (0, "")
+
+
+class Killer(io.StringIO):
+    """Be a standard output that gets the process a signal as soon as it is written to."""
+
+    signal = signal.SIGINT
+
+    def write(self, _text: str) -> int:
+        os.kill(os.getpid(), self.signal)
+        return 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to send")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_verb_as_an_interrupt(
+    sent: signal.Signals, monkeypatch: pytest.MonkeyPatch, starter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killer = Killer()
+    killer.signal = sent
+    monkeypatch.setattr(sys, "stdout", killer)
+    assert main(["check", str(starter)]) == 130
+    assert capsys.readouterr().err == "Interrupted; what was finished is kept.\n"

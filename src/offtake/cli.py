@@ -1,20 +1,25 @@
 """Offer each verb on the command line: a thin shell that reads, calls a room, and tells a person what came out.
 
 Standard output carries the answer: a short table, or one JSON object with ``--json``. Progress and errors go to
-standard error. Exit codes: 0 answered, 2 bad input, 3 infeasible or not stationary, 130 interrupted. Rooms are
-imported inside the verbs, so that ``offtake --help`` stays quick. This is the only module that reads a clock.
+standard error. Exit codes: 0 answered, 1 failed, 2 bad input (or an output that cannot be written), 3 infeasible or
+not stationary, 130 interrupted (or ended by SIGTERM). Rooms are imported inside the verbs, so that ``offtake --help``
+stays quick. This is the only module that reads a clock.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -25,11 +30,12 @@ if TYPE_CHECKING:
     from offtake.rehearse.verb import Rehearsed
     from offtake.schema.portfolio import Tables
 
-BAD_INPUT, INTERRUPTED = 2, 130
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+DISK_MEND = "Check the path, its rights and the room on the disk."
 LOST_FROM_HOUR, LOST_HOURS = 0.1, 0.05
 HELP = """Plan which AI compute to sign, rehearse the plan on real traffic, and see why.
 
-Exit codes: 0 answered; 2 bad input; 3 infeasible or not stationary; 130 interrupted."""
+Exit codes: 0 answered; 1 failed; 2 bad input; 3 infeasible or not stationary; 130 interrupted or ended."""
 app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Folder = Annotated[Path, typer.Argument(help="Portfolio folder: portfolio.toml and its tables.")]
@@ -127,8 +133,11 @@ def read_checked(folder: Path) -> Tables:
 
 
 def run_folder(out: Path | None, tables: Tables) -> Path:
-    """Return the run folder: as asked, or runs/NAME."""
-    return out if out is not None else Path("runs") / tables.settings.name
+    """Make the run folder, as asked or runs/NAME, and see that it can be written, before any long work."""
+    where = out if out is not None else Path("runs") / tables.settings.name
+    where.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".try-", dir=where):
+        return where
 
 
 # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -374,20 +383,88 @@ def demo(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; no user's mistake shows a traceback."""
     given = sys.argv[1:] if arguments is None else arguments
+    unheard = sys.stdout is None
+    sys.stdout, sys.stderr = sys.stdout or nowhere(), sys.stderr or nowhere()
+    with ended_like_an_interrupt():
+        code = code_of(given)
+    return (code or FAILED) if unheard or not flushed() else code
+
+
+def nowhere() -> TextIO:
+    """Open what stands in for a stream that was closed."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def code_of(given: list[str]) -> int:
+    """Run a verb and return its exit code, with what went wrong told."""
+    as_json = "--json" in given
     try:
         code = app(args=given, prog_name="offtake", standalone_mode=False)
+        sys.stdout.flush()
     except NotStationaryError as error:  # its rehearsal was told already, as the one object on standard output
-        return tell(error, as_json=False)
+        code = tell(error, as_json=False)
     except OfftakeError as error:
-        return tell(error, as_json="--json" in given)
+        code = tell(error, as_json=as_json)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
         sys.stderr.write(f"{message}. See `offtake --help`.\n" if message else "")
-        return BAD_INPUT
+        code = BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except (SystemExit, BrokenPipeError):  # nobody reads standard output any more
+        code = FAILED
+    except Exception as error:
+        fault = fault_of_disk(error)
+        if fault is None:
+            raise
+        flushed()
+        code = tell(InputError([fault]), as_json=as_json)
+    if code == INTERRUPTED:
         sys.stderr.write("Interrupted; what was finished is kept.\n")
-        return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def ended_like_an_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, so that nothing half written is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def flushed() -> bool:
+    """Write out standard output; where nobody takes it, drop the rest and return False."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with nowhere() as sink:
+            os.dup2(sink.fileno(), sys.stdout.fileno())
+        return False
+    return True
+
+
+def fault_of_disk(error: Exception) -> Fault | None:
+    """Return the one fault where a file or folder cannot be read or written, or None for any other error."""
+    polars = sys.modules.get("polars")
+    if polars is not None and isinstance(error, polars.exceptions.ComputeError) and "os error" in str(error):
+        return Fault("a table", f"cannot be written: {' '.join(str(error).split())}", DISK_MEND)
+    if not isinstance(error, OSError):
+        return None
+    place = error.filename2 or error.filename
+    path = Path(os.fsdecode(place)) if isinstance(place, str | bytes) else None
+    verb = "read" if path is not None and path.is_file() and not os.access(path, os.R_OK) else "written"
+    name = "the output" if path is None else str(Path(*map(without_part, path.parts)))
+    return Fault(name, f"cannot be {verb}: {error.strerror or error}", DISK_MEND)
+
+
+def without_part(name: str) -> str:
+    """Return the name that a file or folder will have once it is whole."""
+    return name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
 
 
 def tell(error: OfftakeError, *, as_json: bool) -> int:
