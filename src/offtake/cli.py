@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -480,7 +480,8 @@ def tell(error: OfftakeError, *, as_json: bool) -> int:
         families = error.families if isinstance(error, InfeasibleError) else []
         whole = {"ok": False, "exit_code": error.exit_code, "error": type(error).__name__, "message": lines}
         extra = {"faults": [asdict(fault) for fault in faults], "families": families}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole | extra), indent=1).decode() + "\n")
+        with suppress(OSError):  # standard output itself may be what cannot be written
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole | extra), indent=1).decode() + "\n")
     return error.exit_code
 
 
