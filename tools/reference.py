@@ -56,6 +56,7 @@ JSON_KEYS = {
     "figures": "Figures of each table, by mark of confidence.",
     "profiles": "Names of the profiles of demand that a workload may have.",
     "folder": "Folder that was written.",
+    "kept": "Names of earlier rehearsals that stayed.",
     "plan": "A [PlanResult](#planresult).",
     "appraisal": "An [Appraisal](#appraisal).",
     "rehearsals": "A list of [Summary](#summary): the one asked for first.",
