@@ -9,7 +9,6 @@ stays quick. This is the only module that reads a clock.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -147,30 +146,13 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a small commented portfolio to start from."""
-    from importlib.resources import as_file, files
+    from offtake.schema.begin import write_starter
 
-    from offtake.files import folder_in_place
-
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError([Fault(str(folder), "the folder is not empty", "Give a new folder; nothing is overwritten.")])
-    with folder_in_place(folder) as part, as_file(files("offtake.schema") / "starter") as starter:
-        shutil.copytree(starter, part, dirs_exist_ok=True)
-        name_portfolio(part / "portfolio.toml", folder.resolve().name)
+    write_starter(folder)
     if as_json:
         emit("init", folder=str(folder))
     else:
         show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
-
-
-def name_portfolio(path: Path, name: str) -> None:
-    """Name a starter after its folder, where a portfolio may be called that."""
-    import re
-
-    from offtake.schema.columns import NAME_PATTERN
-
-    if re.match(NAME_PATTERN, name):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('name = "starter"', f'name = "{name}"', 1), encoding="utf-8")
 
 
 @app.command()
