@@ -86,10 +86,9 @@ def show(*renderables: Any) -> None:  # noqa: ANN401  # whatever Rich can print
 
 def emit(verb: str, **document: Any) -> None:  # noqa: ANN401  # whatever msgspec can encode
     """Write the one JSON object of a verb to standard output."""
-    import msgspec
+    from offtake.files import json_bytes
 
-    whole = {"verb": verb, "ok": True, **document}
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode() + "\n")
+    sys.stdout.write(json_bytes({"verb": verb, "ok": True, **document}).decode())
 
 
 # ── the work of each verb, without a word printed ────────────────────────────────────────────────────────────────────
@@ -457,13 +456,13 @@ def tell(error: OfftakeError, *, as_json: bool) -> int:
     if len(faults) > 1:
         sys.stderr.write(f"{len(faults)} faults.\n")
     if as_json:
-        import msgspec
+        from offtake.files import json_bytes
 
         families = error.families if isinstance(error, InfeasibleError) else []
         whole = {"ok": False, "exit_code": error.exit_code, "error": type(error).__name__, "message": lines}
         extra = {"faults": [asdict(fault) for fault in faults], "families": families}
         with suppress(OSError):  # standard output itself may be what cannot be written
-            sys.stdout.write(msgspec.json.format(msgspec.json.encode(whole | extra), indent=1).decode() + "\n")
+            sys.stdout.write(json_bytes(whole | extra).decode())
     return error.exit_code
 
 

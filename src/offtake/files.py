@@ -1,6 +1,7 @@
 """Put files and folders in place whole or not at all: write beside the target, then rename.
 
-Comes in: bytes, or a folder that was filled. Goes out: the target, complete. It must never know what it writes.
+Comes in: bytes, a record, or a folder that was filled. Goes out: the target, complete. It must never know what it
+writes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import msgspec
 
 
 def write_whole(path: Path, data: bytes) -> Path:
@@ -22,6 +25,16 @@ def write_whole(path: Path, data: bytes) -> Path:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def json_bytes(record: object) -> bytes:
+    """Return a record as the JSON that every file and every verb of Offtake writes: indented, with a last newline."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+
+
+def write_json(path: Path, record: object) -> Path:
+    """Write a record as JSON; whoever looks sees the old file or the whole new one."""
+    return write_whole(path, json_bytes(record))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from offtake.errors import Fault, InputError
-from offtake.files import write_whole
+from offtake.files import write_json
 from offtake.units import HOURS_PER_WEEK
 
 FORMAT = "offtake-fleet-1"
@@ -99,7 +99,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def write_fleet(fleet: Fleet, path: Path) -> None:
     """Write ``fleet.json``, whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(fleet), indent=1) + b"\n")
+    write_json(path, fleet)
 
 
 def read_fleet(path: Path) -> Fleet:

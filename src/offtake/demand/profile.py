@@ -21,6 +21,7 @@ from scipy.special import ndtri
 
 from offtake.demand.burst import Burst
 from offtake.errors import Fault, InputError
+from offtake.files import write_json
 from offtake.schema.columns import Confidence
 from offtake.units import HOURS_PER_WEEK
 
@@ -143,9 +144,7 @@ def read_profile(path: Path) -> Profile:
 
 def write_profile(profile: Profile, path: Path) -> None:
     """Write a profile as JSON, whole or not at all."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
-    temporary.replace(path)
+    write_json(path, profile)
 
 
 def _decode(data: bytes, file: str) -> Profile:

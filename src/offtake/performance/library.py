@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offtake.errors import Fault, InputError
+from offtake.files import write_whole
 from offtake.performance.steps import ReplicaLimits, StepTable
 
 FORMAT = "offtake-steps-1"
@@ -86,8 +87,8 @@ def save_table(stored: StoredTable, folder: Path) -> int:
         "provenance": stored.provenance,
         "content_sha256": content_hash(stored.table, stored.limits),
     }
-    _write_whole(folder / f"{stored.name}.npz", buffer.getvalue())
-    _write_whole(folder / f"{stored.name}.json", (json.dumps(notes, indent=1) + "\n").encode())
+    write_whole(folder / f"{stored.name}.npz", buffer.getvalue())
+    write_whole(folder / f"{stored.name}.json", (json.dumps(notes, indent=1) + "\n").encode())
     return buffer.tell()
 
 
@@ -141,10 +142,3 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
     if faults:
         raise InputError(faults)
     return StoredTable(name, table, limits, provenance)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import InfeasibleError
-from offtake.files import folder_in_place, write_whole
+from offtake.files import folder_in_place, write_json
 from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
@@ -384,5 +384,5 @@ def write_appraisal(appraisal: Appraisal, run_folder: Path) -> Path:
     """Write the folder ``appraise/OFFER`` of a run; whole or not at all."""
     target = run_folder / "appraise" / appraisal.offer
     with folder_in_place(target) as part:
-        write_whole(part / "appraisal.json", msgspec.json.format(msgspec.json.encode(appraisal), indent=1) + b"\n")
+        write_json(part / "appraisal.json", appraisal)
     return target

@@ -15,10 +15,9 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
-from offtake.files import folder_in_place, write_whole
+from offtake.files import folder_in_place, write_json
 from offtake.fleet import Fleet, write_fleet
 from offtake.plan.assemble import Assembled, Inputs, Progress, assemble, silent
 from offtake.plan.calendar import calendar_of
@@ -302,7 +301,7 @@ def write_plan(run: PlanRun, run_folder: Path) -> Path:
     """Write the folder ``plan`` of a run: record, tables, fleet and a copy of the inputs; whole or not at all."""
     target = run_folder / "plan"
     with folder_in_place(target) as part:
-        write_whole(part / "plan.json", msgspec.json.format(msgspec.json.encode(run.result), indent=1) + b"\n")
+        write_json(part / "plan.json", run.result)
         for name, frame in run.frames.items():
             frame.write_parquet(part / f"{name}.parquet", statistics=False)
         write_fleet(run.fleet, part / "fleet.json")

@@ -71,6 +71,8 @@ def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
     within_tpot = served & (tpot_ms <= _of([w.tpot_ms_p95 for w in fleet.workloads], workload))
     released_ns = work["arrival_ns"].astype(np.int64)
     ended_ms = (work["finish_ns"] - flow["arrival_ns"]) / NS_PER_MS
+    chip_s = _chip_seconds(engine, fleet, served)
+    held_usd = _held_usd(engine, fleet, chip_s)
     return pl.DataFrame(
         {
             "arrival_ns": flow["arrival_ns"].astype(np.int64),
@@ -96,8 +98,8 @@ def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
             "within_slo": within_ttft & within_tpot,
             "retry_after_ms": np.where(flow["retry_after_ns"] > 0, flow["retry_after_ns"] / NS_PER_MS, -1.0),
             "value_usd": _of([w.value_usd_per_request for w in fleet.workloads], workload) * served,
-            "cost_usd": _used_usd(engine, fleet, served) + _held_usd(engine, fleet, served),
-            "held_usd": _held_usd(engine, fleet, served),
+            "cost_usd": _used_usd(engine, served, chip_s) + held_usd,
+            "held_usd": held_usd,
         }
     )
 
@@ -135,17 +137,17 @@ def _chip_seconds(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: AN
     return taken * share[pool]
 
 
-def _held_usd(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
+def _held_usd(engine: Engine, fleet: Fleet, chip_s: Any) -> Any:  # noqa: ANN401  # [request]
     """Return the chip-seconds of each served request at the price paid whether used or not, US dollars."""
     price = _of([pool.usd_per_chip_hour / S_PER_HOUR for pool in fleet.pools], engine.flow["pool"].astype(np.int64))
-    return _chip_seconds(engine, fleet, served) * price
+    return chip_s * price
 
 
-def _used_usd(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
+def _used_usd(engine: Engine, served: Any, chip_s: Any) -> Any:  # noqa: ANN401  # [request]
     """Return what is paid only because each request was served: chip-seconds used, and tokens, US dollars."""
     pool = engine.flow["pool"].astype(np.int64)
     rows, work = engine.seen.pools, engine.plant.work
-    chips = _chip_seconds(engine, fleet, served) * rows["usd_per_chip_s_used"][pool]
+    chips = chip_s * rows["usd_per_chip_s_used"][pool]
     tokens = rows["usd_per_input_token"][pool] * work["input_tokens"]
     return chips + served * (tokens + rows["usd_per_output_token"][pool] * work["output_tokens"])
 

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from offtake.demand.request import Requests
-from offtake.files import write_whole
+from offtake.files import write_json
 from offtake.fleet import Fleet
 from offtake.performance.deployment import load_named
 from offtake.performance.steps import ReplicaLimits, StepTable
@@ -110,4 +109,4 @@ def write_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
     part = table.with_name(f".{table.name}.part")
     rehearsal.frame.write_parquet(part)
     part.replace(table)
-    write_whole(folder / "rehearse.json", msgspec.json.format(msgspec.json.encode(rehearsal.summary), indent=1) + b"\n")
+    write_json(folder / "rehearse.json", rehearsal.summary)

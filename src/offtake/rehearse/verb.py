@@ -16,11 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from offtake.demand.request import Requests
 from offtake.errors import Fault, InputError
-from offtake.files import folder_to_fill, keep_folders, put_in_place, write_whole
+from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss, parse_loss, read_events
@@ -89,7 +87,7 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
     understood(asked, fleet)
     with folder_to_fill(run / f".rehearse{'-' * bool(asked.name)}{asked.name}.part") as part:
         write_fleet(fleet, part / "fleet.json")
-        write_whole(part / ASKED, msgspec.json.format(msgspec.json.encode(record_of(asked)), indent=1) + b"\n")
+        write_json(part / ASKED, record_of(asked))
         summaries = list(rehearsals_in(part, fleet, asked, progress))
         return placed(part, run / "rehearse", asked.name, summaries)
 
