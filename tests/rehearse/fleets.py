@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from offtake.demand.request import Requests
+from offtake.demand.request import Requests, requests_of
 from offtake.fleet import FORMAT, Fleet, Pool, Site, Workload
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.units import HOURS_PER_WEEK
@@ -119,4 +119,4 @@ def load(seed: int, count: int, spacing_ns: float) -> Requests:
     arrival = np.cumsum(rng.exponential(spacing_ns, count) * (rng.random(count) > 0.1)).astype(np.int64)
     lengths = [rng.integers(1, high, count).astype(np.int32) for high in (250, 120)]
     labels = [rng.integers(0, 2, count).astype(np.int16) for _ in range(2)]
-    return Requests(arrival, lengths[0], lengths[1], labels[0], labels[1])
+    return requests_of(arrival, lengths[0], lengths[1])._replace(workload=labels[0], region=labels[1])

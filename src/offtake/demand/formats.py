@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from offtake.demand.request import Requests
+from offtake.demand.request import Requests, requests_of
 from offtake.errors import Fault, InputError
 from offtake.units import NS_PER_MS, NS_PER_S
 
@@ -150,7 +150,8 @@ class Reader:
         tokens, _ = self._whole(frame, self.form.input_tokens, rows, 1)
         arrival_ns = self._arrivals(frame, rows)
         workload, region = (self._index(frame, name, rows) for name in ("workload", "region"))
-        return Requests(arrival_ns, tokens.astype(np.int32), output.astype(np.int32), workload, region)
+        batch = requests_of(arrival_ns, tokens.astype(np.int32), output.astype(np.int32))
+        return batch._replace(workload=workload, region=region)
 
     def _whole(
         self, frame: pl.DataFrame, name: str, rows: NDArray[np.int64], least: int

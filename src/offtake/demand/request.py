@@ -19,7 +19,11 @@ class Requests(NamedTuple):
     """Hold requests sorted by arrival; every array has the shape ``[request]``.
 
     ``arrival_ns`` counts from the start of the trace. ``workload`` and ``region`` are indices into the
-    fleet's workloads and user regions.
+    fleet's workloads and user regions, ``tenant`` is an index of the customer who asks. Requests of one ``session``
+    (``ALONE`` for none) come one after the other: where ``think_ns`` is 0 or more, a request arrives that long after
+    the one before it in its session ended, and its ``arrival_ns`` only says when it becomes known; ``OPEN`` means
+    that it arrives at ``arrival_ns`` whatever became of the others. The first ``shared_tokens`` of its prompt are the
+    same as those of the session's request before it, so that a prefix cache may hold them.
     """
 
     arrival_ns: NDArray[np.int64]
@@ -27,6 +31,14 @@ class Requests(NamedTuple):
     output_tokens: NDArray[np.int32]
     workload: NDArray[np.int16]
     region: NDArray[np.int16]
+    tenant: NDArray[np.int16]
+    session: NDArray[np.int32]
+    shared_tokens: NDArray[np.int32]
+    think_ns: NDArray[np.int64]
+
+
+ALONE = -1  #: ``session`` of a request that belongs to none
+OPEN = -1  #: ``think_ns`` of a request that arrives at its own time
 
 
 def requests_of(
@@ -36,7 +48,7 @@ def requests_of(
     workload: int = 0,
     region: int = 0,
 ) -> Requests:
-    """Return requests that all belong to one workload and one region."""
+    """Return requests that all belong to one workload, one region and tenant 0, and to no session."""
     count = arrival_ns.size
     return Requests(
         arrival_ns,
@@ -44,6 +56,10 @@ def requests_of(
         output_tokens,
         np.full(count, workload, dtype=np.int16),
         np.full(count, region, dtype=np.int16),
+        np.zeros(count, dtype=np.int16),
+        np.full(count, ALONE, dtype=np.int32),
+        np.zeros(count, dtype=np.int32),
+        np.full(count, OPEN, dtype=np.int64),
     )
 
 

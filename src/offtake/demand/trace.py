@@ -123,7 +123,7 @@ class _Source:
         try:
             for batch in self.batches:
                 self.rows += count_of(batch)
-                columns = (batch.arrival_ns / NS_PER_S, *batch[1:])
+                columns = (batch.arrival_ns / NS_PER_S, *batch[1:5])
                 yield pl.DataFrame(dict(zip(TIDY, columns, strict=True)), schema=TIDY)
         except Exception as error:
             self.error = error

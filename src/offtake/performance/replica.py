@@ -65,6 +65,8 @@ REPLICA = np.dtype(
         ("completing", "i8"),  # prompts that end with the mixed step under way
         ("chunk_done", "i8"),  # tokens done of the partly done prompt; 0 when there is none
         ("cell", "i8"),  # context cell looked up last
+        ("done", "i8"),  # requests that finished since the caller looked, linked, the last first; the caller empties it
+        ("slowdown", "f8"),  # multiplies every step, 1 unless the replica is slow
         ("decode_ns", "f8"),  # a of the stretch
         ("slope_ns", "f8"),  # b of the stretch
         ("in_flight", "i8"),  # requests here, waiting or running
@@ -196,8 +198,9 @@ def new_replicas(tables: Tables, deployment: Ints) -> Replicas:
     """Return idle replicas, ``deployment [R]`` naming the table of each."""
     rows = np.zeros(len(deployment), REPLICA).view(np.recarray)
     rows["next_ns"] = NEVER_NS
-    for field in ("head", "tail", "front"):
+    for field in ("head", "tail", "front", "done"):
         rows[field] = NONE
+    rows["slowdown"] = 1.0
     rows["kv_free"] = rows["kv_free_min"] = tables.limits["kv_blocks"][deployment]
     heap = np.zeros((len(deployment), int(tables.limits["batch_max"].max())), np.int64)
     return Replicas(rows, heap, deployment)
@@ -214,6 +217,7 @@ def run_one(plant: Plant) -> None:
         arrive(plant, 0, request, now_ns)
     while row.next_ns < NEVER_NS:
         boundary(plant, 0)
+    row.done = NONE
 
 
 @kernel
@@ -356,6 +360,8 @@ def _finish(plant: Plant, replica: int, request: int) -> None:
     row = plant.replicas.rows[replica]
     plant.work[request].finish_ns = row.next_ns
     row.kv_free += blocks_of(plant, plant.replicas.deployment[replica], request)
+    plant.work[request].link = row.done
+    row.done = request
     row.in_flight -= 1
     row.finished += 1
     row.service_ns += row.next_ns - plant.work[request].start_ns
@@ -403,10 +409,10 @@ def _compose(plant: Plant, replica: int) -> None:
             cells = tables.cells
             step_ns += cells[deployment, row.batch, row.cell, 2] + cells[deployment, row.batch, row.cell, 3] * into
         row.planned = MIXED
-        row.next_ns = now_ns + max(1, int(step_ns + 0.5))
+        row.next_ns = now_ns + max(1, int(step_ns * row.slowdown + 0.5))
     elif row.batch > 0:
-        row.slope_ns = tables.cells[deployment, row.batch, row.cell, 1]
-        row.decode_ns = tables.cells[deployment, row.batch, row.cell, 0] + row.slope_ns * into
+        row.slope_ns = tables.cells[deployment, row.batch, row.cell, 1] * row.slowdown
+        row.decode_ns = tables.cells[deployment, row.batch, row.cell, 0] * row.slowdown + row.slope_ns * into
         steps = (plant.replicas.heap[replica, 0] >> REQUEST_BITS) - row.iteration
         if row.cell < tables.limits[deployment].context_cells - 1:
             steps = min(steps, math.ceil(tables.context_grid[deployment, row.cell + 1] - mean))
