@@ -27,7 +27,7 @@ def run_both(fleet: Fleet, seed: int, requests: Requests, policy: Policy, switch
     twin = FleetTwin(fleet, deployments, engine.seen, policy.name.lower())
     asks = [
         Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), u=float(engine.flow[label].u))
-        for label, (t, i, o, w, g) in enumerate(zip(*requests, strict=True))
+        for label, (t, i, o, w, g) in enumerate(zip(*requests[:5], strict=True))
     ]
     twin.run(asks, switches)
     assert run(engine, switches, options.batch)
