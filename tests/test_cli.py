@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from offtake.cli import main
+from offtake.cli.main import main
 from offtake.fleet import write_fleet
 from tests.rehearse.fleets import small_fleet
 from tools import reference
@@ -182,7 +182,7 @@ def test_infeasible_limits_exit_3_and_write_no_plan(tmp_path: Path, capsys: pyte
 
 def test_help_loads_no_solver_no_charts_and_no_kernels() -> None:
     heavy = ("highspy", "altair", "numba", "polars", "scipy")
-    code = f"import sys, offtake.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, offtake.cli.main; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
 

@@ -31,7 +31,7 @@ NAMED_RECIPE = re.compile(r"`just (?P<name>[a-z]+)")
 NAMED_VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
 VERB = re.compile(r"^@app\.command\((?:\"(?P<given>[a-z]+)\")?.*\)\ndef (?P<name>[a-z]+)", re.MULTILINE)
 RECIPE = re.compile(r"^(?P<name>[a-z]+)(?! *:=)(?: [^\n]*)?:", re.MULTILINE)
-CLI = "src/offtake/cli.py"
+CLI = "src/offtake/cli"
 PROGRAMS = {"offtake": "offtake", "python": "python"}
 
 
@@ -134,7 +134,10 @@ def name_faults(text: str, folder: Path, root: Path = ROOT) -> Iterator[str]:
         if not (root / found["path"]).exists():
             yield f"names {found['path']}, which does not exist"
     recipes = {found["name"] for found in RECIPE.finditer((root / "justfile").read_text("utf-8"))}
-    verbs = {found["given"] or found["name"] for found in VERB.finditer((root / CLI).read_text("utf-8"))}
+    verbs = {
+        found["given"] or found["name"]
+        for found in VERB.finditer("".join(path.read_text("utf-8") for path in (root / CLI).glob("*.py")))
+    }
     for program, pattern, known in (("just", NAMED_RECIPE, recipes), ("offtake", NAMED_VERB, verbs)):
         for found in pattern.finditer(text):
             if found["name"] not in known:

@@ -117,8 +117,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 def verbs() -> dict[str, Callable[..., Any]]:
     """Give the function of each verb, in the order of the help."""
-    from offtake.cli import app  # noqa: PLC0415  # the rest of the tools work before the package does
+    from offtake.cli.shell import app  # noqa: PLC0415  # the rest of the tools work before the package does
 
+    import_module("offtake.cli.main")
     called = [command.callback for command in app.registered_commands if command.callback is not None]
     return {function.__name__: function for function in called}
 
@@ -221,7 +222,8 @@ def json_section() -> str:
 def emitted() -> dict[str, list[str]]:
     """Read off the command line which keys each verb writes as JSON."""
     found: dict[str, list[str]] = {}
-    for node in ast.walk(parsed("cli.py")):
+    modules = sorted(path.name for path in (SOURCE / "cli").glob("*.py"))
+    for node in (node for name in modules for node in ast.walk(parsed(f"cli/{name}"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
             verb = node.args[0]
             if isinstance(verb, ast.Constant):

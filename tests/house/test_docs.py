@@ -150,9 +150,9 @@ def test_a_figure_is_read_from_a_commands_json_or_from_a_file_it_wrote(tmp_path:
 
 
 def test_a_link_a_file_a_recipe_and_a_verb_that_do_not_exist_are_found(tmp_path: Path) -> None:
-    (tmp_path / "src" / "offtake").mkdir(parents=True)
+    (tmp_path / "src" / "offtake" / "cli").mkdir(parents=True)
     verbs = '@app.command()\ndef plan(folder: Folder) -> None:\n@app.command("init")\ndef start() -> None:\n'
-    (tmp_path / "src" / "offtake" / "cli.py").write_text(verbs)
+    (tmp_path / "src" / "offtake" / "cli" / "verbs.py").write_text(verbs)
     (tmp_path / "justfile").write_text("check: lint\n")
     (tmp_path / "there.md").write_text("")
     text = "[a](there.md) [b](gone.md) [c](https://example.org) `docs/gone.md` `just check` `just dance`"

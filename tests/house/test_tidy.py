@@ -146,7 +146,7 @@ GOOD = [
     ("clock_and_chance", SOURCE, "import numpy as np\nx = np.random.default_rng([1, 2])\ny: np.random.Generator\n"),
     ("clock_and_chance", SOURCE, "import numpy as np\nx = np.random.default_rng(7).exponential(2.0)\n"),
     ("clock_and_chance", SOURCE, "from datetime import date\nx = date(2026, 5, 1)\ntime = 3\ny = time\n"),
-    ("clock_and_chance", "src/offtake/cli.py", "import time\nx = time.monotonic()\n"),
+    ("clock_and_chance", "src/offtake/cli/planning.py", "import time\nx = time.monotonic()\n"),
     ("conversions", SOURCE, "x = 1e-9\ny = min(1000, 60)\nz = 24\n"),
     ("conversions", "src/offtake/units.py", "S_PER_HOUR = 3_600\n"),
     ("room_front", "src/offtake/room/__init__.py", '"""Docs."""\n'),

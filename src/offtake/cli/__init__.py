@@ -1,0 +1,1 @@
+"""Offer each verb on the command line."""

@@ -1,0 +1,150 @@
+"""Offer the verbs that decide: init, check, plan, appraise.
+
+Comes in: a portfolio folder and options. Goes out: a run folder and a short answer. Rooms are imported inside the
+verbs, so that ``offtake --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from offtake.cli.shell import AsJson, Folder, Gap, Limit, Out, Progress, app, emit, progress_bars, show
+from offtake.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from offtake.plan.plan import PlanOptions, PlanRun
+    from offtake.schema.portfolio import Tables
+
+
+# ── the work, without a word printed ─────────────────────────────────────────────────────────────────────────────────
+def plan_options(gap: float, limit_s: float, progress: Progress) -> PlanOptions:
+    """Return the options of a plan made from the command line."""
+    from offtake.performance.goodput import default_cache
+    from offtake.plan.plan import PlanOptions
+    from offtake.plan.solve import Options
+
+    solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter)
+    return PlanOptions(solver=solver, cache=default_cache(), progress=progress)
+
+
+def do_plan(tables: Tables, out: Path, options: PlanOptions) -> PlanRun:
+    """Make a plan and write it."""
+    from offtake.plan.plan import make_plan, write_plan
+
+    run = make_plan(tables, options)
+    write_plan(run, out)
+    return run
+
+
+def read_checked(folder: Path) -> Tables:
+    """Read a portfolio and check it in every room that reads it, so that all faults come at once."""
+    from offtake.demand.workload import demand_of
+    from offtake.performance.deployment import resolve_all
+    from offtake.schema.read import read_folder
+    from offtake.supply.portfolio import portfolio_of
+
+    tables = read_folder(folder)
+    faults: list[Fault] = []
+    for room in (portfolio_of, demand_of, resolve_all):
+        try:
+            room(tables)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return tables
+
+
+def run_folder(out: Path | None, tables: Tables) -> Path:
+    """Make the run folder, as asked or runs/NAME, and see that it can be written, before any long work."""
+    where = out if out is not None else Path("runs") / tables.settings.name
+    where.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".try-", dir=where):
+        return where
+
+
+# ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; it must be empty or not there yet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a small commented portfolio to start from."""
+    from offtake.schema.begin import write_starter
+
+    write_starter(folder)
+    if as_json:
+        emit("init", folder=str(folder))
+    else:
+        show(f"Wrote {folder}. Edit its tables, then run: offtake check {folder}")
+
+
+@app.command()
+def check(folder: Folder, as_json: AsJson = False) -> None:
+    """Check a portfolio: every fault at once, and how much of it rests on assumptions."""
+    from offtake.demand.profile import profile_names
+    from offtake.report.terminal import check_table
+    from offtake.schema.marks import count_marks
+
+    tables = read_checked(folder)
+    counts = count_marks(tables)
+    if as_json:
+        emit("check", name=tables.settings.name, files=tables.hashes, figures=counts, profiles=profile_names())
+    else:
+        show(check_table(tables, counts), f"\nProfiles of demand to choose from: {', '.join(profile_names())}.")
+
+
+@app.command()
+def plan(folder: Folder, out: Out = None, gap: Gap = 1e-3, limit_s: Limit = 600.0, as_json: AsJson = False) -> None:
+    """Decide which offers to sign, when and how much, and where each workload runs."""
+    from offtake.report.terminal import plan_table
+
+    tables = read_checked(folder)
+    where = run_folder(out, tables)
+    with progress_bars() as progress:
+        run = do_plan(tables, where, plan_options(gap, limit_s, progress))
+    if as_json:
+        emit("plan", folder=str(where / "plan"), plan=run.result)
+    else:
+        show(plan_table(run.result), f"\nPlan: {where / 'plan'}")
+
+
+@app.command()
+def appraise(
+    folder: Folder,
+    offer: Annotated[str, typer.Argument(help="The offer; the portfolio's question by default.")] = "",
+    out: Out = None,
+    gap: Gap = 1e-3,
+    limit_s: Limit = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what one offer is worth: the best plan with it less the best plan without it."""
+    from offtake.plan.appraise import appraise as work_out
+    from offtake.plan.appraise import write_appraisal
+    from offtake.report.terminal import appraisal_table
+
+    tables = read_checked(folder)
+    offer = offer or asked_offer(tables)
+    where = run_folder(out, tables)
+    with progress_bars() as progress:
+        appraisal = work_out(tables, offer, plan_options(gap, limit_s, progress))
+    path = write_appraisal(appraisal, where)
+    if as_json:
+        emit("appraise", folder=str(path), appraisal=appraisal)
+    else:
+        show(appraisal_table(appraisal), *appraisal.sentences, f"\nAppraisal: {path}")
+
+
+def asked_offer(tables: Tables) -> str:
+    """Return the offer that the portfolio asks about."""
+    if not tables.settings.question:
+        mend = f"Name one: {', '.join(row.offer for row in tables.offers)}."
+        raise InputError(
+            [Fault("portfolio.toml", "the portfolio asks about no offer", mend, "[portfolio]", "question")]
+        )
+    return tables.settings.question

@@ -1,0 +1,94 @@
+"""Offer the verb that rehearses.
+
+Comes in: a run folder and options. Goes out: the rehearsal in the run folder and a short answer. Rooms are imported
+inside the verb, so that ``offtake --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from offtake.cli.shell import INTERRUPTED, AsJson, RunFolder, app, emit, progress_bars, show
+from offtake.errors import NotStationaryError
+
+if TYPE_CHECKING:
+    from offtake.rehearse.verb import Rehearsed
+
+Lose = Annotated[list[str] | None, typer.Option("--lose", help="Lose a site: SITE@HOUR+HOURS. May be given again.")]
+Thin = Annotated[int, typer.Option(help="Run 1 in n replicas and requests; 0 to choose n by --requests.", min=0)]
+Requests = Annotated[int, typer.Option(help="Thin to about this many simulated requests.", min=1000)]
+
+
+@app.command()
+def rehearse(
+    run: RunFolder,
+    policy: Annotated[str, typer.Option(help="bid_price, least_loaded or round_robin.")] = "bid_price",
+    compare: Annotated[bool, typer.Option("--compare", help="Run every policy on the same requests.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Replay this trace instead of making traffic.")] = None,
+    workload: Annotated[str, typer.Option(help="The workload that the trace stands for.")] = "",
+    lose: Lose = None,
+    events: Annotated[Path | None, typer.Option(help="TOML file of events.")] = None,
+    from_hour: Annotated[float, typer.Option(help="Hour of the week from Monday 00:00 UTC; -1: the busiest.")] = -1.0,
+    hours: Annotated[float, typer.Option(help="Hours of traffic to make.")] = 0.25,
+    surge: Annotated[float, typer.Option(help="Multiply every rate.")] = 1.0,
+    thin: Thin = 0,
+    requests: Requests = 2_000_000,
+    seed: Annotated[int, typer.Option(help="Seed of the traffic; -1: the plan's.")] = -1,
+    name: Annotated[str, typer.Option(help="Keep it beside the main rehearsal, under this name.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 3 unless every workload is stationary.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve traffic with the plan's fleet: who waits, who is turned away, what it costs."""
+    from offtake.rehearse.verb import Asked, rehearse_run
+    from offtake.report.terminal import rehearsal_table
+
+    asked = Asked(
+        policy=policy,
+        compare=compare,
+        trace=trace,
+        workload=workload,
+        lose=tuple(lose or ()),
+        events=events,
+        from_hour=from_hour,
+        hours=hours,
+        surge=surge,
+        thin=thin,
+        requests=requests,
+        seed=seed,
+        name=name,
+    )
+    with progress_bars() as progress:
+        found = rehearse_run(run, asked, progress)
+    if as_json:
+        code = exit_code_of(found, strict=strict)
+        told = {"exit_code": code} if code else {}
+        where = None if found.folder is None else str(found.folder)
+        emit("rehearse", ok=not code, folder=where, kept=found.kept, rehearsals=found.summaries, **told)
+    elif found.folder is not None:
+        show(rehearsal_table(found.summaries), f"\nRehearsal: {found.folder}", *kept_words(found.kept))
+    refuse_unanswered(found, strict=strict)
+
+
+def kept_words(kept: list[str]) -> list[str]:
+    """Say which earlier rehearsals stayed."""
+    return [f"Kept beside it: {', '.join(kept)}."] if kept else []
+
+
+def exit_code_of(found: Rehearsed, *, strict: bool) -> int:
+    """Return 130 where it was interrupted, 3 where a stationary answer was demanded and there is none, or else 0."""
+    if not found.complete:
+        return INTERRUPTED
+    return NotStationaryError.exit_code if strict and found.summaries[0].status != "stationary" else 0
+
+
+def refuse_unanswered(found: Rehearsed, *, strict: bool) -> None:
+    """Stop with the exit code of a rehearsal that did not answer."""
+    code = exit_code_of(found, strict=strict)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        status = found.summaries[0].status
+        raise NotStationaryError(f"The rehearsal is {status}: no percentile exists. See rehearse.json.")
