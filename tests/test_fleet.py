@@ -105,12 +105,62 @@ def test_a_sound_fleet_has_no_fault() -> None:
         ("pools__allotment_rps", [[50.0]], "pools[0].allotment_rps", "must hold 2 blocks of 1 workloads"),
         ("pools__bid_usd_per_chip_s", [0.0], "pools[0].bid_usd_per_chip_s", "must hold 2 blocks"),
         ("pools__replicas", -1, "pools[0].replicas", "must not be negative"),
+        ("pools__weights_gb", -1.0, "pools[0].weights_gb", "must not be negative"),
+        ("pools__kw_per_chip", -1.0, "pools[0].kw_per_chip", "must not be negative"),
+        ("pools__offer_share", [0.5, 0.5], "pools[0].offer_share", "must hold 1 offers"),
+        ("sites__link_gbit_s", -1.0, "sites[0].link_gbit_s", "must not be negative"),
+        (
+            "sites__curtailment_hours_per_year",
+            9000.0,
+            "sites[0].curtailment_hours_per_year",
+            "must lie between 0 and 8760",
+        ),
+        ("sites__curtailment_share", 1.5, "sites[0].curtailment_share", "must lie between 0 and 1"),
     ],
 )
 def test_a_fault_names_its_field(tmp_path: Path, field: str, value: object, row: str, problem: str) -> None:
     with pytest.raises(InputError) as caught:
         read_fleet(write_changed(tmp_path / "fleet.json", **{field: value}))
     assert [(fault.row, fault.problem) for fault in caught.value.faults] == [(row, problem)]
+
+
+LATE = {"kind": "late_tranche", "target": "memphis-h100-llama", "start_hour": 0.0, "hours": 24.0, "value": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change, row, problem",
+    [
+        ({"probability": 0.9}, "scenarios", "the probabilities must sum to 1"),
+        ({"demand_factor": []}, "scenarios[0].demand_factor", "must hold 1 factors, none negative"),
+        ({"demand_factor": [-1.0]}, "scenarios[0].demand_factor", "must hold 1 factors, none negative"),
+        ({"events": [LATE | {"kind": "flood"}]}, "scenarios[0].events[0].kind", ("must be one of late_tranche, reclaim, "
+         "lost_site, curtailment, surge, slow_replica")),
+        ({"events": [LATE | {"target": "memphis"}]}, "scenarios[0].events[0].target", ("names something that is not in "
+         "the file")),
+        ({"events": [LATE | {"kind": "lost_site"}]}, "scenarios[0].events[0].target", ("names something that is not in "
+         "the file")),
+        ({"events": [LATE | {"hours": 0.0}]}, "scenarios[0].events[0].hours", "must be above 0"),
+        ({"events": [LATE | {"value": -0.5}]}, "scenarios[0].events[0].value", "must not be negative"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_scenario_names_its_field(tmp_path: Path, change: Any, row: str, problem: str) -> None:
+    scenario = {"name": "s1", "probability": 1.0, "demand_factor": [1.0], "events": [LATE]}
+    assert read_fleet(write_changed(tmp_path / "good.json", scenarios=[scenario])).scenarios[0].events[0].value == 0.5
+    with pytest.raises(InputError) as caught:
+        read_fleet(write_changed(tmp_path / "fleet.json", scenarios=[scenario | change]))
+    assert [(fault.row, fault.problem) for fault in caught.value.faults] == [(row, problem)]
+
+
+def test_a_fleet_of_an_older_version_still_loads(tmp_path: Path) -> None:
+    path = write_changed(tmp_path / "fleet.json")
+    document = json.loads(path.read_text("utf-8"))
+    del document["scenarios"]
+    for field in ("link_gbit_s", "curtailment_hours_per_year", "curtailment_share"):
+        del document["sites"][0][field]
+    for field in ("offer_share", "weights_gb", "kw_per_chip"):
+        del document["pools"][0][field]
+    path.write_text(json.dumps(document), "utf-8")
+    assert read_fleet(path) == small_fleet()
 
 
 def test_two_pools_may_not_share_a_name() -> None:

@@ -8,15 +8,20 @@ no table of the portfolio and no clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from offtake.errors import Fault, InputError
 from offtake.files import write_json
-from offtake.units import HOURS_PER_WEEK
+from offtake.units import HOURS_PER_WEEK, HOURS_PER_YEAR
 
 FORMAT = "offtake-fleet-1"
+SCENARIO_KINDS = ("late_tranche", "reclaim", "lost_site", "curtailment", "surge", "slow_replica")
+PROBABILITY_ERROR = 1e-6  #: the probabilities of the scenarios sum to 1 but for rounding
+
+Check = tuple[bool, str, str]  #: whether it holds, the field, what is wrong otherwise
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +34,9 @@ class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rtt_ms: list[float]  #: Median round trip from each user region.
     lat: float | None = None  #: Latitude, degrees.
     lon: float | None = None  #: Longitude, degrees.
+    link_gbit_s: float = 0.0  #: Bandwidth of its links together, each at its availability; 0: not known.
+    curtailment_hours_per_year: float = 0.0  #: Hours a year in which the grid may cut it.
+    curtailment_share: float = 0.0  #: Share of power lost in a curtailed hour.
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +85,30 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bid_usd_per_token: list[float] = []  #: Shadow price of a token of an API, in each block.
     ttft_ms: float = 0.0  #: Time to first token of an API.
     tpot_ms: float = 0.0  #: Time per output token of an API.
+    offer_share: list[float] = []  #: Share of its chips by offer, as in `offers`; empty: even.
+    weights_gb: float = 0.0  #: Weights that one replica loads; 0: not known.
+    kw_per_chip: float = 0.0  #: Facility power of one busy chip; 0: not known.
+
+
+class ScenarioEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe one thing that happens in one of the plan's futures, in the week of the fleet."""
+
+    #: `late_tranche`, `reclaim`, `lost_site`, `curtailment`, `surge` or `slow_replica`, as in a file of events.
+    kind: str
+    target: str  #: Name of the pool; of the site where it is lost or curtailed; empty for a surge.
+    start_hour: float  #: From Monday 00:00 UTC.
+    hours: float  #: How long; a reclaim is for good.
+    #: Share of the pool's chips away; share of power lost; factor on demand; factor on step times.
+    value: float
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe one of the plan's futures for the fleet's week, beside what the fleet itself holds."""
+
+    name: str  #: Name, as in `scenarios.parquet`.
+    probability: float  #: Its weight; those of all scenarios sum to 1.
+    demand_factor: list[float]  #: By workload: its rate over that of the fleet, surges left out.
+    events: list[ScenarioEvent] = []  #: What happens, by start.
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +127,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     workloads: list[Workload]  #: Streams of requests.
     pools: list[Pool]  #: What serves them.
     assumption_share: float = 0.0  #: Of the portfolio's figures, assumptions.
+    scenarios: list[Scenario] = []  #: The plan's futures for this week; none where no plan made the file.
 
 
 def write_fleet(fleet: Fleet, path: Path) -> None:
@@ -126,35 +159,79 @@ def read_fleet(path: Path) -> Fleet:
 
 def check_fleet(fleet: Fleet, file: str) -> list[Fault]:
     """Return every fault in the lengths, names and signs of a fleet."""
-    blocks, regions, workloads = len(fleet.block_share), len(fleet.regions), len(fleet.workloads)
-    sites = {site.name for site in fleet.sites}
-    models = {workload.model for workload in fleet.workloads}
-    checks: list[tuple[bool, str, str]] = [
+    blocks = len(fleet.block_share)
+    checks: list[Check] = [
         (fleet.format == FORMAT, "format", f"must be {FORMAT}"),
         (len(fleet.block_of_hour) == HOURS_PER_WEEK, "block_of_hour", f"must hold {HOURS_PER_WEEK} hours"),
         (all(0 <= block < blocks for block in fleet.block_of_hour), "block_of_hour", "names a block that is not there"),
         (len({pool.name for pool in fleet.pools}) == len(fleet.pools), "pools", "two pools share a name"),
+        *_site_checks(fleet),
+        *_workload_checks(fleet),
+        *_pool_checks(fleet),
+        *_scenario_checks(fleet),
     ]
+    mend = "Write the file again with `offtake plan`, or mend the field by hand."
+    return [Fault(file, problem, mend, row=where) for good, where, problem in checks if not good]
+
+
+def _site_checks(fleet: Fleet) -> Iterator[Check]:
+    """Yield what must hold of the sites."""
     for index, site in enumerate(fleet.sites):
-        checks.append((len(site.rtt_ms) == regions, f"sites[{index}].rtt_ms", f"must hold {regions} regions"))
+        at = f"sites[{index}]"
+        yield len(site.rtt_ms) == len(fleet.regions), f"{at}.rtt_ms", f"must hold {len(fleet.regions)} regions"
+        yield site.link_gbit_s >= 0, f"{at}.link_gbit_s", "must not be negative"
+        year = 0 <= site.curtailment_hours_per_year <= HOURS_PER_YEAR
+        yield year, f"{at}.curtailment_hours_per_year", f"must lie between 0 and {HOURS_PER_YEAR}"
+        yield 0 <= site.curtailment_share <= 1, f"{at}.curtailment_share", "must lie between 0 and 1"
+
+
+def _workload_checks(fleet: Fleet) -> Iterator[Check]:
+    """Yield what must hold of the workloads."""
+    blocks, regions = len(fleet.block_share), len(fleet.regions)
     for index, workload in enumerate(fleet.workloads):
         at = f"workloads[{index}]"
-        checks += [
-            (len(workload.level) == blocks, f"{at}.level", f"must hold {blocks} blocks"),
-            (len(workload.region_share) == regions, f"{at}.region_share", f"must hold {regions} regions"),
-            (workload.rate_rps >= 0, f"{at}.rate_rps", "must not be negative"),
-        ]
+        yield len(workload.level) == blocks, f"{at}.level", f"must hold {blocks} blocks"
+        yield len(workload.region_share) == regions, f"{at}.region_share", f"must hold {regions} regions"
+        yield workload.rate_rps >= 0, f"{at}.rate_rps", "must not be negative"
+
+
+def _pool_checks(fleet: Fleet) -> Iterator[Check]:
+    """Yield what must hold of the pools."""
+    blocks, workloads = len(fleet.block_share), len(fleet.workloads)
+    sites = {site.name for site in fleet.sites}
+    models = {workload.model for workload in fleet.workloads}
     for index, pool in enumerate(fleet.pools):
         at = f"pools[{index}]"
         shape = len(pool.allotment_rps) == blocks and all(len(row) == workloads for row in pool.allotment_rps)
-        checks += [
-            (pool.kind in {"chips", "api"}, f"{at}.kind", "must be chips or api"),
-            (pool.site in sites, f"{at}.site", "names a site that is not in the file"),
-            (pool.model in models, f"{at}.model", "names a model that no workload asks for"),
-            (len(pool.goodput_rps) == workloads, f"{at}.goodput_rps", f"must hold {workloads} workloads"),
-            (shape, f"{at}.allotment_rps", f"must hold {blocks} blocks of {workloads} workloads"),
-            (len(pool.bid_usd_per_chip_s) == blocks, f"{at}.bid_usd_per_chip_s", f"must hold {blocks} blocks"),
-            (pool.replicas >= 0, f"{at}.replicas", "must not be negative"),
-        ]
-    mend = "Write the file again with `offtake plan`, or mend the field by hand."
-    return [Fault(file, problem, mend, row=where) for good, where, problem in checks if not good]
+        yield pool.kind in {"chips", "api"}, f"{at}.kind", "must be chips or api"
+        yield pool.site in sites, f"{at}.site", "names a site that is not in the file"
+        yield pool.model in models, f"{at}.model", "names a model that no workload asks for"
+        yield len(pool.goodput_rps) == workloads, f"{at}.goodput_rps", f"must hold {workloads} workloads"
+        yield shape, f"{at}.allotment_rps", f"must hold {blocks} blocks of {workloads} workloads"
+        yield len(pool.bid_usd_per_chip_s) == blocks, f"{at}.bid_usd_per_chip_s", f"must hold {blocks} blocks"
+        yield pool.replicas >= 0, f"{at}.replicas", "must not be negative"
+        known = not pool.offer_share or len(pool.offer_share) == len(pool.offers)
+        yield known, f"{at}.offer_share", f"must hold {len(pool.offers)} offers"
+        yield pool.weights_gb >= 0, f"{at}.weights_gb", "must not be negative"
+        yield pool.kw_per_chip >= 0, f"{at}.kw_per_chip", "must not be negative"
+
+
+def _scenario_checks(fleet: Fleet) -> Iterator[Check]:
+    """Yield what must hold of the plan's futures."""
+    scenarios, workloads = fleet.scenarios, len(fleet.workloads)
+    sites, pools = {site.name for site in fleet.sites}, {pool.name for pool in fleet.pools}
+    targets = {"lost_site": sites, "curtailment": sites, "surge": {""}}
+    yield len({one.name for one in scenarios}) == len(scenarios), "scenarios", "two scenarios share a name"
+    total = sum(one.probability for one in scenarios)
+    yield not scenarios or abs(total - 1) <= PROBABILITY_ERROR, "scenarios", "the probabilities must sum to 1"
+    for index, scenario in enumerate(scenarios):
+        at = f"scenarios[{index}]"
+        shape = len(scenario.demand_factor) == workloads and all(one >= 0 for one in scenario.demand_factor)
+        yield shape, f"{at}.demand_factor", f"must hold {workloads} factors, none negative"
+        for place, event in enumerate(scenario.events):
+            here = f"{at}.events[{place}]"
+            yield event.kind in SCENARIO_KINDS, f"{here}.kind", f"must be one of {', '.join(SCENARIO_KINDS)}"
+            known = targets.get(event.kind, pools)
+            yield event.target in known, f"{here}.target", "names something that is not in the file"
+            yield event.hours > 0, f"{here}.hours", "must be above 0"
+            yield event.value >= 0, f"{here}.value", "must not be negative"

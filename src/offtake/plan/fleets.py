@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.fleet import FORMAT, Fleet, Pool, Site, Workload
+from offtake.performance.model import weight_bytes
 from offtake.plan.assemble import Assembled
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.solution import Solution
@@ -23,7 +24,8 @@ from offtake.schema.columns import Confidence
 from offtake.schema.marks import figures
 from offtake.schema.settings import WorkloadRow
 from offtake.supply.delivery import promised_day
-from offtake.units import DAYS_PER_WEEK, S_PER_HOUR, S_PER_MINUTE
+from offtake.supply.link import bandwidth_bytes_per_s
+from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, BYTES_PER_GB, DAYS_PER_WEEK, S_PER_HOUR, S_PER_MINUTE
 
 Floats = npt.NDArray[np.float64]
 
@@ -135,6 +137,9 @@ def site_of(cut: Cut, name: str) -> Site:
         rtt_ms=[known.get(region.region, farthest) for region in portfolio.tables.regions],
         lat=row.lat,
         lon=row.lon,
+        link_gbit_s=bandwidth_bytes_per_s(portfolio.links, name) * BITS_PER_BYTE / BITS_PER_GBIT,
+        curtailment_hours_per_year=row.curtailment_hours_per_year,
+        curtailment_share=row.curtailment_share if row.curtailment_hours_per_year > 0 else 0.0,
     )
 
 
@@ -267,7 +272,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
     row = portfolio.deployments[model, place.chip]
     goodputs = assembled.inputs.goodput_of
     speed = float(assembled.inputs.tree.throughput[model, place.chip][cut.scenario])
-    known = goodputs.fitted(model, place.chip).faster(speed).name if isinstance(goodputs, Goodputs) else row.performance
+    fitted = goodputs.fitted(model, place.chip) if isinstance(goodputs, Goodputs) else None
     paid, used = usd_per_chip_hour(cut, cell)
     return Pool(
         name=f"{place.name}/{model}",
@@ -276,7 +281,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         site=place.site,
         chip=place.chip,
         model=model,
-        deployment=known,
+        deployment=fitted.faster(speed).name if fitted else row.performance,
         replicas=int((chips + NOTHING) // row.chips_per_replica),
         chips_per_replica=row.chips_per_replica,
         offers=offers_at(cut, cell),
@@ -285,6 +290,9 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         bid_usd_per_chip_s=bids(cut, cell, used),
         usd_per_chip_hour=paid,
         usd_per_chip_hour_used=used,
+        offer_share=offer_shares(cut, cell),
+        weights_gb=weight_bytes(fitted.served) / BYTES_PER_GB if fitted else 0.0,
+        kw_per_chip=float(assembled.problem.cells.kw_per_chip[cell]),
     )
 
 
@@ -353,6 +361,12 @@ def offers_at(cut: Cut, cell: int) -> list[str]:
     """List the offers that bring chips to a cell."""
     offers = cut.assembled.problem.axes.offers
     return [offers[offer] for offer in np.flatnonzero(cut.chips[:, cell] > NOTHING)]
+
+
+def offer_shares(cut: Cut, cell: int) -> list[float]:
+    """Return the share of a cell's chips that each of its offers brings."""
+    chips = cut.chips[cut.chips[:, cell] > NOTHING, cell]
+    return [float(share) for share in chips / chips.sum()]
 
 
 def lane_goodputs(cut: Cut, cell: int, model: str, chips: float) -> list[float]:

@@ -24,6 +24,7 @@ from offtake.plan.calendar import calendar_of
 from offtake.plan.decisions import answer_of, decisions_of, fees_by_offer
 from offtake.plan.displace import refused_share
 from offtake.plan.fleets import cut_week, default_week, fleet_of
+from offtake.plan.futures import with_futures
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.load import load_of
 from offtake.plan.prices import budget_prices, prices_of
@@ -89,7 +90,8 @@ def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
     options.progress("tables", 0.0)
     frames = frames_of(assembled, solution)
     week = options.week or default_week(assembled)
-    fleet = fleet_of(cut_week(assembled, solution, week), package_version(), portfolio_hash(tables))
+    cut = cut_week(assembled, solution, week)
+    fleet = with_futures(cut, fleet_of(cut, package_version(), portfolio_hash(tables)))
     result = result_of(assembled, solution, fleet)
     options.progress("tables", 1.0)
     return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution)
