@@ -125,6 +125,8 @@ def test_a_fault_names_its_field(tmp_path: Path, field: str, value: object, row:
 
 
 LATE = {"kind": "late_tranche", "target": "memphis-h100-llama", "start_hour": 0.0, "hours": 24.0, "value": 0.5}
+KINDS = "late_tranche, reclaim, lost_site, curtailment, surge, slow_replica"
+NOWHERE = "names something that is not in the file"
 
 
 @pytest.mark.parametrize(
@@ -133,16 +135,13 @@ LATE = {"kind": "late_tranche", "target": "memphis-h100-llama", "start_hour": 0.
         ({"probability": 0.9}, "scenarios", "the probabilities must sum to 1"),
         ({"demand_factor": []}, "scenarios[0].demand_factor", "must hold 1 factors, none negative"),
         ({"demand_factor": [-1.0]}, "scenarios[0].demand_factor", "must hold 1 factors, none negative"),
-        ({"events": [LATE | {"kind": "flood"}]}, "scenarios[0].events[0].kind", ("must be one of late_tranche, reclaim, "
-         "lost_site, curtailment, surge, slow_replica")),
-        ({"events": [LATE | {"target": "memphis"}]}, "scenarios[0].events[0].target", ("names something that is not in "
-         "the file")),
-        ({"events": [LATE | {"kind": "lost_site"}]}, "scenarios[0].events[0].target", ("names something that is not in "
-         "the file")),
+        ({"events": [LATE | {"kind": "flood"}]}, "scenarios[0].events[0].kind", f"must be one of {KINDS}"),
+        ({"events": [LATE | {"target": "memphis"}]}, "scenarios[0].events[0].target", NOWHERE),
+        ({"events": [LATE | {"kind": "lost_site"}]}, "scenarios[0].events[0].target", NOWHERE),
         ({"events": [LATE | {"hours": 0.0}]}, "scenarios[0].events[0].hours", "must be above 0"),
         ({"events": [LATE | {"value": -0.5}]}, "scenarios[0].events[0].value", "must not be negative"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_of_a_scenario_names_its_field(tmp_path: Path, change: Any, row: str, problem: str) -> None:
     scenario = {"name": "s1", "probability": 1.0, "demand_factor": [1.0], "events": [LATE]}
     assert read_fleet(write_changed(tmp_path / "good.json", scenarios=[scenario])).scenarios[0].events[0].value == 0.5

@@ -52,7 +52,8 @@ def test_demand_is_told_over_that_of_the_fleet() -> None:
 
 def test_a_tranche_that_slips_into_the_week_is_late_until_its_day() -> None:
     # Due on 1 June, it slips by 0 to 20 days: the median scenario of demand has the chips of its own mean.
-    found = futures(small(8, slips={"available": date(2026, 6, 1), "slip_days_max": 20}, offers=(offer(signed=False, term_days=None),)))  # fmt: skip
+    found = futures(small(8, slips={"available": date(2026, 6, 1), "slip_days_max": 20},
+                          offers=(offer(),)))  # fmt: skip
     late = [event for one in found for event in one.events if event.kind == "late_tranche"]
     assert late
     assert all(event.target == "east/h100/small" and event.start_hour == 0.0 for event in late)
