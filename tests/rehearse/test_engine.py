@@ -47,6 +47,8 @@ def assert_equal(engine: Engine, asks: list[Ask]) -> None:
     for name in ("start_ns", "first_token_ns"):
         assert work[name][served].tolist() == [getattr(asks[index], name) for index in served]
     assert flow["given_tokens"].tolist() == [ask.given for ask in asks]
+    for name in ("in_flight", "waiting", "queued_tokens"):
+        assert not engine.seen.pools[name].any()
 
 
 def busy_fleet() -> Fleet:

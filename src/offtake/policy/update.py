@@ -37,8 +37,11 @@ def update(view: View, event: Event) -> None:
     elif event.kind == EventKind.CAPACITY:
         view.pools[pool].replicas_up = event.size
         if event.size == 0:
-            view.pools[pool].in_flight = view.pools[pool].waiting = view.pools[pool].queued_tokens = 0
             view.pools[pool].surge_usd_per_chip_s = view.pools[pool].recent_chip_s = 0.0
+    elif event.kind == EventKind.GONE:
+        view.pools[pool].in_flight -= 1
+        view.pools[pool].waiting -= event.size
+        view.pools[pool].queued_tokens -= event.tokens
 
 
 @kernel

@@ -51,7 +51,9 @@ class EventKind(IntEnum):
     ADMITTED = 1  # ``size`` requests began to run
     FIRST_TOKEN = 2  # ``size`` requests gave a first token: ``tokens`` of prompt, ``sum_ns`` from arrival
     FINISHED = 3  # ``size`` requests finished: ``sum_ns`` of service
-    CAPACITY = 4  # ``size`` replicas are up from now on; at 0 the pool's requests are gone too
+    CAPACITY = 4  # ``size`` replicas take requests from now on
+    GONE = 5  # one request of ``workload`` taken away unfinished: ``tokens`` of its prompt if without a first token,
+    # ``size`` 1 if it had not begun to run
 
 
 class Request(NamedTuple):

@@ -65,11 +65,23 @@ def _fail(engine: Engine, request: int, given_tokens: int, now_ns: int) -> None:
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
     engine.pools[pool].evicted_service_ns += float(now_ns - work[request].start_ns)
-    count(engine, pool, -1, now_ns)
+    _gone(engine, request, pool, now_ns)
     flow[request].status = Status.FAILED
     flow[request].reason = Reason.SITE_LOST
     flow[request].given_tokens = given_tokens
     work[request].finish_ns = now_ns
+
+
+@kernel
+def _gone(engine: Engine, request: int, pool: int, now_ns: int) -> None:
+    """Tell the engine's books and the policy that a request leaves its pool unfinished."""
+    row = engine.plant.work[request]
+    chips = engine.pools[pool].deployment >= 0
+    unread = row.first_token_ns < 0 if chips else True  # of an API the policy learns of a first token at the end
+    tokens = int(row.input_tokens) if unread else 0
+    waiting = 1 if chips and row.start_ns < 0 else 0
+    count(engine, pool, -1, now_ns)
+    update(engine.seen, Event(EventKind.GONE, pool, int(engine.flow[request].workload), waiting, tokens, 0, now_ns))
 
 
 @kernel
@@ -78,7 +90,7 @@ def _take_away(engine: Engine, request: int, now_ns: int) -> None:
     flow, work = engine.flow, engine.plant.work
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
-    count(engine, pool, -1, now_ns)
+    _gone(engine, request, pool, now_ns)
     work[request].start_ns = work[request].first_token_ns = -1
     flow[request].status = Status.MOVED
     set_timer(engine, now_ns, request)
