@@ -21,6 +21,32 @@ class Side(NamedTuple):
     work: Work
 
 
+class Skipped(Exception):  # noqa: N818  # it is no error
+    """Say why a benchmark cannot be run here."""
+
+
+class Figure(NamedTuple):
+    """Hold one number beside the bar it is held to (at most, unless ``at_least``)."""
+
+    name: str
+    value: float
+    unit: str
+    bar: float | None = None
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Tell whether the bar is met; without one it always is."""
+        if self.bar is None:
+            return True
+        return self.value >= self.bar if self.at_least else self.value <= self.bar
+
+    def __str__(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        verdict = "" if self.bar is None else f"   bar {sign} {self.bar:g}: {'met' if self.met else 'NOT met'}"
+        return f"{self.name}: {self.value:.4g} {self.unit}{verdict}"
+
+
 class Measure(NamedTuple):
     """Hold what was measured: median seconds of each side, the work both did, and the bar (yardstick over ours)."""
 

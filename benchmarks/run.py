@@ -16,9 +16,13 @@ def main(names: list[str]) -> int:
     if unknown := sorted(set(names) - set(known)):
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
+    skipped = importlib.import_module("benchmarks.harness").Skipped
     for name in names or known:
-        for measure in importlib.import_module(f"benchmarks.bench_{name}").run():
-            print(measure, flush=True)
+        try:
+            for measure in importlib.import_module(f"benchmarks.bench_{name}").run():
+                print(measure, flush=True)
+        except skipped as reason:
+            print(f"{name}: skipped: {reason}", flush=True)
     return 0
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.harness import Measure, Side, compare
+from benchmarks import run
+from benchmarks.harness import Figure, Measure, Side, Skipped, compare
 
 
 def ticking(*steps: float) -> Callable[[], float]:
@@ -29,3 +32,25 @@ def test_a_measure_tells_whether_its_bar_is_met() -> None:
     measure = Measure("replica", ours_s=1.0, yardstick_s=4.0, yardstick="plain Python", work=1_000, bar=5.0)
     assert str(measure) == "replica: 4.00 × plain Python   (1,000 per second)   bar 5: NOT met"
     assert str(measure._replace(bar=4.0)).endswith("bar 4: met")
+
+
+def test_a_figure_tells_whether_its_bar_is_met_from_below_or_from_above() -> None:
+    figure = Figure("mean TTFT", 0.05, "% off", bar=0.1)
+    assert str(figure) == "mean TTFT: 0.05 % off   bar ≤ 0.1: met"
+    assert str(figure._replace(value=0.2)).endswith("NOT met")
+    assert str(figure._replace(at_least=True)).endswith("bar ≥ 0.1: NOT met")
+    assert str(figure._replace(bar=None)) == "mean TTFT: 0.05 % off"
+
+
+def test_a_benchmark_that_cannot_run_here_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unable() -> list[Measure]:
+        reason = "there is no registry"
+        raise Skipped(reason)
+
+    modules = {"benchmarks.harness": importlib.import_module("benchmarks.harness")}
+    modules["benchmarks.bench_rehearse"] = SimpleNamespace(run=unable)  # type: ignore[assignment]  # stands for a module
+    monkeypatch.setattr(importlib, "import_module", modules.__getitem__)
+    assert run.main(["rehearse"]) == 0
+    assert capsys.readouterr().out == "rehearse: skipped: there is no registry\n"
