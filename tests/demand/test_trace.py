@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from offtake.demand.formats import Binding
+from offtake.demand.keys import Names
 from offtake.demand.request import Requests, concat, requests_of
-from offtake.demand.trace import read_trace, write_trace
+from offtake.demand.trace import AS_IT_IS, read_trace, write_trace
 from offtake.errors import Fault, InputError
 from tests.demand.real import real_trace
 
@@ -32,9 +34,9 @@ def columns(requests: Requests) -> list[Any]:
     return list(requests)
 
 
-def faults_of(path: Path) -> list[Fault]:
+def faults_of(path: Path, binding: Binding = AS_IT_IS) -> list[Fault]:
     with pytest.raises(InputError) as found:
-        list(read_trace(path))
+        list(read_trace(path, binding=binding))
     return found.value.faults
 
 
@@ -102,6 +104,114 @@ def test_a_name_with_brackets_is_a_name_not_a_pattern(tmp_path: Path) -> None:
     assert all_of(written(tmp_path, "t[1].csv", TIDY_HEAD + "0,2,3\n")).input_tokens.tolist() == [2]
 
 
+def test_an_outcome_of_a_rehearsal_is_a_trace_again(tmp_path: Path) -> None:
+    path = tmp_path / "outcome.parquet"
+    pl.DataFrame(
+        {
+            "arrival_ns": [1, 2**60 + 1],
+            "workload": pl.Series(["chat", "code"], dtype=pl.Enum(["code", "chat"])),
+            "region": ["eu", "us"],
+            "status": ["served", "refused"],
+            "input_tokens": [5, 6],
+            "output_tokens": [7, 8],
+        }
+    ).write_parquet(path)
+    requests = concat(list(read_trace(path, binding=Binding(Names(("chat", "code"), ("us", "eu"))))))
+    assert requests.arrival_ns.tolist() == [1, 2**60 + 1]
+    assert requests.workload.tolist() == [0, 1]
+    assert requests.region.tolist() == [1, 0]
+
+
+# ── who asks, and what went before ───────────────────────────────────────────────────────────────────────────────────
+SESSION_HEAD = "arrival_s,input_tokens,output_tokens,session,turn,shared_tokens,think_s\n"
+
+
+def test_names_are_numbered_in_the_order_they_appear_where_none_are_given(tmp_path: Path) -> None:
+    text = "arrival_s,input_tokens,output_tokens,tenant\n" + "".join(
+        f"{row},1,1,{name}\n" for row, name in enumerate(["zoe", "acme", "zoe", "bob", "acme"])
+    )
+    path = written(tmp_path, "t.csv", text)
+    for batch_rows in (1, 2, 100):
+        batches = concat(list(read_trace(path, batch_rows=batch_rows)))
+        assert batches.tenant.tolist() == [0, 1, 0, 2, 1]
+
+
+def test_sessions_shared_prompts_and_think_times_are_read(tmp_path: Path) -> None:
+    text = SESSION_HEAD + "0,10,5,a,1,0,\n1,9,5,,,,\n2,20,5,a,2,15,1.5\n3,8,5,b,1,0,\n"
+    requests = all_of(written(tmp_path, "t.csv", text))
+    assert requests.session.tolist() == [0, -1, 0, 1]
+    assert requests.shared_tokens.tolist() == [0, 0, 15, 0]
+    assert requests.think_ns.tolist() == [-1, -1, 1_500_000_000, -1]
+
+
+def test_the_first_turn_of_a_session_waits_for_none_and_shares_nothing(tmp_path: Path) -> None:
+    text = SESSION_HEAD + "0,10,5,a,3,8,2\n2,20,5,a,4,15,1.5\n"
+    requests = all_of(written(tmp_path, "t.csv", text))
+    assert requests.think_ns.tolist() == [-1, 1_500_000_000]
+    assert requests.shared_tokens.tolist() == [0, 15]
+
+
+def test_block_hashes_tell_sessions_and_their_shared_prompts(tmp_path: Path) -> None:
+    prompts = [[0, 1, 2, 3], [0, 9, 10, 11], [0, 1, 2, 4, 5], [0, 9, 10, 11, 12], [0, 1, 2, 4, 5, 6], [0, 20]]
+    text = "".join(
+        f'{{"timestamp": {row}, "input_length": {512 * len(ids)}, "output_length": 5, "hash_ids": {ids}}}\n'
+        for row, ids in enumerate(prompts)
+    )
+    path = written(tmp_path, "t.jsonl", text)
+    for batch_rows in (1, 100):
+        requests = concat(list(read_trace(path, batch_rows=batch_rows)))
+        assert requests.session.tolist() == [0, 1, 0, 1, 0, 2]
+        assert requests.shared_tokens.tolist() == [0, 0, 3 * 512, 4 * 512, 5 * 512, 0]
+
+
+@pytest.mark.parametrize(
+    "name, sessions, found_share", [("mooncake-conversation", 7918, 0.894), ("mooncake-synthetic", 2245, 0.998)]
+)
+def test_sessions_find_the_blocks_that_an_endless_cache_would_have_held(
+    name: str, sessions: int, found_share: float
+) -> None:
+    path = real_trace(f"{name}.parquet")
+    requests = all_of(path)
+    hit_blocks = pl.read_parquet(path, columns=["prefix_hit_blocks"]).sum().item()
+    assert np.unique(requests.session).size == sessions
+    assert np.ceil(requests.shared_tokens / 512).sum() / hit_blocks == pytest.approx(found_share, abs=1e-3)
+
+
+def test_what_cannot_be_a_session_is_shown_at_once(tmp_path: Path) -> None:
+    text = SESSION_HEAD + "0,10,5,a,1,0,\n1,10,5,a,2,11,-1\n2,10,5,,,3,\n3,10,5,a,2,0,x\n"
+    found = [(fault.row, fault.column, fault.value) for fault in faults_of(written(tmp_path, "t.csv", text))]
+    assert sorted(found, key=str) == [
+        (3, "shared_tokens", "11"),
+        (3, "think_s", "-1"),
+        (4, "shared_tokens", "3"),
+        (5, "think_s", "x"),
+        (5, "turn", "2"),
+    ]
+
+
+def test_an_unknown_workload_region_or_index_is_told_with_the_nearest(tmp_path: Path) -> None:
+    text = "arrival_s,input_tokens,output_tokens,workload,region\n0,1,1,chat,us\n1,1,1,chatt,2\n2,1,1,1,eu\n3,1,1,,1\n"
+    binding = Binding(Names(("chat", "code"), ("us", "eu")))
+    found = [
+        (fault.row, fault.column, fault.value, fault.mend)
+        for fault in faults_of(written(tmp_path, "t.csv", text), binding)
+    ]
+    assert found == [
+        (3, "workload", "chatt", "Did you mean 'chat'?"),
+        (3, "region", "2", "Known: us, eu."),
+        (5, "workload", None, "Give it, or leave the request out."),
+    ]
+
+
+def test_a_request_beyond_its_models_context_is_a_fault(tmp_path: Path) -> None:
+    text = "arrival_s,input_tokens,output_tokens,workload\n0,90,10,a\n1,91,10,a\n2,91,10,b\n3,191,10,b\n"
+    binding = Binding(Names(("a", "b")), None, (100, 200))
+    first, second = faults_of(written(tmp_path, "t.csv", text), binding)
+    assert (first.row, first.column, second.row) == (3, "input_tokens", 5)
+    assert "may have 100 tokens together" in first.mend
+    assert [fault.row for fault in faults_of(tmp_path / "t.csv", binding._replace(workload=1))] == [5]
+
+
 @pytest.mark.parametrize(
     "name, rows, last_s, input_tokens, output_tokens",
     [
@@ -133,6 +243,14 @@ def test_a_written_trace_reads_back_the_same(tmp_path: Path) -> None:
     arrival_ns = np.sort(random.integers(0, 10**15, 5000))
     tokens = random.integers(1, 10**6, 5000).astype(np.int32)
     requests = requests_of(arrival_ns, tokens, tokens[::-1].copy(), workload=3, region=2)
+    session = np.where(random.random(5000) < 0.5, random.integers(0, 100, 5000), -1).astype(np.int32)
+    first = np.isin(np.arange(5000), np.unique(session, return_index=True)[1]) | (session < 0)
+    requests = requests._replace(
+        tenant=random.integers(0, 9, 5000).astype(np.int16),
+        session=session,
+        shared_tokens=np.where(first, 0, tokens[::-1] // 2).astype(np.int32) % tokens,
+        think_ns=np.where(first, -1, random.integers(0, 10**13, 5000)),
+    )
     path = tmp_path / "t.parquet"
     assert write_trace(path, [requests]) == 5000
     for column, again in zip(columns(requests), columns(all_of(path)), strict=True):
@@ -233,7 +351,7 @@ def test_a_missing_column_is_told_of_the_format_that_comes_nearest(tmp_path: Pat
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "t.csv", TIDY_HEAD + "0,1,1\n")
-    with pytest.raises(InputError, match=r"Known: tidy, azure, mooncake, burstgpt\."):
+    with pytest.raises(InputError, match=r"Known: tidy, outcome, azure, mooncake, burstgpt\."):
         read_trace(path, form="azur")  # type: ignore[arg-type]  # a user's word may be any
 
 

@@ -6,8 +6,6 @@ cannot be one. It must never open a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
@@ -15,20 +13,35 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from offtake.demand.cells import INT16_MAX, NO_TOKEN, Bools, Cells, FaultList
+from offtake.demand.keys import UNKNOWN, Keys, Names
 from offtake.demand.request import Requests, requests_of
+from offtake.demand.turns import TurnReader
 from offtake.errors import Fault, InputError
+from offtake.schema.read import nearest
 from offtake.units import NS_PER_MS, NS_PER_S
 
-FAULTS_LISTED_MAX = 20
-INT32_MAX, INT16_MAX = 2**31 - 1, 2**15 - 1
 ARRIVAL_S_MAX = 2**62 / NS_PER_S  # about 146 years: beyond it nanoseconds no longer fit
+KEYS = ("workload", "region", "tenant")
+TURNS = ("session", "turn", "shared_tokens", "think_s", "hash_ids")
+NOTHING_NAMED = Names()
 
-Bools = NDArray[np.bool_]
-FormatName = Literal["tidy", "azure", "mooncake", "burstgpt"]
+FormatName = Literal["tidy", "outcome", "azure", "mooncake", "burstgpt"]
+
+
+class Binding(NamedTuple):
+    """Say what a trace is read for: the names that it may hold, its one ``workload`` (None: as its column says).
+
+    ``context_tokens_max[workload]`` is the most tokens that prompt and answer may have together; empty for no limit.
+    """
+
+    names: Names = NOTHING_NAMED
+    workload: int | None = None
+    context_tokens_max: tuple[int, ...] = ()
 
 
 class TraceFormat(NamedTuple):
-    """Say which columns of a file hold the arrival, the tokens, and perhaps the workload and region.
+    """Say which columns of a file hold the arrival, the tokens, and perhaps who asks and what went before.
 
     ``ns_per_unit`` turns the arrival into nanoseconds; 0 means a calendar time, counted from the first row.
     ``drops_failures`` says that a row with 0 output tokens is a failed request, dropped and counted.
@@ -40,7 +53,7 @@ class TraceFormat(NamedTuple):
     output_tokens: str
     ns_per_unit: int
     drops_failures: bool = False
-    optional: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ("hash_ids",)
 
     @property
     def required(self) -> tuple[str, str, str]:
@@ -49,41 +62,14 @@ class TraceFormat(NamedTuple):
 
 
 FORMATS = {
-    "tidy": TraceFormat(
-        "tidy", "arrival_s", "input_tokens", "output_tokens", NS_PER_S, optional=("workload", "region")
-    ),
+    "tidy": TraceFormat("tidy", "arrival_s", "input_tokens", "output_tokens", NS_PER_S, optional=(*KEYS, *TURNS)),
+    "outcome": TraceFormat("outcome", "arrival_ns", "input_tokens", "output_tokens", 1, optional=(*KEYS, *TURNS)),
     "azure": TraceFormat("azure", "TIMESTAMP", "ContextTokens", "GeneratedTokens", 0),
     "mooncake": TraceFormat("mooncake", "timestamp", "input_length", "output_length", NS_PER_MS),
     "burstgpt": TraceFormat(
         "burstgpt", "Timestamp", "Request tokens", "Response tokens", NS_PER_S, drops_failures=True
     ),
 }
-
-
-@dataclass
-class FaultList:
-    """Gather the faults of one file: the first twenty in full, the rest as a count."""
-
-    file: str
-    listed: list[Fault] = field(default_factory=list)
-    total: int = 0
-
-    def add(self, rows: Iterable[int], column: str, values: pl.Series, say: tuple[str, str]) -> None:
-        """Add a fault (problem, mend) for each row."""
-        for place, row in enumerate(rows):
-            self.total += 1
-            if len(self.listed) < FAULTS_LISTED_MAX:
-                value = None if values[place] is None else str(values[place])
-                self.listed.append(Fault(self.file, say[0], say[1], row, column, value))
-
-    def raise_if_any(self) -> None:
-        """Raise the faults gathered, if there are any."""
-        if not self.total:
-            return
-        listed = sorted(self.listed, key=lambda fault: int(fault.row or 0))
-        rest = self.total - len(listed)
-        more = [Fault(self.file, f"{rest} more faults are not listed", "Mend these first.")] if rest else []
-        raise InputError(listed + more)
 
 
 def detect(columns: list[str], file: str, wanted: str | None) -> TraceFormat:
@@ -123,70 +109,63 @@ def _nearest(name: str, columns: list[str]) -> str:
 class Reader:
     """Turn raw frames of one file into requests, batch after batch, and remember what is wrong.
 
-    ``first_row`` is the number of the file's first row of data as a person counts it.
+    ``first_row`` is the number of the file's first row of data as a person counts it; ``names`` are what its columns
+    ``workload``, ``region`` and ``tenant`` may hold, and ``context_tokens_max[workload]`` what a request may.
     """
 
-    def __init__(self, form: TraceFormat, file: str, first_row: int) -> None:
+    def __init__(self, form: TraceFormat, file: str, first_row: int, binding: Binding) -> None:
         self.form = form
+        self.binding = binding
         self.faults = FaultList(file)
         self.row = first_row
         self.rows_read = 0
         self.rows_dropped = 0
         self.start_ns: int | None = None
         self.last_ns = 0
+        self.keys = {name: Keys(known, INT16_MAX) for name, known in binding.names._asdict().items()}
+        self.turns = TurnReader()
 
     def read(self, frame: pl.DataFrame) -> Requests:
         """Return the requests of a frame whose columns are those of the form; faulty rows are remembered."""
-        rows = self.row + np.arange(frame.height)
+        cells = Cells(frame, self.row + np.arange(frame.height), self.faults)
         self.row += frame.height
         self.rows_read += frame.height
-        output, output_fine = self._whole(frame, self.form.output_tokens, rows, 0)
+        output, output_fine = cells.whole(self.form.output_tokens, 0)
         if self.form.drops_failures:
             kept = ~(output_fine & (output == 0))
             self.rows_dropped += int(frame.height - kept.sum())
-            frame, rows = frame.filter(pl.Series(kept)), rows[kept]
-            output, output_fine = output[kept], output_fine[kept]
-        self._refuse(frame, self.form.output_tokens, rows, output_fine & (output < 1), NO_TOKEN)
-        tokens, _ = self._whole(frame, self.form.input_tokens, rows, 1)
-        arrival_ns = self._arrivals(frame, rows)
-        workload, region = (self._index(frame, name, rows) for name in ("workload", "region"))
-        batch = requests_of(arrival_ns, tokens.astype(np.int32), output.astype(np.int32))
-        return batch._replace(workload=workload, region=region)
+            cells, output, output_fine = cells.kept(kept), output[kept], output_fine[kept]
+        cells.refuse(self.form.output_tokens, output_fine & (output < 1), NO_TOKEN)
+        tokens, _ = cells.whole(self.form.input_tokens, 1)
+        batch = requests_of(self._arrivals(cells), tokens.astype(np.int32), output.astype(np.int32))
+        workload, region, tenant = (self._index(cells, name) for name in KEYS)
+        batch = batch._replace(workload=workload, region=region, tenant=tenant)
+        self._check_context(cells, batch)
+        return self.turns.read(cells, batch)
 
-    def _whole(
-        self, frame: pl.DataFrame, name: str, rows: NDArray[np.int64], least: int
-    ) -> tuple[NDArray[np.float64], Bools]:
-        """Return a column of whole numbers and which of them are fine; the others count as 0."""
-        raw = frame[name]
-        number = raw.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-        with np.errstate(invalid="ignore"):
-            whole = np.isfinite(number) & (np.floor(number) == number) & (np.abs(number) <= INT32_MAX)
-        negative = whole & (number < min(least, 0))
-        self._refuse(frame, name, rows, ~whole, NOT_WHOLE)
-        self._refuse(frame, name, rows, negative, NEGATIVE)
-        self._refuse(frame, name, rows, whole & ~negative & (number < least), NO_TOKEN)
-        return np.where(whole, number, 0.0), whole & ~negative
-
-    def _arrivals(self, frame: pl.DataFrame, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _arrivals(self, cells: Cells) -> NDArray[np.int64]:
         """Return arrivals in ns from the start, and refuse what is missing, negative or out of order."""
         name = self.form.arrival
-        arrival_ns, fine = self._calendar(frame) if self.form.ns_per_unit == 0 else self._counted(frame)
-        self._refuse(frame, name, rows, ~fine, NOT_A_CALENDAR_TIME if self.form.ns_per_unit == 0 else NOT_A_TIME)
+        arrival_ns, fine = self._calendar(cells.frame) if self.form.ns_per_unit == 0 else self._counted(cells)
+        cells.refuse(name, ~fine, NOT_A_CALENDAR_TIME if self.form.ns_per_unit == 0 else NOT_A_TIME)
         arrival_ns = np.where(fine, arrival_ns, self.last_ns)
         before = (
             np.concatenate([[self.last_ns], np.maximum.accumulate(arrival_ns)[:-1]]) if arrival_ns.size else arrival_ns
         )
         negative = arrival_ns < 0
         if self.form.ns_per_unit:
-            self._refuse(frame, name, rows, negative, BEFORE_START)
-        self._refuse(frame, name, rows, (arrival_ns < before) & ~(negative & (self.form.ns_per_unit > 0)), UNSORTED)
+            cells.refuse(name, negative, BEFORE_START)
+        cells.refuse(name, (arrival_ns < before) & ~(negative & (self.form.ns_per_unit > 0)), UNSORTED)
         if arrival_ns.size:
             self.last_ns = int(max(before[-1], arrival_ns[-1]))
         return arrival_ns
 
-    def _counted(self, frame: pl.DataFrame) -> tuple[NDArray[np.int64], Bools]:
+    def _counted(self, cells: Cells) -> tuple[NDArray[np.int64], Bools]:
         """Return arrivals that count from the start, and which of them can be read."""
-        number = frame[self.form.arrival].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        raw = cells.frame[self.form.arrival]
+        if self.form.ns_per_unit == 1 and raw.dtype.is_integer():
+            return raw.fill_null(0).to_numpy().astype(np.int64), raw.is_not_null().to_numpy()
+        number = cells.number(self.form.arrival)
         fine = np.isfinite(number)
         fine &= np.abs(np.where(fine, number, 0.0)) <= ARRIVAL_S_MAX * NS_PER_S / self.form.ns_per_unit
         return np.rint(np.where(fine, number, 0.0) * self.form.ns_per_unit).astype(np.int64), fine
@@ -202,28 +181,34 @@ class Reader:
             self.start_ns = int(time_ns[fine.argmax()])
         return time_ns - (self.start_ns or 0), fine
 
-    def _index(self, frame: pl.DataFrame, name: str, rows: NDArray[np.int64]) -> NDArray[np.int16]:
-        """Return an optional column of indices; 0 where the file has none."""
-        if name not in frame.columns:
-            return np.zeros(frame.height, dtype=np.int16)
-        number, fine = self._whole(frame, name, rows, 0)
-        self._refuse(frame, name, rows, fine & (number > INT16_MAX), NOT_WHOLE)
-        return np.clip(number, 0, INT16_MAX).astype(np.int16)
+    def _index(self, cells: Cells, name: str) -> NDArray[np.int16]:
+        """Return the numbers of an optional column of names or numbers; each value that is not known is a fault."""
+        if not cells.has(name):
+            return np.zeros(cells.rows.size, dtype=np.int16)
+        number = self.keys[name].read(cells.frame[name])
+        unknown = number == UNKNOWN
+        known = self.binding.names._asdict()[name]
+        for value in cells.frame[name].filter(pl.Series(unknown)).unique(maintain_order=True).to_list():
+            mend = nearest(str(value), known) if known else f"Write a name, or a number from 0 to {INT16_MAX}."
+            same = cells.frame[name].eq_missing(value).to_numpy()
+            cells.refuse(name, same, (f"there is no such {name}", mend))
+        return np.where(unknown, 0, number).astype(np.int16)
 
-    def _refuse(
-        self, frame: pl.DataFrame, name: str, rows: NDArray[np.int64], broken: Bools, say: tuple[str, str]
-    ) -> None:
-        """Remember a fault for each broken row; a value that is not there is called missing."""
-        missing = frame[name].is_null().to_numpy()
-        for wrong, words in ((broken & missing, MISSING), (broken & ~missing, say)):
-            if wrong.any():
-                self.faults.add(rows[wrong].tolist(), name, frame[name].filter(pl.Series(wrong)), words)
+    def _check_context(self, cells: Cells, batch: Requests) -> None:
+        """Refuse requests that are longer than what their workload's model can hold."""
+        limits = np.array(self.binding.context_tokens_max, dtype=np.int64)
+        if not limits.size:
+            return
+        bound = self.binding.workload
+        workload = batch.workload if bound is None else np.full(cells.rows.size, bound, dtype=np.int16)
+        room = limits[workload]
+        for limit in np.unique(room).tolist():
+            tokens = batch.input_tokens.astype(np.int64) + batch.output_tokens
+            mend = f"Leave the request out, or cut it: prompt and answer may have {limit} tokens together."
+            say = ("the request is longer than the model's context", mend)
+            cells.refuse(self.form.input_tokens, (room == limit) & (tokens > limit), say)
 
 
-MISSING = ("the value is missing", "Give it, or leave the request out.")
-NO_TOKEN = ("a request needs at least one token", "Leave out requests that failed or made nothing.")
-NOT_WHOLE = ("this is not a whole number in range", "Write a count such as 1024.")
-NEGATIVE = ("a count cannot be negative", "Write a count such as 1024.")
 NOT_A_TIME = ("this is not a time in range", "Write a number such as 12.5, counted from the start of the trace.")
 NOT_A_CALENDAR_TIME = ("this is not a time", "Write UTC times such as 2023-11-16 18:15:46.680590.")
 BEFORE_START = ("the arrival is before the start of the trace", "Count arrivals from the first request.")

@@ -22,8 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offtake.demand.burst import thin
+from offtake.demand.cells import INT16_MAX
 from offtake.demand.profile import LOOKUP_PER_SCORE, NORMAL_MAX, Profile
-from offtake.demand.request import Requests, count_of, merge, requests_of, until
+from offtake.demand.rates import RateCurve
+from offtake.demand.request import Requests, count_of, merge_streams, requests_of
+from offtake.demand.tenants import TENANTS_MAX, tenant_lookup
 from offtake.errors import Fault, InputError
 from offtake.units import HOURS_PER_WEEK, NS_PER_S, S_PER_HOUR
 
@@ -43,7 +46,8 @@ class TraceSpec:
     ``rate_rps_mean`` is the mean over a whole week, before thinning. The trace begins ``start_hour_of_week`` hours
     after Monday 00:00 UTC; ``lag_hours`` moves the profile's day later for users who live further west.
     ``keep_one_in`` thins at random (one request in n is made, with the bunching that thinning leaves). Streams
-    with the same seed and different ``stream`` are independent.
+    with the same seed and different ``stream`` are independent. The requests belong to ``tenants`` customers from
+    ``tenant_first`` on, as unequal as measured. A ``curve`` takes the place of the profile's hours of the week.
     """
 
     profile: Profile
@@ -56,6 +60,9 @@ class TraceSpec:
     keep_one_in: int = 1
     workload: int = 0
     region: int = 0
+    tenants: int = 1
+    tenant_first: int = 0
+    curve: RateCurve | None = None
 
 
 def check_spec(spec: TraceSpec) -> None:
@@ -71,6 +78,13 @@ def check_spec(spec: TraceSpec) -> None:
         ("duration_s", spec.duration_s, 0 < spec.duration_s < np.inf, "Give a length above 0 s."),
         ("keep_one_in", spec.keep_one_in, spec.keep_one_in >= 1, "Give 1 to keep every request, n to keep one in n."),
         ("seed", spec.seed, spec.seed >= 0, "Give a seed of 0 or more."),
+        ("tenants", spec.tenants, 1 <= spec.tenants <= TENANTS_MAX, f"Give 1 to {TENANTS_MAX} tenants."),
+        (
+            "tenant_first",
+            spec.tenant_first,
+            0 <= spec.tenant_first <= INT16_MAX - spec.tenants,
+            "Give 0 or a little more.",
+        ),
         ("stream", spec.stream, spec.stream >= 0, "Give a stream of 0 or more."),
     ]
     faults = [
@@ -93,7 +107,7 @@ def generate(spec: TraceSpec) -> Iterator[Requests]:
         When a figure of the specification is out of bounds.
     """
     check_spec(spec)
-    return (batch for _, batch in _windows(spec) if count_of(batch))
+    return filter(count_of, _windows(spec))
 
 
 def mix(specs: Sequence[TraceSpec]) -> Iterator[Requests]:
@@ -106,59 +120,31 @@ def mix(specs: Sequence[TraceSpec]) -> Iterator[Requests]:
     """
     for spec in specs:
         check_spec(spec)
-    return _mix([_Stream(spec) for spec in specs])
-
-
-class _Stream:
-    """Hold the window of one stream that has not been taken yet."""
-
-    def __init__(self, spec: TraceSpec) -> None:
-        self.windows = _windows(spec)
-        self.open = True
-        self.advance()
-
-    def advance(self) -> None:
-        """Make the next window, or close."""
-        window = next(self.windows, None)
-        self.open = window is not None
-        if window is not None:
-            self.end_ns, self.waiting = window
-
-    def take(self, end_ns: int) -> Requests:
-        """Take what arrives before ``end_ns``."""
-        taken, self.waiting = until(self.waiting, end_ns)
-        return taken
-
-
-def _mix(streams: list[_Stream]) -> Iterator[Requests]:
-    """Yield merged batches, each up to the earliest end of a window."""
-    streams = [stream for stream in streams if stream.open]
-    while streams:
-        end_ns = min(stream.end_ns for stream in streams)
-        batch = merge([stream.take(end_ns) for stream in streams])
-        if count_of(batch):
-            yield batch
-        for stream in streams:
-            if stream.end_ns == end_ns:
-                stream.advance()
-        streams = [stream for stream in streams if stream.open]
+    return merge_streams([generate(spec) for spec in specs])
 
 
 # ── one stream ───────────────────────────────────────────────────────────────────────────────────────────────────────
-def _windows(spec: TraceSpec) -> Iterator[tuple[int, Requests]]:
-    """Yield (end of the window in ns, its requests)."""
+def _windows(spec: TraceSpec) -> Iterator[Requests]:
+    """Yield the requests of each window."""
     process = _Process(spec)
     lengths = _LengthDraw(spec.profile)
     process.warm(_random(spec, 0))
     for window in range(process.windows):
         random = _random(spec, window + 1)
         arrival_ns = (process.draw(window, random) * NS_PER_S).astype(np.int64)
-        end_ns = (window + 1) * process.window_s * NS_PER_S
-        if end_ns > process.end_ns:
-            end_ns = process.end_ns
-            arrival_ns = arrival_ns[: np.searchsorted(arrival_ns, end_ns)]
+        if (window + 1) * process.window_s * NS_PER_S > process.end_ns:
+            arrival_ns = arrival_ns[: np.searchsorted(arrival_ns, process.end_ns)]
         input_tokens, output_tokens = lengths.draw(arrival_ns.size, random)
-        yield end_ns, requests_of(arrival_ns, input_tokens, output_tokens, spec.workload, spec.region)
+        batch = requests_of(arrival_ns, input_tokens, output_tokens, spec.workload, spec.region)
+        yield batch._replace(tenant=draw_tenants(spec, arrival_ns.size, random))
+
+
+def draw_tenants(spec: TraceSpec, count: int, random: np.random.Generator) -> NDArray[np.int16]:
+    """Return the tenants of ``count`` requests; one tenant takes no random number."""
+    if spec.tenants == 1:
+        return np.full(count, spec.tenant_first, dtype=np.int16)
+    lookup = tenant_lookup(spec.tenants, spec.tenant_first)
+    return lookup.take(random.integers(0, lookup.size, count, dtype=np.uint16))
 
 
 def _random(spec: TraceSpec, window: int) -> np.random.Generator:
@@ -187,6 +173,7 @@ class _Process:
         self.windows = ceil(self.end_ns / (self.window_s * NS_PER_S))
         self.knots = knots_of(profile.shape())
         self.first_hour = spec.start_hour_of_week - spec.lag_hours
+        self.curve = spec.curve
         self.swing = _swing_of(spec)
         self.active = _Bursts(np.zeros(0), np.zeros(0), np.zeros(0))
 
@@ -231,12 +218,16 @@ class _Process:
 
     def _rate(self, time_s: Floats) -> Floats:
         """Return the rate (requests per s) at times from the start of the trace."""
-        hour = (time_s / S_PER_HOUR + self.first_hour - 0.5) % HOURS_PER_WEEK
-        level = np.interp(hour, np.arange(HOURS_PER_WEEK + 1), self.knots)
+        level = self.curve.at(time_s) if self.curve else self._level(time_s)
         if not self.swing.size:
             return np.asarray(self.rate_rps * level)
         step = np.maximum(time_s // SWING_STEP_S, 0).astype(np.int64)
         return np.asarray(self.rate_rps * level * self.swing[step])
+
+    def _level(self, time_s: Floats) -> Floats:
+        """Return the rate over its weekly mean as the hour of the week has it."""
+        hour = (time_s / S_PER_HOUR + self.first_hour - 0.5) % HOURS_PER_WEEK
+        return np.asarray(np.interp(hour, np.arange(HOURS_PER_WEEK + 1), self.knots))
 
 
 def _cells(start_s: float, length_s: float) -> tuple[Floats, float]:

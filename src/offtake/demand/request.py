@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from offtake.errors import Fault, InputError
 
+Bools = NDArray[np.bool_]
+
 
 class Requests(NamedTuple):
     """Hold requests sorted by arrival; every array has the shape ``[request]``.
@@ -84,6 +86,16 @@ def part(requests: Requests, start: int, stop: int) -> Requests:
     return Requests(*(column[start:stop] for column in _columns(requests)))
 
 
+def chosen(requests: Requests, keep: Bools) -> Requests:
+    """Return the requests that ``keep[request]`` marks."""
+    return Requests(*(column[keep] for column in _columns(requests)))
+
+
+def reordered(requests: Requests, order: NDArray[np.int64]) -> Requests:
+    """Return the requests in another order, or the same ones repeated: ``order[place]`` is the row that goes there."""
+    return Requests(*(column[order] for column in _columns(requests)))
+
+
 def until(requests: Requests, end_ns: int) -> tuple[Requests, Requests]:
     """Split a batch into what arrives before ``end_ns`` and the rest."""
     cut = int(np.searchsorted(requests.arrival_ns, end_ns, side="left"))
@@ -102,11 +114,66 @@ def concat(batches: Sequence[Requests]) -> Requests:
 def merge(batches: Sequence[Requests]) -> Requests:
     """Join sorted batches into one sorted batch; at equal arrivals the earlier batch goes first."""
     filled = [batch for batch in batches if count_of(batch)]
-    joined = concat(filled)
     if len(filled) <= 1:
-        return joined
-    order = np.argsort(joined.arrival_ns, kind="stable")
-    return Requests(*(column[order] for column in _columns(joined)))
+        return concat(filled)
+    order = np.argsort(np.concatenate([batch.arrival_ns for batch in filled]), kind="stable")
+    return Requests(*(_gathered(columns, order) for columns in zip(*map(_columns, filled), strict=True)))
+
+
+def _gathered(columns: Sequence[NDArray[Any]], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Join columns and bring them in order; one that holds a single value needs no moving."""
+    value = columns[0][0]
+    if all(column[-1] == value and (column == value).all() for column in columns):
+        return np.full(order.size, value, dtype=columns[0].dtype)
+    return np.asarray(np.concatenate(columns)[order])
+
+
+def merge_streams(streams: Sequence[Iterable[Requests]]) -> Iterator[Requests]:
+    """Yield several sorted streams as one; at equal arrivals the earlier stream goes first, however they are cut.
+
+    Memory holds a batch or two of each stream.
+    """
+    waiting = [_Waiting(stream) for stream in streams]
+    while unread := [stream for stream in waiting if stream.more]:
+        filled = [stream for stream in waiting if stream.batches]
+        if filled == unread and len(unread) == 1:
+            yield from unread[0].batches
+            yield from filter(count_of, unread[0].source)
+            return
+        end_ns = min(stream.last_ns for stream in unread)
+        taken = [batch for stream in waiting for batch in stream.take(end_ns)]
+        if taken:
+            yield merge(taken)
+        for stream in unread:
+            if stream.last_ns == end_ns:
+                stream.advance()
+    rest = [batch for stream in waiting for batch in stream.batches]
+    if rest:
+        yield merge(rest)
+
+
+class _Waiting:
+    """Hold the batches of one stream that are not merged yet; ``more`` says whether others may follow."""
+
+    def __init__(self, source: Iterable[Requests]) -> None:
+        self.source = iter(source)
+        self.batches: list[Requests] = []
+        self.last_ns = 0
+        self.advance()
+
+    def advance(self) -> None:
+        """Read the next batch that is not empty."""
+        batch = next(filter(count_of, self.source), None)
+        self.more = batch is not None
+        if batch is not None:
+            self.batches.append(batch)
+            self.last_ns = int(batch.arrival_ns[-1])
+
+    def take(self, end_ns: int) -> list[Requests]:
+        """Take what arrives before ``end_ns``."""
+        parts = [until(batch, end_ns) for batch in self.batches]
+        self.batches = [rest for _, rest in parts if count_of(rest)]
+        return [taken for taken, _ in parts if count_of(taken)]
 
 
 def rebatch(batches: Iterable[Requests], batch_rows: int) -> Iterator[Requests]:

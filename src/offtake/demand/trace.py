@@ -15,8 +15,8 @@ import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from offtake.demand.formats import FormatName, Reader, detect
-from offtake.demand.request import Requests, count_of
+from offtake.demand.formats import Binding, FormatName, Reader, detect
+from offtake.demand.request import OPEN, Requests, count_of
 from offtake.errors import Fault, InputError
 from offtake.units import NS_PER_S
 
@@ -30,7 +30,13 @@ TIDY = {
     "output_tokens": pl.Int32,
     "workload": pl.Int16,
     "region": pl.Int16,
+    "tenant": pl.Int16,
+    "session": pl.Int32,
+    "shared_tokens": pl.Int32,
+    "think_s": pl.Float64,
 }
+AS_IT_IS = Binding()
+LISTS: dict[str, pl.DataType] = {"hash_ids": pl.List(pl.Int64())}  #: the columns of lists that JSON lines may hold
 
 
 class TraceReader(Iterator[Requests]):
@@ -41,11 +47,11 @@ class TraceReader(Iterator[Requests]):
     every fault is raised together at its end.
     """
 
-    def __init__(self, path: Path, form: FormatName | None, batch_rows: int) -> None:
+    def __init__(self, path: Path, form: FormatName | None, batch_rows: int, binding: Binding) -> None:
         self.path = path
         lazy, columns, first_row = _scan(path)
         self.form = detect(columns, path.name, form)
-        self._reader = Reader(self.form, path.name, first_row)
+        self._reader = Reader(self.form, path.name, first_row, binding)
         wanted = [*self.form.required, *(name for name in self.form.optional if name in columns)]
         self._frames = _frames(lazy.select(wanted), batch_rows, path)
 
@@ -71,11 +77,15 @@ class TraceReader(Iterator[Requests]):
         raise StopIteration
 
 
-def read_trace(path: Path, batch_rows: int = BATCH_ROWS, form: FormatName | None = None) -> TraceReader:
+def read_trace(
+    path: Path, batch_rows: int = BATCH_ROWS, form: FormatName | None = None, binding: Binding = AS_IT_IS
+) -> TraceReader:
     """Open a trace and yield its requests in batches of at most ``batch_rows``.
 
-    The form (``tidy``, ``azure``, ``mooncake``, ``burstgpt``) is told from the columns unless given. ``row`` in a
-    fault counts as a spreadsheet does (the header is row 1); in JSON lines it is the line.
+    The form (``tidy``, ``outcome``, ``azure``, ``mooncake``, ``burstgpt``) is told from the columns unless given.
+    ``binding`` gives the names that its columns may hold and the longest request; without one, names are numbered
+    in the order they appear. ``row`` in a fault counts as a spreadsheet does (the header is row 1); in JSON lines
+    it is the line.
 
     Raises
     ------
@@ -83,14 +93,15 @@ def read_trace(path: Path, batch_rows: int = BATCH_ROWS, form: FormatName | None
         At once when the file cannot be read or lacks a column; while reading, at the end of the file, with the
         first twenty faults and the number of the rest.
     """
-    return TraceReader(path, form, batch_rows)
+    return TraceReader(path, form, batch_rows, binding)
 
 
 def write_trace(path: Path, batches: Iterable[Requests]) -> int:
     """Write batches as tidy Parquet, whole or not at all, and return the number of requests.
 
     Columns: ``arrival_s`` (from the start; exact to the nanosecond for 104 days, to two beyond), ``input_tokens``,
-    ``output_tokens``, ``workload``, ``region``.
+    ``output_tokens``, ``workload``, ``region``, ``tenant``, ``session`` (-1: none), ``shared_tokens``, and ``think_s``
+    (nothing: the request comes at its own time).
     """
     temporary = path.with_name(path.name + ".part")
     source = _Source(batches)
@@ -123,7 +134,8 @@ class _Source:
         try:
             for batch in self.batches:
                 self.rows += count_of(batch)
-                columns = (batch.arrival_ns / NS_PER_S, *batch[1:5])
+                think_s = pl.Series(batch.think_ns / NS_PER_S).set(pl.Series(batch.think_ns == OPEN), None)
+                columns = (batch.arrival_ns / NS_PER_S, *batch[1:8], think_s)
                 yield pl.DataFrame(dict(zip(TIDY, columns, strict=True)), schema=TIDY)
         except Exception as error:
             self.error = error
@@ -145,7 +157,8 @@ def _scan(path: Path) -> tuple[pl.LazyFrame, list[str], int]:
             lazy, first_row = pl.scan_parquet(path, glob=False), 2
         elif _is_json(path, head):
             names = list(msgspec.json.decode(head, type=dict[str, object]))
-            lazy, first_row = pl.scan_ndjson(path, schema=dict.fromkeys(names, pl.String)), 1
+            schema: dict[str, pl.DataType] = dict.fromkeys(names, pl.String()) | LISTS
+            lazy, first_row = pl.scan_ndjson(path, schema={name: schema[name] for name in names}), 1
         else:
             lazy, first_row = pl.scan_csv(path, infer_schema=False, glob=False), 2
         return lazy, lazy.collect_schema().names(), first_row

@@ -6,7 +6,7 @@ specifications of its traffic. It must never know supply.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from offtake.demand.forecast import Branch, branches_of
 from offtake.demand.generate import TraceSpec
 from offtake.demand.profile import Profile, load_profile, profile_names
+from offtake.demand.rates import RateCurve
 from offtake.demand.shock import Shock, shocks_of
 from offtake.demand.training import Job, check_jobs, job_of
 from offtake.errors import Fault, InputError
@@ -106,7 +107,9 @@ def check_profiles(rows: tuple[WorkloadRow, ...]) -> list[Fault]:
 class Week:
     """Ask for a stretch of traffic: a week unless said otherwise.
 
-    ``keep_one_in`` thins every stream at random; ``surge`` multiplies every rate.
+    ``keep_one_in`` thins every stream at random; ``surge`` multiplies every rate. ``lag_hours[region]`` moves the day
+    of a region later, as the clocks of users further west are; empty for none. ``tenants[workload]`` customers ask, as
+    unequal as measured; empty for one in all.
     """
 
     seed: int
@@ -114,6 +117,8 @@ class Week:
     duration_s: float = S_PER_WEEK
     keep_one_in: int = 1
     surge: float = 1.0
+    lag_hours: tuple[float, ...] = ()
+    tenants: tuple[int, ...] = ()
 
 
 def traffic_of(
@@ -133,6 +138,7 @@ def traffic_of(
     week
         Which stretch, with which seed.
     """
+    first = np.concatenate([[0], np.cumsum(week.tenants)]).astype(int).tolist()
     return [
         TraceSpec(
             profile=load_profile(profile),
@@ -141,13 +147,50 @@ def traffic_of(
             seed=week.seed,
             stream=workload * STREAMS_PER_WORKLOAD + region,
             start_hour_of_week=week.start_hour_of_week,
+            lag_hours=week.lag_hours[region] if week.lag_hours else 0.0,
             keep_one_in=week.keep_one_in,
             workload=workload,
             region=region,
+            tenants=week.tenants[workload] if week.tenants else 1,
+            tenant_first=first[workload] if week.tenants else 0,
         )
         for workload, (profile, rate, shares) in enumerate(zip(profiles, rate_rps, region_share, strict=True))
         for region, share in enumerate(shares)
         if rate * share * week.surge > 0
+    ]
+
+
+def traffic_at_rates(curves: Mapping[str, RateCurve], profiles: Sequence[str], week: Week) -> list[TraceSpec]:
+    """Return one specification for each curve of rates, to be mixed; profiles give lengths and bunching.
+
+    With ``read_rates`` of the published curves of Azure's week of May 2024 (Azure/AzurePublicDataset, requests per
+    minute of a coding and a conversation service) and the profiles ``coding`` and ``chat``, this makes its
+    44.1 million requests: ``mix(traffic_at_rates(read_rates(path), ["coding", "chat"], Week(seed=1)))``.
+
+    Parameters
+    ----------
+    curves
+        The rate of each workload over time, by name.
+    profiles
+        Of each workload: the name of its profile.
+    week
+        How long, with which seed; thinned, multiplied and with tenants as it says.
+    """
+    first = np.concatenate([[0], np.cumsum(week.tenants)]).astype(int).tolist()
+    return [
+        TraceSpec(
+            profile=load_profile(profile),
+            rate_rps_mean=curve.rate_rps_mean * week.surge,
+            duration_s=week.duration_s,
+            seed=week.seed,
+            stream=workload * STREAMS_PER_WORKLOAD,
+            keep_one_in=week.keep_one_in,
+            workload=workload,
+            tenants=week.tenants[workload] if week.tenants else 1,
+            tenant_first=first[workload] if week.tenants else 0,
+            curve=curve,
+        )
+        for workload, (profile, curve) in enumerate(zip(profiles, curves.values(), strict=True))
     ]
 
 
