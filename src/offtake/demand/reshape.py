@@ -40,7 +40,8 @@ class Shape:
     """Say how a load is changed, in this order; the default changes nothing.
 
     ``stretch`` multiplies every time (not the think times, which are the users' own); ``shift_hours[region]`` moves
-    the requests of a region later, cyclically, as the clocks of users further west are; ``scale`` multiplies the rate;
+    the requests of a region later, cyclically, as the clocks of users further west are (all regions or none are given);
+    ``scale`` multiplies the rate;
     ``loop_ns`` repeats the load until then (0: not); ``start_ns`` and ``end_ns`` cut it (``end_ns`` 0: no end).
     """
 
@@ -57,6 +58,18 @@ class Span(NamedTuple):
 
     requests: int
     period_ns: int
+
+
+def check_shape(shape: Shape) -> list[Fault]:
+    """Return a fault for each figure of a shape that cannot be."""
+    checks = [
+        (0 < shape.scale < np.inf, "--scale", "Give a factor above 0."),
+        (0 < shape.stretch < np.inf, "--stretch", "Give a factor above 0."),
+        (all(abs(hours) < np.inf for hours in shape.shift_hours), "--shift-hours", "Give hours such as 6 or -5.5."),
+        (shape.start_ns >= 0 and shape.loop_ns >= 0, "--loop", "Give times of 0 or more."),
+        (not shape.end_ns or shape.end_ns > shape.start_ns, "--hours", "End after the start."),
+    ]
+    return [Fault(flag, "the value cannot be", mend) for fine, flag, mend in checks if not fine]
 
 
 def reshaped(load: Load, shape: Shape, seed: int) -> Iterator[Requests]:

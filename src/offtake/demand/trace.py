@@ -40,7 +40,7 @@ LISTS: dict[str, pl.DataType] = {"hash_ids": pl.List(pl.Int64())}  #: the column
 
 
 class TraceReader(Iterator[Requests]):
-    """Yield the batches of one trace; ``rows_read`` and ``rows_dropped`` count as it goes.
+    """Yield the batches of one trace; ``rows_read`` and ``rows_dropped`` count as it goes; the file has ``columns``.
 
     Failed requests of BurstGPT (0 response tokens) are dropped and counted. A row that cannot be a request is
     a fault: from the first faulty batch on nothing more is yielded, the rest of the file is still checked, and
@@ -50,6 +50,7 @@ class TraceReader(Iterator[Requests]):
     def __init__(self, path: Path, form: FormatName | None, batch_rows: int, binding: Binding) -> None:
         self.path = path
         lazy, columns, first_row = _scan(path)
+        self.columns = frozenset(columns)
         self.form = detect(columns, path.name, form)
         self._reader = Reader(self.form, path.name, first_row, binding)
         wanted = [*self.form.required, *(name for name in self.form.optional if name in columns)]

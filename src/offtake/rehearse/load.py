@@ -6,22 +6,31 @@ choices a person would make first: the busiest hour, how far to thin, the larges
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from offtake.demand.formats import Binding
 from offtake.demand.generate import mix
-from offtake.demand.request import Requests
+from offtake.demand.keys import Names
+from offtake.demand.request import Requests, merge_streams
+from offtake.demand.reshape import Shape, check_shape, renamed, reshaped
 from offtake.demand.trace import read_trace
 from offtake.demand.workload import Week, traffic_of
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet
+from offtake.performance.steps import ReplicaLimits
 from offtake.schema.read import nearest
 from offtake.units import HOURS_PER_WEEK, S_PER_HOUR
 
+UNLIMITED_TOKENS = 2**62  #: longest request of an API
 TRACE_STREAM = 3  #: stream of random numbers that gives a trace's requests their regions
+
+
+AS_IT_IS = Shape()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +42,23 @@ class Window:
     hours: float = 1.0
     thin: int = 1
     surge: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """Name a trace, and the workload whose traffic it is; "" leaves that to its column, or means the first."""
+
+    path: Path
+    workload: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Say how traces are replayed; ``context_tokens_max[workload]`` is the longest request (empty: any)."""
+
+    seed: int
+    shape: Shape = AS_IT_IS
+    context_tokens_max: tuple[int, ...] = ()
 
 
 def check_window(window: Window) -> None:
@@ -69,25 +95,84 @@ def generated(fleet: Fleet, window: Window) -> Iterator[Requests]:
     return mix(traffic_of(names, rates, [workload.region_share for workload in workloads], week))
 
 
-def replayed(path: Path, fleet: Fleet, workload: str, seed: int) -> Iterator[Requests]:
-    """Yield a trace as the traffic of one workload, its requests spread over that workload's regions.
+def traced(text: str) -> Traced:
+    """Read ``WORKLOAD=FILE``, or ``FILE`` for a trace whose columns name its workloads."""
+    workload, equals, file = text.partition("=")
+    return Traced(path=Path(file), workload=workload) if equals and not Path(text).exists() else Traced(path=Path(text))
+
+
+def replayed(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> Iterator[Requests]:
+    """Yield several traces as one load, each the traffic of one workload or of those that its columns name.
+
+    A request without a region is given one by its workload's shares. Each trace is reshaped for itself.
 
     Raises
     ------
     InputError
-        If the fleet has no such workload, or the trace is faulty.
+        If the fleet has no such workload, or a trace is faulty.
     """
-    names = [one.name for one in fleet.workloads]
-    if workload not in names:
-        raise InputError(
-            [Fault("--workload", "the fleet has no such workload", nearest(workload, names), value=workload)]
-        )
-    index = names.index(workload)
-    edges = np.cumsum(fleet.workloads[index].region_share)[:-1]
-    rng = np.random.default_rng([seed, TRACE_STREAM])
-    for batch in read_trace(path):
-        region = np.searchsorted(edges, rng.random(len(batch.arrival_ns)), side="right").astype(np.int16)
-        yield batch._replace(workload=np.full(len(region), index, np.int16), region=region)
+    loads = [partial(_read, one, fleet, replay, index) for index, one in enumerate(traces)]
+    streams = [reshaped(load, replay.shape, replay.seed + index) for index, load in enumerate(loads)]
+    return merge_streams([_renamed(stream, len(streams), index) for index, stream in enumerate(streams)])
+
+
+def check_traces(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> None:
+    """Read every trace to its end before anything is rehearsed.
+
+    Raises
+    ------
+    InputError
+        With the faults of all of them, and of how they are to be changed.
+    """
+    faults = check_shape(replay.shape)
+    for index, one in enumerate(traces):
+        try:
+            for _ in _read(one, fleet, replay, index):
+                pass
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+
+
+def _renamed(batches: Iterator[Requests], names: int, name: int) -> Iterator[Requests]:
+    """Yield batches whose sessions are told apart from those of other traces."""
+    return (renamed(batch, names, name) for batch in batches)
+
+
+def _read(one: Traced, fleet: Fleet, replay: Replay, index: int) -> Iterator[Requests]:
+    """Yield the requests of one trace, with workload and region."""
+    names = Names(tuple(each.name for each in fleet.workloads), tuple(fleet.regions))
+    bound = None
+    if one.workload:
+        if one.workload not in names.workload:
+            mend = nearest(one.workload, names.workload)
+            raise InputError([Fault("--trace", "the fleet has no such workload", mend, value=one.workload)])
+        bound = names.workload.index(one.workload)
+        names = names._replace(workload=())
+    reader = read_trace(one.path, binding=Binding(names, bound, replay.context_tokens_max))
+    edges = np.cumsum([each.region_share for each in fleet.workloads], axis=1)[:, :-1]
+    random = np.random.default_rng([replay.seed, TRACE_STREAM, index])
+    for batch in reader:
+        count = len(batch.arrival_ns)
+        workload = batch.workload if bound is None else np.full(count, bound, np.int16)
+        region = batch.region
+        if "region" not in reader.columns:
+            region = (random.random(count)[:, None] >= edges[workload]).sum(axis=1).astype(np.int16)
+        yield batch._replace(workload=workload, region=region)
+
+
+def contexts_of(fleet: Fleet, limits: Mapping[str, ReplicaLimits]) -> tuple[int, ...]:
+    """Return the longest request, prompt and answer (tokens), that any pool of each workload's model can hold.
+
+    ``limits`` are those of the deployments that the fleet's pools name. An API holds any; so does a model
+    that no pool serves, whose requests are refused when they come.
+    """
+    longest = {workload.model: 0 for workload in fleet.workloads}
+    for pool in fleet.pools:
+        held = limits[pool.deployment].context_tokens_max if pool.kind == "chips" else UNLIMITED_TOKENS
+        longest[pool.model] = max(longest[pool.model], held)
+    return tuple(longest[workload.model] or UNLIMITED_TOKENS for workload in fleet.workloads)
 
 
 def rate_by_hour_rps(fleet: Fleet) -> list[float]:

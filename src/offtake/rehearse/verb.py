@@ -22,7 +22,7 @@ from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss, parse_loss, read_events
-from offtake.rehearse.load import Window, busiest_hour, check_window, generated, replayed, thin_for
+from offtake.rehearse.load import Replay, Traced, Window, busiest_hour, check_window, generated, replayed, thin_for
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import named_deployments, rehearse, write_rehearsal
 from offtake.rehearse.summary import Summary
@@ -240,4 +240,4 @@ def load_of(asked: Asked, fleet: Fleet, window: Window) -> Iterator[Requests]:
     """Return the requests: of a trace, or made."""
     if asked.trace is None:
         return generated(fleet, window)
-    return replayed(asked.trace, fleet, asked.workload or fleet.workloads[0].name, window.seed)
+    return replayed([Traced(path=asked.trace, workload=asked.workload)], fleet, Replay(seed=window.seed))

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offtake.demand.request import Requests, concat
+from offtake.demand.reshape import Shape
+from offtake.errors import InputError
+from offtake.fleet import Fleet
+from offtake.rehearse.load import Replay, Traced, check_traces, contexts_of, replayed, traced
+from tests.rehearse.fleets import fleet, pool, small_deployments, small_fleet, workload
+
+ONCE = Replay(seed=1)
+HEAD = "arrival_s,input_tokens,output_tokens"
+
+
+def written(folder: Path, name: str, head: str, rows: list[str]) -> Path:
+    path = folder / name
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return path
+
+
+def two_workloads() -> Fleet:
+    one, other = workload("chat", region_share=[0.25, 0.75]), workload("code", region_share=[1.0, 0.0])
+    return fleet([pool("A-1", "A", goodput_rps=[1.0, 1.0], allotment_rps=[[1.0, 1.0]])], workloads=[one, other])
+
+
+def got(traces: list[Traced], replay: Replay = ONCE) -> Requests:
+    return concat(list(replayed(traces, two_workloads(), replay)))
+
+
+def same(one: Requests, other: Requests) -> bool:
+    pairs: Any = zip(one, other, strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+# ── traces bound to workloads ────────────────────────────────────────────────────────────────────────────────────────
+def test_several_traces_are_one_sorted_load_each_of_its_workload(tmp_path: Path) -> None:
+    one = written(tmp_path, "a.csv", HEAD, [f"{row},10,1" for row in range(0, 100, 2)])
+    other = written(tmp_path, "b.csv", HEAD, [f"{row},20,1" for row in range(1, 100, 2)])
+    made = got([Traced(path=one, workload="code"), Traced(path=other, workload="chat")])
+    assert made.arrival_ns.tolist() == [row * 10**9 for row in range(100)]
+    assert made.workload.tolist() == [1, 0] * 50
+    assert made.input_tokens.tolist() == [10, 20] * 50
+
+
+def test_a_trace_that_names_workloads_and_regions_keeps_them(tmp_path: Path) -> None:
+    rows = ["0,1,1,code,eu", "1,1,1,chat,us", "2,1,1,1,1"]
+    path = written(tmp_path, "a.csv", f"{HEAD},workload,region", rows)
+    made = got([Traced(path=path)])
+    assert made.workload.tolist() == [1, 0, 1]
+    assert made.region.tolist() == [1, 0, 1]
+    assert got([Traced(path=path, workload="chat")]).workload.tolist() == [0, 0, 0]
+
+
+def test_requests_without_a_region_are_spread_by_their_workloads_shares(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", f"{HEAD},workload", [f"{row},1,1,{row % 2}" for row in range(4_000)])
+    made = got([Traced(path=path)])
+    chat, code = (made.region[made.workload == index] for index in (0, 1))
+    assert chat.mean() == pytest.approx(0.75, abs=0.04)
+    assert code.max() == 0
+
+
+def test_sessions_of_several_traces_stay_apart(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", f"{HEAD},session", [f"{row},1,1,{row % 3}" for row in range(9)])
+    made = got([Traced(path=path, workload="chat"), Traced(path=path, workload="code")])
+    chat, code = (set(made.session[made.workload == index].tolist()) for index in (0, 1))
+    assert len(chat) == len(code) == 3
+    assert not chat & code
+
+
+def test_traces_are_reshaped_alike_and_the_same_seed_gives_the_same_requests(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", f"{HEAD},session", [f"{row},1,1,{row % 7}" for row in range(500)])
+    shape = Shape(scale=1.5, shift_hours=(0.0, 0.02), loop_ns=1_000 * 10**9, end_ns=1_000 * 10**9)
+    traces = [Traced(path=path, workload="chat"), Traced(path=path, workload="code")]
+    made = got(traces, Replay(seed=4, shape=shape))
+    assert made.arrival_ns.size == pytest.approx(2 * 1.5 * 1_000, rel=0.1)
+    assert same(made, got(traces, Replay(seed=4, shape=shape)))
+    assert not same(made, got(traces, Replay(seed=5, shape=shape)))
+
+
+@pytest.mark.parametrize(
+    "text, workload, name",
+    [("chat=a.csv", "chat", "a.csv"), ("a.csv", "", "a.csv"), ("chat=x=y.csv", "chat", "x=y.csv")],
+)
+def test_a_trace_is_written_with_its_workload(text: str, workload: str, name: str) -> None:
+    assert traced(text) == Traced(path=Path(name), workload=workload)
+
+
+# ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_faults_of_all_traces_and_of_their_shape_are_told_at_once(tmp_path: Path) -> None:
+    one = written(tmp_path, "a.csv", HEAD, ["0,0,1", "1,1,1"])
+    other = written(tmp_path, "b.csv", f"{HEAD},region", ["0,1,1,mars", "-1,1,1,0", "5,1,90,0"])
+    traces = [
+        Traced(path=one, workload="chat"),
+        Traced(path=other, workload="code"),
+        Traced(path=one, workload="chatt"),
+        Traced(path=tmp_path / "none.csv"),
+    ]
+    replay = Replay(seed=1, shape=Shape(scale=-1.0), context_tokens_max=(100, 90))
+    with pytest.raises(InputError) as found:
+        check_traces(traces, two_workloads(), replay)
+    told = [(fault.file.rsplit("/")[-1], fault.row, fault.column, fault.value) for fault in found.value.faults]
+    assert told == [
+        ("--scale", None, None, None),
+        ("a.csv", 2, "input_tokens", "0"),
+        ("b.csv", 2, "region", "mars"),
+        ("b.csv", 3, "arrival_s", "-1"),
+        ("b.csv", 4, "input_tokens", "1"),
+        ("--trace", None, None, "chatt"),
+        ("none.csv", None, None, None),
+    ]
+    assert found.value.faults[5].mend == "Did you mean 'chat'?"
+
+
+def test_the_longest_request_is_that_of_any_pool_of_the_model() -> None:
+    limits = {name: limit for name, (_, limit) in small_deployments(1).items()}
+    chips = fleet(small_fleet().pools[:3])
+    most = max(limits["one"].context_tokens_max, limits["two"].context_tokens_max)
+    assert contexts_of(chips, limits) == (most, most)
+    assert min(contexts_of(small_fleet(), limits)) > 10**9
