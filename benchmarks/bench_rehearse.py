@@ -17,8 +17,10 @@ from offtake.performance.library import load_shipped
 from offtake.performance.replica import simulate_prepared, simulate_replica
 from offtake.policy.view import Policy
 from offtake.rehearse.options import Options
+from offtake.rehearse.run import Drive, cut
 from offtake.rehearse.run import run as drive
-from offtake.rehearse.state import Status, new_engine
+from offtake.rehearse.state import new_engine
+from offtake.rehearse.tally import new_tally
 from offtake.rehearse.verify import ledger_of, verify
 from offtake.units import HOURS_PER_WEEK, NS_PER_S
 from tests.performance.replica_twin import Request, walk
@@ -110,13 +112,13 @@ def rehearsal(replicas: int, pools: int, policy: Policy, peak_rps: float) -> Sid
     options = Options(policy=policy)
 
     def work() -> int:
-        engine = new_engine(fleet, {DEPLOYMENT: (stored.table, stored.limits)}, load, options)
-        drive(engine, [], options.batch)
-        ledger = ledger_of(engine)
+        engine = new_engine(fleet, {DEPLOYMENT: (stored.table, stored.limits)}, options)
+        course = Drive(engine, new_tally(fleet, int(load.arrival_ns[0])))
+        drive(course, cut([load], options.batch), [], options.seed, lambda _now_ns: None)
         if "verified" not in seen:
             seen.add("verified")
-            verify(ledger)
-        return int(np.isin(ledger.flow["status"], [Status.SERVED, Status.REFUSED]).sum())
+            verify(ledger_of(course.engine, course.tally))
+        return int((course.tally.cells["served"] + course.tally.cells["refused"]).sum())
 
     seen: set[str] = set()
     return Side(f"{replicas} replicas in {pools} pools, {policy.name.lower()}", work)

@@ -8,47 +8,69 @@ import msgspec
 import numpy as np
 import pytest
 
-from offtake.demand.request import Requests
+from offtake.demand.request import Requests, part
 from offtake.fleet import Fleet
 from offtake.policy.view import Policy, Reason
 from offtake.rehearse.options import Options
-from offtake.rehearse.run import run
-from offtake.rehearse.state import Engine, Status, new_engine
+from offtake.rehearse.run import TIE_STREAM, Drive, cut, run
+from offtake.rehearse.state import Status, new_engine
+from offtake.rehearse.tally import new_tally
+from offtake.rehearse.timeline import Action, Kind
 from offtake.rehearse.verify import ledger_of, verify
 from tests.rehearse.fleet_twin import Ask, FleetTwin
 from tests.rehearse.fleets import load, small_deployments, small_fleet, workload
 
-LOST = [(400_000_000, 0, 0), (900_000_000, 0, 1), (1_000_000_000, 1, 0), (1_200_000_000, 1, 1)]
+LOST = [
+    Action(400_000_000, Kind.LOST, 0, 1.0),
+    Action(900_000_000, Kind.LOST, 0, 0.0),
+    Action(1_000_000_000, Kind.LOST, 1, 1.0),
+    Action(1_200_000_000, Kind.LOST, 1, 0.0),
+]
 
 
-def run_both(fleet: Fleet, seed: int, requests: Requests, policy: Policy, switches: Any) -> tuple[Engine, list[Ask]]:
-    deployments, options = small_deployments(seed), Options(policy=policy, seed=seed, batch=64)
-    engine = new_engine(fleet, deployments, requests, options)
-    twin = FleetTwin(fleet, deployments, engine.seen, policy.name.lower())
+def nobody(_now_ns: int) -> None:
+    pass
+
+
+def drive(fleet: Fleet, seed: int, requests: Requests, options: Options, actions: list[Action]) -> tuple[Drive, Any]:
+    """Run a small load with few slots, so that they must grow; return its ends by serial number."""
+    rows: list[Any] = []
+    engine = new_engine(fleet, small_deployments(seed), options, slots=4)
+    found = Drive(engine, new_tally(fleet, int(requests.arrival_ns[0])), lambda ended: rows.append(ended.copy()))
+    assert run(found, cut([requests], options.batch), actions, options.seed, nobody)
+    ends = np.concatenate(rows)
+    return found, ends[np.argsort(ends["serial"])]
+
+
+def run_both(fleet: Fleet, seed: int, requests: Requests, policy: Policy, actions: Any) -> tuple[Any, list[Ask]]:
+    options = Options(policy=policy, seed=seed, batch=64)
+    view = new_engine(fleet, small_deployments(seed), options).seen
+    twin = FleetTwin(fleet, small_deployments(seed), view, policy.name.lower())
+    ties = np.random.default_rng([seed, TIE_STREAM]).random(len(requests.arrival_ns))
     asks = [
-        Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), u=float(engine.flow[label].u))
+        Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), u=float(ties[label]))
         for label, (t, i, o, w, g) in enumerate(zip(*requests[:5], strict=True))
     ]
-    twin.run(asks, switches)
-    assert run(engine, switches, options.batch)
-    verify(ledger_of(engine))
-    return engine, asks
+    twin.run(asks, [(action.at_ns, action.target, int(action.value == 0.0)) for action in actions])
+    found, ends = drive(fleet, seed, requests, options, actions)
+    verify(ledger_of(found.engine, found.tally))
+    for name in ("in_flight", "waiting", "queued_tokens"):
+        assert not found.engine.seen.pools[name].any()
+    return ends, asks
 
 
-def assert_equal(engine: Engine, asks: list[Ask]) -> None:
-    flow, work = engine.flow, engine.plant.work
-    said = [Status(code).name.lower() for code in flow["status"]]
-    told = [Reason(code).name.lower() for code in flow["reason"]]
+def assert_equal(ends: Any, asks: list[Ask]) -> None:
+    said = [Status(code).name.lower() for code in ends["status"]]
+    told = [Reason(code).name.lower() for code in ends["reason"]]
     said = [f"refused {why}" if status == "refused" else status for status, why in zip(said, told, strict=True)]
     assert said == [ask.status for ask in asks]
-    assert flow["pool"].tolist() == [ask.pool for ask in asks]
-    assert work["finish_ns"].tolist() == [ask.finish_ns for ask in asks]
+    assert ends["pool"].tolist() == [ask.pool for ask in asks]
+    assert ends["finish_ns"].tolist() == [ask.finish_ns for ask in asks]
     served = [index for index, status in enumerate(said) if status == "served"]
     for name in ("start_ns", "first_token_ns"):
-        assert work[name][served].tolist() == [getattr(asks[index], name) for index in served]
-    assert flow["given_tokens"].tolist() == [ask.given for ask in asks]
-    for name in ("in_flight", "waiting", "queued_tokens"):
-        assert not engine.seen.pools[name].any()
+        assert ends[name][served].tolist() == [getattr(asks[index], name) for index in served]
+    failed = [index for index, status in enumerate(said) if status == "failed"]
+    assert ends["output_tokens"][failed].tolist() == [asks[index].given for index in failed]
 
 
 def busy_fleet() -> Fleet:
@@ -67,41 +89,50 @@ def test_the_engine_equals_the_twin_bit_for_bit_with_two_sites_lost(seed: int, p
 
 @pytest.mark.parametrize("seed", range(6))
 def test_bid_price_equals_the_twin_when_it_refuses_and_defers(seed: int) -> None:
-    engine, asks = run_both(busy_fleet(), seed, load(seed, 300, 3e6), Policy.BID_PRICE, LOST)
-    assert_equal(engine, asks)
-    assert (engine.flow["reason"] == Reason.BELOW_BID).any() or (engine.flow["attempts"] > 1).any()
+    ends, asks = run_both(busy_fleet(), seed, load(seed, 300, 3e6), Policy.BID_PRICE, LOST)
+    assert_equal(ends, asks)
+    assert (ends["reason"] == Reason.BELOW_BID).any() or (ends["attempts"] > 1).any()
 
 
 @pytest.mark.plain
 def test_the_engine_equals_the_twin_on_a_tiny_case() -> None:
-    assert_equal(*run_both(small_fleet(), 2, load(2, 30, 8e6), Policy.BID_PRICE, [(60_000_000, 0, 0)]))
+    lost = [Action(60_000_000, Kind.LOST, 0, 1.0)]
+    assert_equal(*run_both(small_fleet(), 2, load(2, 30, 8e6), Policy.BID_PRICE, lost))
 
 
 def test_slices_change_nothing() -> None:
-    outcomes = []
-    for batch in (7, 100_000):
-        engine = new_engine(small_fleet(), small_deployments(3), load(3, 400, 4e6), Options(batch=batch))
-        run(engine, LOST, batch)
-        outcomes.append(engine.plant.work.tobytes() + engine.flow.tobytes())
+    outcomes = [
+        drive(small_fleet(), 3, load(3, 400, 4e6), Options(batch=batch), LOST)[1].tolist() for batch in (7, 100_000)
+    ]
     assert outcomes[0] == outcomes[1]
 
 
-def test_an_interrupt_stops_between_slices() -> None:
-    engine = new_engine(small_fleet(), small_deployments(3), load(3, 400, 4e6), Options())
+def test_memory_holds_the_requests_that_are_in_the_system_not_those_that_were() -> None:
+    fleet, requests = small_fleet(), load(3, 20_000, 2e7)
+    found, ends = drive(fleet, 3, requests, Options(), [])
+    assert len(ends) == 20_000
+    assert len(found.engine.flow) <= 512
+    assert found.engine.book["free"][0] == len(found.engine.flow)
 
-    def stop(share: float) -> None:
-        if share > 0.4:
+
+def test_an_interrupt_stops_between_slices() -> None:
+    fleet, requests = small_fleet(), load(3, 400, 4e6)
+    engine = new_engine(fleet, small_deployments(3), Options())
+    found = Drive(engine, new_tally(fleet, int(requests.arrival_ns[0])))
+
+    def stop(now_ns: int) -> None:
+        if now_ns >= requests.arrival_ns[199]:
             raise KeyboardInterrupt
 
-    assert not run(engine, [], 50, stop)
-    assert np.count_nonzero(engine.flow["attempts"]) == 200
+    assert not run(found, cut([part(requests, 0, 150), part(requests, 150, 400)], 50), [], 0, stop)
+    assert found.engine.book["known"][0] == 200
 
 
 def test_a_lost_site_takes_no_request_until_it_is_back() -> None:
-    engine, _ = run_both(small_fleet(), 1, load(1, 600, 3e6), Policy.LEAST_LOADED, LOST[:2])
-    at_lost_site = np.isin(engine.flow["pool"], [0, 1])
-    entered = engine.flow["entered_ns"]
+    ends, _ = run_both(small_fleet(), 1, load(1, 600, 3e6), Policy.LEAST_LOADED, LOST[:2])
+    at_lost_site = np.isin(ends["pool"], [0, 1])
+    entered = ends["entered_ns"]
     assert at_lost_site[entered > 900_000_000].any()
     assert not at_lost_site[(entered >= 400_000_001) & (entered < 900_000_000)].any()
-    assert (engine.flow["status"] == Status.FAILED).sum() > 0
-    assert (engine.flow["attempts"] == 2).sum() > 0
+    assert (ends["status"] == Status.FAILED).sum() > 0
+    assert (ends["attempts"] == 2).sum() > 0

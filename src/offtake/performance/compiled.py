@@ -30,10 +30,14 @@ KERNELS = (
     "performance/heap.py",
     "performance/replica.py",
     "policy/*.py",
+    "rehearse/actions.py",
     "rehearse/engine.py",
     "rehearse/loss.py",
     "rehearse/queues.py",
+    "rehearse/sessions.py",
+    "rehearse/slots.py",
     "rehearse/state.py",
+    "rehearse/tally.py",
 )
 
 
@@ -43,8 +47,8 @@ def kernel(function: _Function) -> _Function:
 
 
 def entry(function: _Function) -> _Function:
-    """Compile ``function`` as a door from Python."""
-    return cast("_Function", _stamped(numba.njit(**OPTIONS)(function)))
+    """Compile ``function`` as a door from Python; another thread may make the next batch meanwhile."""
+    return cast("_Function", _stamped(numba.njit(nogil=True, **OPTIONS)(function)))
 
 
 def sources_stamp() -> str:

@@ -42,6 +42,7 @@ class Reason(IntEnum):
     NO_CAPACITY = 3  # every fitting pool is down
     BELOW_BID = 4  # its value is below the bid price of the capacity it would take, and it does not wait
     SITE_LOST = 5  # its site was lost after the first token
+    CONTROL_PLANE = 6  # nothing can be routed while the control plane is down
 
 
 class EventKind(IntEnum):

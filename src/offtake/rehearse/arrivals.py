@@ -1,6 +1,6 @@
-"""Take a load in: join its batches, check it, and thin it with its fleet.
+"""Take a load in: check its batches as they come, and thin it with its fleet.
 
-Comes in: batches of requests, and a fleet. Goes out: one sorted ``Requests``, and the fleet that serves it. Thinning
+Comes in: batches of requests, and a fleet. Goes out: the same batches, and the fleet that serves them. Thinning
 keeps each request with chance 1/n, which leaves a Poisson stream Poisson (every n-th request would be more regular than
 the real load), and the replicas and rate limits divided by n. A pool keeps at least one replica; how far that is from
 its share is returned, because it must be stated. This module must never know a policy or an outcome.
@@ -8,33 +8,52 @@ its share is returned, because it must be stated. This module must never know a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
 
-from offtake.demand.request import Requests, concat
+from offtake.demand.request import Requests, count_of
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, Pool
 
 THIN_STREAM = 2  #: stream of random numbers that thin the load
 
 
-def gather(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1, seed: int = 0) -> Requests:
-    """Return all requests as one batch, 1 in ``thin`` of them.
+def checked(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1, seed: int = 0) -> Iterator[Requests]:
+    """Yield the batches of a load as they come, 1 in ``thin`` of their requests, none of them empty.
 
     Raises
     ------
     InputError
-        With every fault of the load: none at all, unsorted or negative times, empty requests, unknown indices.
+        At the first batch with a fault, with all its faults: unsorted or negative times, empty requests, unknown
+        indices, a request that no pool could ever take; at the end, if there was no request at all.
     """
     batches: Iterable[Requests] = [requests] if isinstance(requests, Requests) else requests
     rng = np.random.default_rng([seed, THIN_STREAM])
-    load = concat([_kept(batch, thin, rng) for batch in batches])
-    faults = _faults(load, fleet)
-    if faults:
-        raise InputError(faults)
-    return load
+    seen, last_ns = 0, 0
+    for batch in batches:
+        if not count_of(batch):
+            continue
+        faults = _faults(batch, fleet, last_ns, seen)
+        if faults:
+            raise InputError(faults)
+        seen, last_ns = seen + count_of(batch), int(batch.arrival_ns[-1])
+        kept = _kept(batch, thin, rng)
+        if count_of(kept):
+            yield kept
+    if not seen:
+        raise InputError([Fault("requests", "there are none", "Give a trace or a longer window, or thin less.")])
+
+
+def ahead(batches: Iterator[Requests]) -> Iterator[Requests]:
+    """Yield the same batches, each next one made in a thread while the last is worked on."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = maker.submit(next, batches, None)
+            yield batch
 
 
 def _kept(batch: Requests, thin: int, rng: np.random.Generator) -> Requests:
@@ -45,19 +64,18 @@ def _kept(batch: Requests, thin: int, rng: np.random.Generator) -> Requests:
     return Requests._make(column[kept] for column in batch)
 
 
-def _faults(load: Requests, fleet: Fleet) -> list[Fault]:
-    """Return everything that makes a load impossible to rehearse."""
-    if len(load.arrival_ns) == 0:
-        return [Fault("requests", "there are none", "Give a trace or a longer window, or thin less.")]
-    unsorted = np.concatenate([[load.arrival_ns[0] < 0], np.diff(load.arrival_ns) < 0])
+def _faults(load: Requests, fleet: Fleet, last_ns: int, seen: int) -> list[Fault]:
+    """Return everything that makes a batch impossible to rehearse, after ``seen`` requests up to ``last_ns``."""
+    unsorted = np.diff(load.arrival_ns, prepend=last_ns) < 0
     checks = [
         (unsorted, "arrivals are negative or not sorted by time", "Sort the requests; time begins at 0."),
         ((load.input_tokens < 1) | (load.output_tokens < 1), "a request has no tokens", "Leave out empty requests."),
         (_outside(load.workload, len(fleet.workloads)), "a workload is not in the fleet", "Use the fleet's indices."),
         (_outside(load.region, len(fleet.regions)), "a user region is not in the fleet", "Use the fleet's indices."),
+        (load.tenant < 0, "a tenant is negative", "Number tenants from 0 on."),
     ]
     return [
-        Fault("requests", problem, mend, row=int(np.argmax(bad)), value=f"{int(bad.sum())} of {len(bad)}")
+        Fault("requests", problem, mend, row=seen + int(np.argmax(bad)), value=f"{int(bad.sum())} of {len(bad)}")
         for bad, problem, mend in checks
         if bad.any()
     ]

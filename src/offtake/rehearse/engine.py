@@ -1,9 +1,10 @@
 """Run a fleet: route each arrival through the policy and step the replicas, in order of time.
 
-Comes in: an ``Engine`` and a range of arrivals. Goes out: nothing; the engine's arrays tell. At one instant arrivals
-come first, then timers by request, then replicas by index, then a site that is lost or comes back (``loss``). A
-request is taken to reach its pool at the instant it is routed; the round trip is added to what the user sees, in
-``outcome``. Within a pool the replica with the fewest requests in flight takes it (in turn under round robin).
+Comes in: an ``Engine`` and a batch of arrivals. Goes out: the engine's arrays, and why it stopped. At one instant
+arrivals come first, then timers by the order in which requests became known, then replicas by index, then actions
+(``actions``). A request is taken to reach its pool at the instant it is routed; the round trip is added to what the
+user sees, in ``outcome``. Within a pool the replica with the fewest requests in flight takes it (in turn under round
+robin).
 
 A token-priced API is a delay: it starts a request when its tokens-per-minute limit allows (a bucket of one minute),
 gives the first token after its TTFT and one token per TPOT after that. Cost: O(pools + log replicas) per request,
@@ -12,40 +13,60 @@ O(log replicas) per step, no allocation. This module must never read a clock or 
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from offtake.performance.compiled import entry, kernel
 from offtake.performance.replica import NEVER_NS, NONE, arrive, boundary
 from offtake.policy.admit import admit
 from offtake.policy.choose import choose
 from offtake.policy.update import update
 from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
-from offtake.rehearse.queues import least_leaf, pop_timer, push_timer, set_key
-from offtake.rehearse.state import FIRST_LEAF, TIMER_LEAF, Engine, Status
+from offtake.rehearse.queues import least_leaf, pop_timer, set_key
+from offtake.rehearse.sessions import is_full
+from offtake.rehearse.slots import arrive_at, ask_again, end, set_timer, show_timer, take_slot
+from offtake.rehearse.state import FIRST_LEAF, TIMER_LEAF, Engine, Feed, Replica, Status
 from offtake.units import NS_PER_HOUR, NS_PER_S, S_PER_MINUTE
 
 DEFER_NS_MIN = S_PER_MINUTE * NS_PER_S  #: a deferred request is not offered again sooner (assumption)
 
 
+class Stop(IntEnum):
+    """Say why the engine stopped."""
+
+    DONE = 0  # as far as it was asked to go
+    ENDED = 1  # no room for the ends of further requests: count them
+    SLOTS = 2  # no free slot: make more
+    SESSIONS = 3  # no room for another session: make the table again
+
+
 @entry
-def advance(engine: Engine, first: int, last: int, until_ns: int) -> None:
-    """Route arrivals ``first`` to ``last`` (excluded), and process what happens before ``until_ns``."""
-    following = first
+def advance(engine: Engine, feed: Feed, stop: int, until_ns: int) -> int:
+    """Route the feed's arrivals up to row ``stop`` (excluded), and process what happens before ``until_ns``."""
+    book = engine.book[0]
     leaves = engine.tree.shape[0] >> 1
-    while True:
+    while book.ended < book.ended_most:
         now_ns = engine.tree[1]
-        request = NONE
-        if following < last and engine.flow[following].arrival_ns <= now_ns:
-            request, now_ns = following, engine.flow[following].arrival_ns
-            following += 1
-        elif following == last and now_ns >= until_ns:
-            break
+        at = feed.at[0]
+        slot = NONE
+        if at < stop and feed.arrival_ns[at] <= now_ns:
+            if book.free == 0:
+                return Stop.SLOTS.value
+            if is_full(engine.sessions):
+                return Stop.SESSIONS.value
+            now_ns = feed.arrival_ns[at]
+            feed.at[0] = at + 1
+            slot = take_slot(engine, feed, at)
+        elif at == stop and now_ns >= until_ns:
+            return Stop.DONE.value
         else:
             leaf = least_leaf(engine.tree, 0, leaves)
             if leaf == TIMER_LEAF:
-                request = _timer(engine, now_ns)
+                slot = _timer(engine, now_ns)
             else:
                 _step(engine, leaf - FIRST_LEAF)
-        if request != NONE:
-            _offer(engine, request, now_ns)
+        if slot != NONE:
+            _offer(engine, slot, now_ns)
+    return Stop.ENDED.value
 
 
 @kernel
@@ -68,6 +89,13 @@ def _step(engine: Engine, replica: int) -> None:
         update(engine.seen, Event(EventKind.FINISHED, pool, 0, done, 0, row.service_ns - service_ns, now_ns))
         count(engine, pool, -done, now_ns)
         show_in_flight(engine, pool, replica)
+        slot = row.done
+        row.done = NONE
+        while slot != NONE:
+            following = engine.plant.work[slot].link
+            engine.flow[slot].status = Status.SERVED
+            end(engine, slot, now_ns)
+            slot = following
 
 
 @kernel
@@ -78,10 +106,12 @@ def set_next(engine: Engine, leaf: int, at_ns: int) -> None:
 
 @kernel
 def show_in_flight(engine: Engine, pool: int, replica: int) -> None:
-    """Put the requests in flight at ``replica`` into its pool's tree."""
+    """Put the requests in flight at ``replica`` into its pool's tree; one that takes none is never the least."""
     row = engine.pools[pool]
-    in_flight = engine.plant.replicas.rows[replica].in_flight
-    set_key(engine.pool_tree, row.tree_at, row.leaves, replica - row.first, in_flight)
+    key = NEVER_NS
+    if engine.replica_state[replica] == Replica.UP:
+        key = engine.plant.replicas.rows[replica].in_flight
+    set_key(engine.pool_tree, row.tree_at, row.leaves, replica - row.first, key)
 
 
 @kernel
@@ -98,116 +128,122 @@ def count(engine: Engine, pool: int, change: int, now_ns: int) -> None:
 
 
 @kernel
-def _offer(engine: Engine, request: int, now_ns: int) -> None:
-    """Let the policy decide on ``request``, and do what it says."""
+def _offer(engine: Engine, slot: int, now_ns: int) -> None:
+    """Let the policy decide on the request in ``slot``, and do what it says."""
     flow, work = engine.flow, engine.plant.work
     asked = Request(
-        int(flow[request].workload),
-        int(flow[request].region),
-        int(work[request].input_tokens),
-        int(work[request].output_tokens),
+        int(flow[slot].workload),
+        int(flow[slot].region),
+        int(work[slot].input_tokens),
+        int(work[slot].output_tokens),
     )
-    flow[request].attempts += 1
-    reason = admit(engine.seen, asked, now_ns)
+    flow[slot].attempts += 1
+    reason = admit(engine.seen, asked, now_ns) if engine.book[0].control == 1 else Reason.CONTROL_PLANE.value
     retry_ns = NO_RETRY_NS
     pool = NO_POOL
     if reason == Reason.NONE:
-        choice = choose(engine.policy, engine.seen, asked, now_ns, flow[request].u)
+        choice = choose(engine.policy, engine.seen, asked, now_ns, flow[slot].u)
         pool, reason, retry_ns = choice.pool, choice.reason, choice.retry_after_ns
     if pool == NO_POOL:
-        _decline(engine, request, now_ns, reason, retry_ns)
+        _decline(engine, slot, now_ns, reason, retry_ns)
     else:
-        _send(engine, request, pool, now_ns)
+        _send(engine, slot, pool, now_ns)
 
 
 @kernel
-def _decline(engine: Engine, request: int, now_ns: int, reason: int, retry_ns: int) -> None:
-    """Defer ``request`` if its workload can wait until it pays, else refuse it."""
+def _decline(engine: Engine, slot: int, now_ns: int, reason: int, retry_ns: int) -> None:
+    """Defer the request if its workload can wait until it pays, else refuse it."""
     flow = engine.flow
-    flow[request].pool = NO_POOL
-    flow[request].reason = reason
-    flow[request].retry_after_ns = retry_ns
+    flow[slot].pool = NO_POOL
+    flow[slot].reason = reason
+    flow[slot].retry_after_ns = retry_ns
     if reason == Reason.NO_CAPACITY:
         retry_ns = NS_PER_HOUR
+    elif reason == Reason.CONTROL_PLANE:
+        retry_ns = DEFER_NS_MIN
     again_ns = now_ns + max(retry_ns, DEFER_NS_MIN)
-    if retry_ns > 0 and again_ns <= flow[request].arrival_ns + engine.defer_ns[flow[request].workload]:
-        flow[request].status = Status.DEFERRED
-        set_timer(engine, again_ns, request)
-    else:
-        flow[request].status = Status.REFUSED
-        engine.plant.work[request].finish_ns = now_ns
+    if retry_ns > 0 and again_ns <= flow[slot].arrival_ns + engine.defer_ns[flow[slot].workload]:
+        flow[slot].status = Status.DEFERRED
+        set_timer(engine, again_ns, slot)
+    elif not ask_again(engine, slot, now_ns):
+        flow[slot].status = Status.REFUSED
+        engine.plant.work[slot].finish_ns = now_ns
+        end(engine, slot, now_ns)
 
 
 @kernel
-def set_timer(engine: Engine, at_ns: int, request: int) -> None:
-    """Come back to ``request`` at ``at_ns``."""
-    push_timer(engine.timers, at_ns, request)
-    show_timer(engine)
-
-
-@kernel
-def show_timer(engine: Engine) -> None:
-    """Put the first timer into the tree of what happens next."""
-    key = engine.timers.at_ns[0] if engine.timers.size[0] > 0 else NEVER_NS
-    set_next(engine, TIMER_LEAF, key)
-
-
-@kernel
-def _send(engine: Engine, request: int, pool: int, now_ns: int) -> None:
-    """Send ``request`` to ``pool``."""
+def _send(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
+    """Send the request to ``pool``."""
     flow, pools = engine.flow, engine.pools
-    tokens = int(engine.plant.work[request].input_tokens)
-    update(engine.seen, Event(EventKind.ROUTED, pool, flow[request].workload, 1, tokens, 0, now_ns))
+    tokens = int(engine.plant.work[slot].input_tokens)
+    update(engine.seen, Event(EventKind.ROUTED, pool, flow[slot].workload, 1, tokens, 0, now_ns))
     count(engine, pool, 1, now_ns)
-    flow[request].pool = pool
-    flow[request].status = Status.RUNNING
-    flow[request].reason = Reason.NONE
-    flow[request].entered_ns = now_ns
+    flow[slot].pool = pool
+    flow[slot].status = Status.RUNNING
+    flow[slot].reason = Reason.NONE
+    flow[slot].entered_ns = now_ns
+    flow[slot].rtt_ns = engine.seen.rtt_ns[pool, flow[slot].region]
     if pools[pool].deployment < 0:
-        _call_api(engine, request, pool, now_ns)
+        _call_api(engine, slot, pool, now_ns)
         return
-    if engine.policy == Policy.ROUND_ROBIN:
-        leaf = pools[pool].turn % pools[pool].replicas
-        pools[pool].turn += 1
-    else:
-        leaf = least_leaf(engine.pool_tree, pools[pool].tree_at, pools[pool].leaves)
-    replica = pools[pool].first + leaf
-    arrive(engine.plant, replica, request, now_ns)
+    replica = pools[pool].first + _leaf_in_turn(engine, pool)
+    arrive(engine.plant, replica, slot, now_ns)
     set_next(engine, FIRST_LEAF + replica, engine.plant.replicas.rows[replica].next_ns)
     show_in_flight(engine, pool, replica)
 
 
 @kernel
-def _call_api(engine: Engine, request: int, pool: int, now_ns: int) -> None:
-    """Start ``request`` at a token-priced API as soon as its rate limit allows; its times are then known."""
+def _leaf_in_turn(engine: Engine, pool: int) -> int:
+    """Return the place in ``pool`` of the replica that takes the next request: one that is up."""
+    row = engine.pools[pool]
+    leaf = least_leaf(engine.pool_tree, row.tree_at, row.leaves)
+    if engine.policy == Policy.ROUND_ROBIN:
+        for _ in range(row.replicas):
+            turn = row.turn % row.replicas
+            row.turn += 1
+            if engine.replica_state[row.first + turn] == Replica.UP:
+                return turn  # type: ignore[no-any-return]
+    return leaf
+
+
+@kernel
+def _call_api(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
+    """Start the request at a token-priced API as soon as its rate limit allows; its times are then known."""
     work, view = engine.plant.work, engine.seen
-    inputs, outputs = int(work[request].input_tokens), int(work[request].output_tokens)
+    inputs, outputs = int(work[slot].input_tokens), int(work[slot].output_tokens)
     start_ns = max(now_ns, view.pools[pool].free_ns)
     taken_ns = int((inputs + outputs) * view.pools[pool].token_ns + 0.5)
     view.pools[pool].free_ns = max(view.pools[pool].free_ns + BUCKET_NS, now_ns) + taken_ns - BUCKET_NS
-    work[request].start_ns = start_ns
-    work[request].first_token_ns = start_ns + int(view.pools[pool].ttft_ns + 0.5)
-    end_ns = work[request].first_token_ns + int((outputs - 1) * engine.pools[pool].tpot_ns + 0.5)
+    work[slot].start_ns = start_ns
+    work[slot].first_token_ns = start_ns + int(view.pools[pool].ttft_ns + 0.5)
+    end_ns = work[slot].first_token_ns + int((outputs - 1) * engine.pools[pool].tpot_ns + 0.5)
     update(view, Event(EventKind.ADMITTED, pool, 0, 1, 0, 0, now_ns))
-    set_timer(engine, end_ns, request)
+    set_timer(engine, end_ns, slot)
 
 
 @kernel
 def _timer(engine: Engine, now_ns: int) -> int:
-    """Take the first timer: a request that was deferred or moved is returned, one at an API is finished."""
+    """Take the first timer: a request to be offered now is returned, one at an API is finished."""
     flow, work = engine.flow, engine.plant.work
-    request = pop_timer(engine.timers)
+    slot = pop_timer(engine.timers)
     show_timer(engine)
-    if flow[request].status == Status.DEFERRED:
-        work[request].arrival_ns = now_ns
-        return request
-    if flow[request].status == Status.MOVED:
-        return request
-    pool = flow[request].pool
-    tokens, wait_ns = work[request].input_tokens, work[request].first_token_ns - flow[request].entered_ns
-    work[request].finish_ns = now_ns
+    status = flow[slot].status
+    if status == Status.WAITING:
+        arrive_at(engine, slot, now_ns)
+        return slot
+    if status == Status.DEFERRED or status == Status.RETRYING:  # noqa: PLR1714  # a set cannot be compiled here
+        work[slot].arrival_ns = now_ns
+        engine.book[0].offered += status == Status.RETRYING
+        return slot
+    if status == Status.MOVED:
+        return slot
+    pool = flow[slot].pool
+    tokens, wait_ns = work[slot].input_tokens, work[slot].first_token_ns - flow[slot].entered_ns
+    work[slot].finish_ns = now_ns
     count(engine, pool, -1, now_ns)
     update(engine.seen, Event(EventKind.FIRST_TOKEN, pool, 0, 1, tokens, wait_ns, now_ns))
-    service_ns = now_ns - work[request].start_ns
+    service_ns = now_ns - work[slot].start_ns
     update(engine.seen, Event(EventKind.FINISHED, pool, 0, 1, 0, service_ns, now_ns))
+    flow[slot].status = Status.SERVED
+    end(engine, slot, now_ns)
     return NONE

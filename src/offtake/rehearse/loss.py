@@ -7,16 +7,17 @@ a site. Goes out: the engine changed in place. Cost: O(requests at the site · l
 
 from __future__ import annotations
 
-from offtake.performance.compiled import entry, kernel
+from offtake.performance.compiled import kernel
 from offtake.performance.replica import NEVER_NS, NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
 from offtake.policy.update import update
 from offtake.policy.view import BUCKET_NS, Event, EventKind, Reason
-from offtake.rehearse.engine import count, set_next, set_timer, show_in_flight, show_timer
+from offtake.rehearse.engine import count, set_next, show_in_flight
 from offtake.rehearse.queues import push_timer
+from offtake.rehearse.slots import ask_again, end, set_timer, show_timer
 from offtake.rehearse.state import FIRST_LEAF, Engine, Status
 
 
-@entry
+@kernel
 def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
     """Take every pool at ``site`` down (``up`` 0), or bring it back empty (1)."""
     pools = engine.pools
@@ -66,10 +67,16 @@ def _fail(engine: Engine, request: int, given_tokens: int, now_ns: int) -> None:
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
     engine.pools[pool].evicted_service_ns += float(now_ns - work[request].start_ns)
     _gone(engine, request, pool, now_ns)
+    if engine.pools[pool].deployment >= 0:
+        engine.pools[pool].failed_read += work[request].input_tokens
+        engine.pools[pool].failed_wrote += given_tokens - 1
+    if ask_again(engine, request, now_ns):
+        return
     flow[request].status = Status.FAILED
     flow[request].reason = Reason.SITE_LOST
     flow[request].given_tokens = given_tokens
     work[request].finish_ns = now_ns
+    end(engine, request, now_ns)
 
 
 @kernel
@@ -103,10 +110,10 @@ def _lose_api_requests(engine: Engine, site: int, now_ns: int) -> None:
     count = timers.size[0]
     timers.size[0] = 0
     for place in range(count):
-        at_ns, request = timers.at_ns[place], timers.request[place]
+        at_ns, serial, request = timers.at_ns[place], timers.serial[place], timers.slot[place]
         pool = flow[request].pool
         if flow[request].status != Status.RUNNING or engine.pools[pool].site != site:
-            push_timer(timers, at_ns, request)
+            push_timer(timers, at_ns, serial, request)
         elif work[request].first_token_ns <= now_ns:
             past_ns = float(now_ns - work[request].first_token_ns)
             tpot_ns = engine.pools[pool].tpot_ns

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss
+from offtake.rehearse.timeline import Retries
+
+KEEP_MOST = 5_000_000  #: requests whose ends are written down one by one; above it only their sums are (assumption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,10 @@ class Options:
 
     ``thin`` runs 1 in ``thin`` replicas and requests; with ``thinned_load`` the requests that are given were made
     thinned already, which keeps their bunching; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
-    ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there.
+    ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there; ``span_s``
+    is how long the load lasts, if that is known, for ``progress``. Above ``keep_most`` requests the table of their
+    ends is not kept. ``retries`` makes clients ask again; a request's time to first token counts from its last
+    try.
     """
 
     policy: Policy = Policy.BID_PRICE
@@ -24,3 +30,6 @@ class Options:
     start_hour: float = 0.0
     losses: list[Loss] = field(default_factory=list)
     batch: int = 65_536
+    span_s: float = 0.0
+    keep_most: int = KEEP_MOST
+    retries: tuple[Retries, ...] = ()

@@ -1,27 +1,96 @@
 """Write down what became of every request, as one table.
 
-Comes in: an engine at rest and its fleet. Goes out: a data frame, one row per request in order of arrival, written as
-``outcome.parquet``. TTFT counts from arrival (or from the end of a deferral) and includes the round trip between user
-and site. The cost of a request is what is paid because it was served, plus the chip-seconds it took at the price that
-is paid for them whether used or not; what nobody took is idle cost, in ``summary``.
+Comes in: the ends of requests as the engine tells them. Goes out: a data frame, one row per request in order of
+arrival, written as ``outcome.parquet``; the ends wait in a file without a name, so that a long load takes no memory,
+and above a stated number of requests they are not kept at all. TTFT counts from arrival (or from the end of a deferral,
+or the client's last try) and includes the round trip between user and site. The cost of a request is what is paid
+because it was served, plus the chip-seconds it took at the price that is paid for them whether used or not; what nobody
+took is idle cost, in ``summary``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from offtake.fleet import Fleet
 from offtake.policy.view import Reason
-from offtake.rehearse.state import Engine, Status
-from offtake.units import NS_PER_MS, NS_PER_S, S_PER_HOUR
+from offtake.rehearse.costs import Costs
+from offtake.rehearse.state import ENDED, Status
+from offtake.units import NS_PER_MS
 
 NOWHERE = "none"  #: pool and site of a request that was not served
+FRAME_ROWS = 262_144  #: of one batch on its way to the file
 
 
-def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
+class Ends:
+    """Keep the ends of up to ``most`` requests in a file without a name; beyond that, none."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as this object
+        weakref.finalize(self, self._file.close)
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether every end was kept."""
+        return self.count <= self.most
+
+    def keep(self, rows: Any) -> None:  # noqa: ANN401  # rows of ENDED
+        """Keep some more."""
+        self.count += len(rows)
+        if self.kept:
+            rows.tofile(self._file)
+        else:
+            self._file.truncate(0)
+
+    def rows(self) -> Any:  # noqa: ANN401  # rows of ENDED
+        """Return every row that was kept, in the order in which requests ended."""
+        self._file.flush()
+        if not self.kept or not self.count:
+            return np.zeros(0, ENDED)
+        return np.memmap(self._file, ENDED, "r")
+
+
+class Outcome(NamedTuple):
+    """Hold the ends of a rehearsal's requests, and what is needed to tell their names, limits and costs."""
+
+    ends: Ends
+    fleet: Fleet
+    costs: Costs
+
+    def frame(self) -> pl.DataFrame:
+        """Return the whole table."""
+        return pl.concat([outcome_frame(self.ends.rows()[:0], self), *self.frames()])
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yield the table in parts, in order of arrival."""
+        rows = self.ends.rows()
+        order = np.argsort(rows["serial"], kind="stable")
+        for start in range(0, len(order), FRAME_ROWS):
+            yield outcome_frame(rows[order[start : start + FRAME_ROWS]], self)
+
+    def write(self, path: Path) -> None:
+        """Write the table as Parquet, whole or not at all."""
+        part = path.with_name(f".{path.name}.part")
+
+        def source(*_asked: object) -> Iterator[pl.DataFrame]:
+            return self.frames()
+
+        lazy = register_io_source(source, schema=outcome_frame(np.zeros(0, ENDED), self).schema)
+        lazy.sink_parquet(part, compression="zstd")
+        part.replace(path)
+
+
+def outcome_frame(rows: Any, outcome: Outcome) -> pl.DataFrame:  # noqa: ANN401  # rows of ENDED
     """Return one row per request; -1 stands for a time that there is none of.
 
     Columns
@@ -30,16 +99,18 @@ def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
         Time from the first instant of the load.
     workload, kind, region
         What it is and where its user is.
+    tenant
+        Whose it is.
     site, pool
         Where it was sent last; ``none`` if nowhere.
     status
         ``served``, ``refused`` or ``failed``.
     reason
         Why it was not served; see the policies.
-    attempts
-        Times it was offered to the policy.
+    attempts, tries
+        Times it was offered to the policy, and times its client asked again.
     input_tokens, output_tokens
-        Its lengths.
+        Its lengths; of a failed one, the answer that it was given.
     deferred_ms
         Time it was put off before it entered a pool.
     queue_ms
@@ -63,93 +134,62 @@ def outcome_frame(engine: Engine, fleet: Fleet) -> pl.DataFrame:
     held_usd
         Fee of the chip time it took, of chips that are paid whether used or not.
     """
-    flow, work = engine.flow, engine.plant.work
-    served = flow["status"] == Status.SERVED
-    pool, workload = flow["pool"].astype(np.int64), flow["workload"].astype(np.int64)
-    ttft_ms, tpot_ms = _latencies(engine, served)
-    within_ttft = served & (ttft_ms <= _of([w.ttft_ms_p95 for w in fleet.workloads], workload))
-    within_tpot = served & (tpot_ms <= _of([w.tpot_ms_p95 for w in fleet.workloads], workload))
-    released_ns = work["arrival_ns"].astype(np.int64)
-    ended_ms = (work["finish_ns"] - flow["arrival_ns"]) / NS_PER_MS
-    chip_s = _chip_seconds(engine, fleet, served)
-    held_usd = _held_usd(engine, fleet, chip_s)
+    fleet, served = outcome.fleet, rows["status"] == Status.SERVED
+    pool, workload = rows["pool"].astype(np.int64), rows["workload"].astype(np.int64)
+    ttft_ns, tpot_ns, e2e_ns = _times_ns(rows)
+    within_ttft = served & (ttft_ns <= _of([w.ttft_ms_p95 * NS_PER_MS for w in fleet.workloads], workload))
+    within_tpot = served & (tpot_ns <= _of([w.tpot_ms_p95 * NS_PER_MS for w in fleet.workloads], workload))
+    held_usd, used_usd = _costs_usd(rows, outcome.costs, served)
     return pl.DataFrame(
         {
-            "arrival_ns": flow["arrival_ns"].astype(np.int64),
+            "arrival_ns": rows["arrival_ns"].astype(np.int64),
             "workload": _names([w.name for w in fleet.workloads], workload),
             "kind": _names([w.kind for w in fleet.workloads], workload),
-            "region": _names(fleet.regions, flow["region"].astype(np.int64)),
+            "region": _names(fleet.regions, rows["region"].astype(np.int64)),
+            "tenant": rows["tenant"].astype(np.int16),
             "site": _names([p.site for p in fleet.pools], pool),
             "pool": _names([p.name for p in fleet.pools], pool),
-            "status": _names([status.name.lower() for status in Status], flow["status"].astype(np.int64)),
-            "reason": _names([reason.name.lower() for reason in Reason], flow["reason"].astype(np.int64)),
-            "attempts": flow["attempts"],
-            "input_tokens": np.ascontiguousarray(work["input_tokens"]),
-            "output_tokens": np.ascontiguousarray(work["output_tokens"]),
-            "deferred_ms": (released_ns - flow["arrival_ns"]) / NS_PER_MS,
-            "queue_ms": np.where(served, (work["start_ns"] - released_ns) / NS_PER_MS, -1.0),
-            "ttft_ms": ttft_ms,
-            "tpot_ms": tpot_ms,
-            "e2e_ms": np.where(served, ended_ms + _rtt_ms(engine), -1.0),
-            "entered_ns": np.ascontiguousarray(flow["entered_ns"]),
-            "finish_ns": np.ascontiguousarray(work["finish_ns"]),
+            "status": _names([status.name.lower() for status in Status], rows["status"].astype(np.int64)),
+            "reason": _names([reason.name.lower() for reason in Reason], rows["reason"].astype(np.int64)),
+            "attempts": rows["attempts"].astype(np.int16),
+            "tries": rows["tries"].astype(np.int16),
+            "input_tokens": rows["input_tokens"].astype(np.int32),
+            "output_tokens": rows["output_tokens"].astype(np.int32),
+            "deferred_ms": (rows["released_ns"] - rows["arrival_ns"]) / NS_PER_MS,
+            "queue_ms": np.where(served, (rows["start_ns"] - rows["released_ns"]) / NS_PER_MS, -1.0),
+            "ttft_ms": np.where(served, ttft_ns / NS_PER_MS, -1.0),
+            "tpot_ms": np.where(served, tpot_ns / NS_PER_MS, -1.0),
+            "e2e_ms": np.where(served, e2e_ns / NS_PER_MS, -1.0),
+            "entered_ns": rows["entered_ns"].astype(np.int64),
+            "finish_ns": rows["finish_ns"].astype(np.int64),
             "within_ttft": within_ttft,
             "within_tpot": within_tpot,
             "within_slo": within_ttft & within_tpot,
-            "retry_after_ms": np.where(flow["retry_after_ns"] > 0, flow["retry_after_ns"] / NS_PER_MS, -1.0),
+            "retry_after_ms": np.where(rows["retry_after_ns"] > 0, rows["retry_after_ns"] / NS_PER_MS, -1.0),
             "value_usd": _of([w.value_usd_per_request for w in fleet.workloads], workload) * served,
-            "cost_usd": _used_usd(engine, served, chip_s) + held_usd,
+            "cost_usd": used_usd + held_usd,
             "held_usd": held_usd,
         }
     )
 
 
-def _latencies(engine: Engine, served: Any) -> tuple[Any, Any]:  # noqa: ANN401  # arrays [request]
-    """Return TTFT with the round trip, and TPOT, ms; -1 where not served."""
-    work = engine.plant.work
-    first_ms = (work["first_token_ns"] - work["arrival_ns"]) / NS_PER_MS + _rtt_ms(engine)
-    gaps = np.maximum(work["output_tokens"] - 1, 1)
-    tpot_ms = (work["finish_ns"] - work["first_token_ns"]) / gaps / NS_PER_MS
-    return np.where(served, first_ms, -1.0), np.where(served, tpot_ms, -1.0)
+def _times_ns(rows: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401  # arrays [request]
+    """Return TTFT, TPOT and the time to the last token; TTFT and the last with the round trip."""
+    gaps = np.maximum(rows["output_tokens"] - 1, 1)
+    return (
+        rows["first_token_ns"] - rows["released_ns"] + rows["rtt_ns"],
+        (rows["finish_ns"] - rows["first_token_ns"]) / gaps,
+        rows["finish_ns"] - rows["arrival_ns"] + rows["rtt_ns"],
+    )
 
 
-def _rtt_ms(engine: Engine) -> Any:  # noqa: ANN401  # [request]
-    """Return the round trip between each request's user and its site, ms; 0 where it has none."""
-    pool = engine.flow["pool"].astype(np.int64)
-    rtt_ms = engine.seen.rtt_ns[pool, engine.flow["region"].astype(np.int64)] / NS_PER_MS
-    return np.where(pool >= 0, rtt_ms, 0.0)
-
-
-def _chip_seconds(engine: Engine, fleet: Fleet, served: Any) -> Any:  # noqa: ANN401  # [request]
-    """Return the chip-seconds each served request took, by the plan's figures.
-
-    A pool that is driven beyond the plan's goodput serves more than its chip-seconds would allow; what it has is then
-    shared out in proportion, so that nobody is charged for chips that are not there.
-    """
-    pool, workload = engine.flow["pool"].astype(np.int64), engine.flow["workload"].astype(np.int64)
-    per_token = engine.seen.chip_s_per_token[pool, workload]
-    work = engine.plant.work
-    taken = served * (per_token[:, 0] * work["input_tokens"] + per_token[:, 1] * work["output_tokens"])
-    span_s = float(np.ptp(engine.flow["arrival_ns"])) / NS_PER_S
-    there = np.array([each.replicas * each.chips_per_replica * span_s for each in fleet.pools])
-    total = np.bincount(pool[served], weights=taken[served], minlength=len(fleet.pools))
-    share = np.minimum(1.0, np.divide(there, total, out=np.ones_like(total), where=total > 0))
-    return taken * share[pool]
-
-
-def _held_usd(engine: Engine, fleet: Fleet, chip_s: Any) -> Any:  # noqa: ANN401  # [request]
-    """Return the chip-seconds of each served request at the price paid whether used or not, US dollars."""
-    price = _of([pool.usd_per_chip_hour / S_PER_HOUR for pool in fleet.pools], engine.flow["pool"].astype(np.int64))
-    return chip_s * price
-
-
-def _used_usd(engine: Engine, served: Any, chip_s: Any) -> Any:  # noqa: ANN401  # [request]
-    """Return what is paid only because each request was served: chip-seconds used, and tokens, US dollars."""
-    pool = engine.flow["pool"].astype(np.int64)
-    rows, work = engine.seen.pools, engine.plant.work
-    chips = chip_s * rows["usd_per_chip_s_used"][pool]
-    tokens = rows["usd_per_input_token"][pool] * work["input_tokens"]
-    return chips + served * (tokens + rows["usd_per_output_token"][pool] * work["output_tokens"])
+def _costs_usd(rows: Any, costs: Costs, served: Any) -> tuple[Any, Any]:  # noqa: ANN401  # arrays [request]
+    """Return the fee of the chip time that each request took, and what is paid only because it was served."""
+    pool, workload = rows["pool"], rows["workload"]
+    tokens = np.stack([rows["input_tokens"], rows["output_tokens"]], axis=-1) * served[:, None]
+    chip_s = (costs.chip_s_per_token[pool, workload] * tokens).sum(axis=1)
+    used_usd = costs.used_usd[pool] * chip_s + (costs.token_usd[pool] * tokens).sum(axis=1)
+    return costs.held_usd[pool] * chip_s, used_usd
 
 
 def _of(values: list[float], index: Any) -> Any:  # noqa: ANN401  # [request]
@@ -160,5 +200,6 @@ def _of(values: list[float], index: Any) -> Any:  # noqa: ANN401  # [request]
 def _names(names: list[str], index: Any) -> pl.Series:  # noqa: ANN401  # [request]
     """Return a column of names, held as small integers; index -1 is nowhere."""
     kinds = list(dict.fromkeys([*names, NOWHERE]))
-    code = np.array([kinds.index(name) for name in [*names, NOWHERE]], np.uint32)[index]
+    place = {name: at for at, name in enumerate(kinds)}
+    code = np.array([place[name] for name in [*names, NOWHERE]], np.uint32)[index]
     return pl.Series(kinds, dtype=pl.Enum(kinds)).gather(pl.Series(code))

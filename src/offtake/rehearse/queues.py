@@ -1,8 +1,8 @@
 """Find the next thing that happens: a tournament tree over replicas, and a heap of timers.
 
-Comes in: arrays and keys. Goes out: the least key and who holds it. Ties go to the lowest index or request, so that the
-order never depends on the history of the structure. Cost: O(log n), no allocation. This module must never know what a
-key means.
+Comes in: arrays and keys. Goes out: the least key and who holds it. Ties go to the lowest index or serial number, so
+that the order never depends on the history of the structure. Cost: O(log n), no allocation. This module must never know
+what a key means.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ Ints = npt.NDArray[np.int64]
 
 
 class Timers(NamedTuple):
-    """Hold a binary heap of (``at_ns``, ``request``) [capacity]; ``size [1]`` of them are in use."""
+    """Hold a binary heap of (``at_ns``, ``serial``, ``slot``) [capacity]; ``size [1]`` of them are in use."""
 
     at_ns: Ints
-    request: Ints
+    serial: Ints
+    slot: Ints
     size: Ints
 
 
@@ -58,22 +59,24 @@ def _before(timers: Timers, a: int, b: int) -> bool:
     """Tell whether entry ``a`` comes before entry ``b``."""
     if timers.at_ns[a] != timers.at_ns[b]:
         return timers.at_ns[a] < timers.at_ns[b]  # type: ignore[no-any-return]
-    return timers.request[a] < timers.request[b]  # type: ignore[no-any-return]
+    return timers.serial[a] < timers.serial[b]  # type: ignore[no-any-return]
 
 
 @kernel
 def _swap(timers: Timers, a: int, b: int) -> None:
     """Exchange two entries."""
     timers.at_ns[a], timers.at_ns[b] = timers.at_ns[b], timers.at_ns[a]
-    timers.request[a], timers.request[b] = timers.request[b], timers.request[a]
+    timers.serial[a], timers.serial[b] = timers.serial[b], timers.serial[a]
+    timers.slot[a], timers.slot[b] = timers.slot[b], timers.slot[a]
 
 
 @kernel
-def push_timer(timers: Timers, at_ns: int, request: int) -> None:
+def push_timer(timers: Timers, at_ns: int, serial: int, slot: int) -> None:
     """Put a timer on the heap."""
     at = timers.size[0]
     timers.at_ns[at] = at_ns
-    timers.request[at] = request
+    timers.serial[at] = serial
+    timers.slot[at] = slot
     timers.size[0] = at + 1
     while at > 0 and _before(timers, at, (at - 1) >> 1):
         _swap(timers, at, (at - 1) >> 1)
@@ -82,8 +85,8 @@ def push_timer(timers: Timers, at_ns: int, request: int) -> None:
 
 @kernel
 def pop_timer(timers: Timers) -> int:
-    """Take the first timer off the heap and return its request."""
-    request = timers.request[0]
+    """Take the first timer off the heap and return its slot."""
+    slot = timers.slot[0]
     size = timers.size[0] - 1
     timers.size[0] = size
     _swap(timers, 0, size)
@@ -96,4 +99,4 @@ def pop_timer(timers: Timers) -> int:
             break
         _swap(timers, at, child)
         at = child
-    return request  # type: ignore[no-any-return]
+    return slot  # type: ignore[no-any-return]

@@ -1,17 +1,17 @@
 """Rehearse a fleet under a load: the one door to this room.
 
 Comes in: a fleet, the step tables that its pools name, requests, options. Goes out: a ``Rehearsal``, the table of
-requests and the summary, verified; or ``VerificationError``. Same input, same bytes. An interrupted rehearsal keeps
-what was done, says how far it came, and prints no percentile.
+requests and the summary, verified; or ``VerificationError``. Same input, same bytes, however the load is cut into
+batches. An interrupted rehearsal keeps what was done, says how far it came, and prints no percentile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from offtake.demand.request import Requests
@@ -19,23 +19,33 @@ from offtake.files import write_json
 from offtake.fleet import Fleet
 from offtake.performance.deployment import load_named
 from offtake.performance.steps import ReplicaLimits, StepTable
-from offtake.rehearse.arrivals import gather, thin_fleet
+from offtake.rehearse.arrivals import ahead, checked, thin_fleet
+from offtake.rehearse.costs import costs_of
 from offtake.rehearse.events import switches
 from offtake.rehearse.options import Options
-from offtake.rehearse.outcome import outcome_frame
-from offtake.rehearse.run import Progress, run
+from offtake.rehearse.outcome import Ends, Outcome
+from offtake.rehearse.run import Drive, cut, run
 from offtake.rehearse.state import new_engine
 from offtake.rehearse.summary import Parts, Summary, summarise
-from offtake.rehearse.verify import ENDED, ledger_of, verify
+from offtake.rehearse.tally import new_tally, requests_in
+from offtake.rehearse.timeline import Action, Kind
+from offtake.rehearse.verify import ledger_of, verify
+from offtake.units import NS_PER_S
 
 Deployments = Mapping[str, tuple[StepTable, ReplicaLimits]]
+Progress = Callable[[float], None]
 
 
 class Rehearsal(NamedTuple):
-    """Hold the outcome of a rehearsal: one row per request, and the summary."""
+    """Hold the outcome of a rehearsal: what became of each request, and the summary."""
 
-    frame: pl.DataFrame
+    outcome: Outcome
     summary: Summary
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Return one row per request; see ``outcome_frame``."""
+        return self.outcome.frame()
 
 
 def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
@@ -81,32 +91,64 @@ def rehearse(
         If the run broke one of its own checks.
     """
     small, errors = thin_fleet(fleet, options.thin)
-    load = gather(requests, small, 1 if options.thinned_load else options.thin, options.seed)
-    engine = new_engine(small, deployments, load, options)
-    sites = [site.name for site in small.sites]
-    complete = run(engine, switches(options.losses, sites), options.batch, progress)
-    ledger = ledger_of(engine)
-    checks = verify(ledger) if complete else ["not checked: the rehearsal was interrupted"]
-    ended = np.isin(engine.flow["status"], ENDED)
-    frame = outcome_frame(engine, small)
+    thin = 1 if options.thinned_load else options.thin
+    load = cut(checked(requests, small, thin, options.seed), options.batch)
+    first = next(load)
+    ends = Ends(options.keep_most)
+    drive = Drive(new_engine(small, deployments, options), new_tally(small, int(first.arrival_ns[0])), ends.keep)
+    told = _progress(requests, options, progress)
+    complete = run(drive, ahead(chain([first], load)), actions_of(options, small), options.seed, told)
+    checks = ["not checked: the rehearsal was interrupted"]
+    if complete:
+        checks = verify(ledger_of(drive.engine, drive.tally))
+    span_ns = int(drive.engine.book["last_ns"][0] - drive.tally.clock[0])
+    costs = costs_of(drive.tally, drive.engine.seen, small, span_ns)
     parts = Parts(
-        frame=frame if complete else frame.filter(pl.Series(ended)),
-        engine=engine,
+        engine=drive.engine,
+        tally=drive.tally,
+        costs=costs,
         fleet=small,
         options=options,
         capacity_errors=errors,
         complete=complete,
-        done_share=float(ended.mean()),
+        done_share=1.0 if complete else _done_share(drive, requests, options),
+        outcome_kept=ends.kept,
         checks=checks,
     )
-    return Rehearsal(parts.frame, summarise(parts))
+    return Rehearsal(Outcome(ends, small, costs), summarise(parts))
+
+
+def actions_of(options: Options, fleet: Fleet) -> list[Action]:
+    """Return what happens to the fleet, in order of time."""
+    lost = switches(options.losses, [site.name for site in fleet.sites])
+    return [Action(at_ns, Kind.LOST, site, 0.0 if up else 1.0) for at_ns, site, up in lost]
+
+
+def _progress(
+    requests: Requests | Iterable[Requests], options: Options, told: Progress | None
+) -> Callable[[int], None]:
+    """Return what is called with the time of the last arrival."""
+    span_ns = _span_ns(requests, options)
+    return lambda now_ns: told(min(now_ns / span_ns, 1.0) if span_ns > 0 else 0.0) if told is not None else None
+
+
+def _span_ns(requests: Requests | Iterable[Requests], options: Options) -> float:
+    """Return how long the load lasts, 0 if that is not known."""
+    if isinstance(requests, Requests) and len(requests.arrival_ns):
+        return float(requests.arrival_ns[-1])
+    return options.span_s * NS_PER_S
+
+
+def _done_share(drive: Drive, requests: Requests | Iterable[Requests], options: Options) -> float:
+    """Return the share of an interrupted load's requests that have ended, as far as its length is known."""
+    known, span_ns = int(drive.engine.book["known"][0]), _span_ns(requests, options)
+    came = min(float(drive.engine.book["last_ns"][0]) / span_ns, 1.0) if span_ns > 0 else 1.0
+    return came * requests_in(drive.tally) / max(known, 1)
 
 
 def write_rehearsal(rehearsal: Rehearsal, folder: Path) -> None:
-    """Write ``outcome.parquet`` and ``rehearse.json`` into ``folder``, each whole or not at all."""
+    """Write ``outcome.parquet``, if it was kept, and ``rehearse.json`` into ``folder``, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = folder / "outcome.parquet"
-    part = table.with_name(f".{table.name}.part")
-    rehearsal.frame.write_parquet(part)
-    part.replace(table)
+    if rehearsal.summary.outcome_kept:
+        rehearsal.outcome.write(folder / "outcome.parquet")
     write_json(folder / "rehearse.json", rehearsal.summary)

@@ -1,7 +1,9 @@
-"""Hold the state of a rehearsal as arrays, and make it from a fleet and its requests.
+"""Hold the state of a rehearsal as arrays, and make it from a fleet.
 
-Comes in: a fleet, the step tables of its deployments, and requests. Goes out: an ``Engine`` before the first event.
-Axes run pool, replica, request. This module must never advance time.
+A request lives in a *slot*, one row of ``plant.work`` and of ``flow``, from when it becomes known until it ends; then
+its end is written to ``ended`` and its slot is free again. So memory grows with the requests that are in the system at
+once, never with how many there are. Comes in: a fleet and the step tables of its deployments. Goes out: an ``Engine``
+before the first event. Axes run pool, replica, slot. This module must never advance time.
 """
 
 from __future__ import annotations
@@ -13,23 +15,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from offtake.demand.request import Requests
 from offtake.fleet import Fleet
 from offtake.performance.dense import prepare
 from offtake.performance.replica import NEVER_NS, NONE, Plant, new_replicas, new_work
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.policy.build import view_of
-from offtake.policy.view import NO_RETRY_NS, View
+from offtake.policy.view import View
 from offtake.rehearse.options import Options
 from offtake.rehearse.queues import Timers, leaves_for
+from offtake.rehearse.sessions import Sessions, new_sessions
 from offtake.units import NS_PER_HOUR, NS_PER_MS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.int8]
 
+SLOTS = 4_096  #: slots to begin with; they double when they run out
+ENDED_ROWS = 8_192  #: ends that are kept before they are counted
 TIMER_LEAF = 0  #: leaf of the timers in the tree of what happens next
 FIRST_LEAF = 1  #: leaf of the first replica
-TIE_STREAM = 1  #: stream of random numbers that break ties
 
 
 class Status(IntEnum):
@@ -42,6 +46,17 @@ class Status(IntEnum):
     REFUSED = 4
     MOVED = 5  # taken from a lost site, to be routed again at the same instant
     FAILED = 6  # lost after its first token: it cannot be tried again unseen
+    WAITING = 7  # for the end of the request before it in its session
+    RETRYING = 8  # refused or failed; its client will ask again
+
+
+class Replica(IntEnum):
+    """Say what a replica is doing."""
+
+    UP = 0
+    DRAINING = 1  # takes no request, and is down when it has none left
+    LOADING = 2  # its model comes over the link and warms up; up at ``ready_ns``
+    DOWN = 3
 
 
 #: One row per pool: where its replicas and its tree lie, and what the engine counts by itself to check the kernels.
@@ -62,37 +77,103 @@ POOL = np.dtype(
         ("present_ns", "f8"),  # ∫ present dt up to last_ns
         ("evicted_ns", "f8"),  # time spent here by requests that an event took away
         ("evicted_service_ns", "f8"),  # of it, in service
+        ("failed_read", "i8"),  # prompt tokens of requests that failed here
+        ("failed_wrote", "i8"),  # answer tokens they had been given, beside the first of each
     ],
     align=True,
 )
 
-#: One row per request: what the engine knows beside the kernel's work.
+#: One row per slot: what the engine knows of a request beside the kernel's work.
 FLOW = np.dtype(
     [
+        ("serial", "i8"),  # requests are numbered as they become known; breaks ties
         ("arrival_ns", "i8"),
         ("entered_ns", "i8"),  # when it came to its last pool
         ("retry_after_ns", "i8"),
+        ("think_ns", "i8"),  # between the end of the request before it in its session and its arrival
+        ("rtt_ns", "i8"),  # between its user and its last pool
         ("u", "f8"),  # breaks ties
+        ("follower", "i8"),  # slot of the request that waits for its end
+        ("session", "i4"),
         ("pool", "i4"),
+        ("asked_tokens", "i4"),  # the answer it would have at full length
         ("given_tokens", "i4"),  # of the answer, when it failed
         ("workload", "i2"),
         ("region", "i2"),
-        ("attempts", "i2"),
+        ("tenant", "i2"),
+        ("attempts", "i2"),  # times it was offered to the policy
+        ("tries", "i2"),  # times its client asked again
         ("status", "i1"),
         ("reason", "i1"),
     ],
     align=True,
 )
 
+#: One row per request that has ended, until it is counted. Times are -1 where there is none.
+ENDED = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "serial",
+            "arrival_ns",
+            "released_ns",  # arrival, or the end of a deferral
+            "entered_ns",
+            "start_ns",
+            "first_token_ns",
+            "finish_ns",
+            "retry_after_ns",
+            "rtt_ns",
+        )
+    ]
+    + [(name, "i4") for name in ("input_tokens", "output_tokens", "asked_tokens", "pool")]
+    + [(name, "i2") for name in ("workload", "region", "tenant", "attempts", "tries")]
+    + [(name, "i1") for name in ("status", "reason")],
+    align=True,
+)
+
+#: One row: where the engine stands.
+BOOK = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "free",  # slots in the list of free ones
+            "ended",  # rows of ``ended`` in use
+            "ended_most",  # rows in use after which one more step might not fit
+            "known",  # requests that have become known
+            "offered",  # requests as the policy's clients count them: each try of each client
+            "last_ns",  # when the last request arrived
+            "control",  # 1 while the control plane is up; at 0 nothing can be routed
+        )
+    ],
+    align=True,
+)
+
+#: One row per time in which clients ask again when they are refused or their answer breaks off (``Retries``).
+STORM = np.dtype(
+    [(name, "i8") for name in ("start_ns", "end_ns", "attempts_max", "backoff_ns")] + [("share", "f8")], align=True
+)
+
 
 class Engine(NamedTuple):
-    """Hold everything a rehearsal works on: ``pools`` are rows of ``POOL``, ``flow`` of ``FLOW``."""
+    """Hold everything a rehearsal works on.
+
+    ``pools`` are rows of ``POOL``, ``flow [slot]`` of ``FLOW``, ``ended`` of ``ENDED``, ``book [1]`` of ``BOOK``,
+    ``storms`` of ``STORM``; ``free [slot]`` is a stack of free slots; ``replica_state [replica]`` holds values of
+    ``Replica``, ``ready_ns [replica]`` when one that is loading will be up.
+    """
 
     plant: Plant
     seen: View
     pools: Any
     flow: Any
+    ended: Any
+    book: Any
+    storms: Any
+    free: Ints
+    sessions: Sessions
     pool_of_replica: Ints
+    replica_state: Bytes
+    ready_ns: Ints
     tree: Ints
     pool_tree: Ints
     timers: Timers
@@ -100,11 +181,24 @@ class Engine(NamedTuple):
     policy: int
 
 
+class Feed(NamedTuple):
+    """Hold a batch of requests for the engine: columns of ``Requests``, ``u`` that breaks ties; ``at [1]`` is next."""
+
+    arrival_ns: Ints
+    input_tokens: npt.NDArray[np.int32]
+    output_tokens: npt.NDArray[np.int32]
+    workload: npt.NDArray[np.int16]
+    region: npt.NDArray[np.int16]
+    tenant: npt.NDArray[np.int16]
+    session: npt.NDArray[np.int32]
+    shared_tokens: npt.NDArray[np.int32]
+    think_ns: Ints
+    u: Floats
+    at: Ints
+
+
 def new_engine(
-    fleet: Fleet,
-    deployments: Mapping[str, tuple[StepTable, ReplicaLimits]],
-    requests: Requests,
-    options: Options,
+    fleet: Fleet, deployments: Mapping[str, tuple[StepTable, ReplicaLimits]], options: Options, slots: int = SLOTS
 ) -> Engine:
     """Return the engine of ``fleet`` before the first event (``deployments`` by the names its pools use)."""
     names = sorted({pool.deployment for pool in fleet.pools if pool.kind == "chips"})
@@ -114,23 +208,74 @@ def new_engine(
     pool_of_replica = np.repeat(np.arange(len(size)), size)
     pools, pool_tree = _pools(fleet, size, deployment)
     leaves = leaves_for(len(pool_of_replica) + FIRST_LEAF)
-    tree = np.full(2 * leaves, NEVER_NS, np.int64)
+    batch_max = int(tables.limits["batch_max"].max())
     return Engine(
-        plant=Plant(
-            tables,
-            new_replicas(tables, deployment[pool_of_replica]),
-            new_work(requests.arrival_ns.copy(), requests.input_tokens, requests.output_tokens),
-        ),
+        plant=Plant(tables, new_replicas(tables, deployment[pool_of_replica]), _idle_work(slots)),
         seen=view_of(fleet, tables, deployment, options.start_hour),
         pools=pools,
-        flow=_flow(requests, options.seed),
+        flow=np.zeros(slots, FLOW).view(np.recarray),
+        ended=np.zeros(ENDED_ROWS + batch_max, ENDED).view(np.recarray),
+        book=_book(slots),
+        storms=_storms(options),
+        free=np.arange(slots)[::-1].copy(),
+        sessions=new_sessions(),
         pool_of_replica=pool_of_replica,
-        tree=tree,
+        replica_state=np.zeros(len(pool_of_replica), np.int8),
+        ready_ns=np.full(len(pool_of_replica), NEVER_NS, np.int64),
+        tree=np.full(2 * leaves, NEVER_NS, np.int64),
         pool_tree=pool_tree,
-        timers=Timers(*(np.zeros(count, np.int64) for count in (len(requests.arrival_ns) + 1,) * 2 + (1,))),
+        timers=_timers(slots),
         defer_ns=np.array([round(w.deferral_hours * NS_PER_HOUR) for w in fleet.workloads], np.int64),
         policy=int(options.policy),
     )
+
+
+def with_more_slots(engine: Engine) -> Engine:
+    """Return ``engine`` with twice as many slots; what it held stays where it was."""
+    plant, flow, timers = engine.plant, engine.flow, engine.timers
+    slots = len(flow)
+    book, free = engine.book[0], np.empty(2 * slots, np.int64)
+    free[: book.free] = engine.free[: book.free]
+    free[book.free : book.free + slots] = np.arange(slots, 2 * slots)[::-1]
+    book.free += slots
+    empty = np.zeros(slots, FLOW)
+    return engine._replace(
+        plant=plant._replace(work=np.concatenate([plant.work, _idle_work(slots)]).view(np.recarray)),
+        flow=np.concatenate([flow, empty]).view(np.recarray),
+        free=free,
+        timers=Timers._make([*(np.concatenate([held, np.zeros(slots, np.int64)]) for held in timers[:3]), timers.size]),
+    )
+
+
+def with_room_to_end(engine: Engine) -> Engine:
+    """Return ``engine`` with room to end every request at once, as an event may; its ends have been counted."""
+    rows = max(len(engine.flow), ENDED_ROWS) + int(engine.plant.tables.limits["batch_max"].max())
+    if len(engine.ended) >= rows:
+        return engine
+    return engine._replace(ended=np.zeros(rows, ENDED).view(np.recarray))
+
+
+def _idle_work(slots: int) -> Any:  # noqa: ANN401  # rows of WORK
+    """Return rows of work for free slots."""
+    return new_work(np.zeros(slots, np.int64), *(np.zeros(slots, np.int32) for _ in range(2)))
+
+
+def _timers(slots: int) -> Timers:
+    """Return an empty heap with room for a timer of every slot."""
+    return Timers._make(np.zeros(size, np.int64) for size in (slots + 1, slots + 1, slots + 1, 1))
+
+
+def _book(slots: int) -> Any:  # noqa: ANN401  # a row of BOOK
+    """Return the books before the first request."""
+    book = np.zeros(1, BOOK).view(np.recarray)
+    book["free"], book["control"], book["ended_most"] = slots, 1, ENDED_ROWS - 2
+    return book
+
+
+def _storms(options: Options) -> Any:  # noqa: ANN401  # rows of STORM
+    """Return when clients ask again, and how."""
+    rows = [(each.start_ns, each.end_ns, each.attempts_max, each.backoff_ns, each.share) for each in options.retries]
+    return np.array(rows, STORM).view(np.recarray)
 
 
 def _pools(fleet: Fleet, size: Ints, deployment: Ints) -> tuple[Any, Ints]:
@@ -157,16 +302,6 @@ def _raise_path(tree: Ints, node: int) -> None:
     while node > 1:
         node >>= 1
         tree[node] = min(tree[2 * node], tree[2 * node + 1])
-
-
-def _flow(requests: Requests, seed: int) -> Any:  # noqa: ANN401  # rows of FLOW
-    """Return requests of which nothing is known yet; ties are broken by numbers drawn here, once."""
-    flow = np.zeros(len(requests.arrival_ns), FLOW).view(np.recarray)
-    flow["arrival_ns"], flow["workload"], flow["region"] = requests.arrival_ns, requests.workload, requests.region
-    flow["pool"] = flow["entered_ns"] = NONE
-    flow["retry_after_ns"] = NO_RETRY_NS
-    flow["u"] = np.random.default_rng([seed, TIE_STREAM]).random(len(flow))
-    return flow
 
 
 def _nothing() -> tuple[StepTable, ReplicaLimits]:

@@ -4,8 +4,8 @@ The number of requests in the system is looked at in 40 windows of the load. It 
 second half, that number and its ratio to the rate of arrivals both rise steadily (Mann-Kendall, one-sided 1%) and the
 growth from the third to the last quarter is more than 1% of that half's arrivals. A load shorter than ten mean stays in
 the system is *too short* to tell, and fewer than 20 requests are *too few*. Windows, levels and shares are assumptions
-of the test. Comes in: times of entering and leaving. Goes out: one word. Source: Mann, Econometrica 13, 1945. This
-module must never know what a request is.
+of the test. Comes in: counts of entering and leaving, in more and finer windows. Goes out: one word. Source: Mann,
+Econometrica 13, 1945. This module must never know what a request is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float64]
 
 WINDOWS = 40
@@ -36,19 +36,29 @@ class Stationarity(StrEnum):
     NOT_STATIONARY = "not stationary"
 
 
-def stationarity(entered_ns: Ints, left_ns: Ints, span_ns: tuple[int, int]) -> Stationarity:
-    """Judge a system by when requests entered and left it, over the load's first and last arrival (ns)."""
-    if len(entered_ns) < REQUESTS_MIN:
+def stationarity(entered: Counts, left: Counts, span: float, stay_mean: float) -> Stationarity:
+    """Judge a system by how many requests entered and left it in windows of equal length.
+
+    Parameters
+    ----------
+    entered, left
+        [window] counts from the load's first arrival on.
+    span, stay_mean
+        How long the load lasted, and a request's mean stay, in windows.
+    """
+    if entered.sum() < REQUESTS_MIN:
         return Stationarity.TOO_FEW
-    begin_ns, end_ns = span_ns
-    edges = np.linspace(begin_ns, end_ns, WINDOWS + 1)
-    entered = np.searchsorted(np.sort(entered_ns), edges, side="right")
-    inside = (entered - np.searchsorted(np.sort(left_ns), edges, side="right"))[1:].astype(np.float64)
-    arrived = np.diff(entered).astype(np.float64)
-    if _grows(inside, arrived):
+    edges = np.linspace(0.0, span, WINDOWS + 1)
+    inside = _upto(entered, edges) - _upto(left, edges)
+    if _grows(inside[1:], np.diff(_upto(entered, edges))):
         return Stationarity.NOT_STATIONARY
-    stay_ns = float(np.mean(left_ns - entered_ns))
-    return Stationarity.TOO_SHORT if end_ns - begin_ns < STAYS_MIN * stay_ns else Stationarity.STATIONARY
+    return Stationarity.TOO_SHORT if span < STAYS_MIN * stay_mean else Stationarity.STATIONARY
+
+
+def _upto(counts: Counts, edges: Floats) -> Floats:
+    """Return how many were counted before each edge, a window's being spread evenly over it."""
+    total = np.concatenate([[0.0], np.cumsum(counts, dtype=np.float64)])
+    return np.asarray(np.interp(edges, np.arange(len(total)), total))
 
 
 def _grows(inside: Floats, arrived: Floats) -> bool:

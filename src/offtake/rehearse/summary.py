@@ -1,24 +1,32 @@
 """Sum a rehearsal up: attainment, cost, refusals and load, by workload, class, site and pool.
 
-Comes in: the outcome's table, the engine at rest, the fleet. Goes out: one ``Summary``, written as ``rehearse.json``. A
-percentile is printed only where the group was stationary; elsewhere it is null and ``status`` says why. With thinning
-n, counts and money are those of the full fleet: the simulated ones times n.
+Comes in: the tally of the ends, the engine at rest, the fleet. Goes out: one ``Summary``, written as ``rehearse.json``.
+A percentile is printed only where the group was stationary; elsewhere it is null and ``status`` says why. With
+thinning n, counts and money are those of the full fleet: the simulated ones times n.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from offtake.fleet import Fleet
+from offtake.policy.view import Reason
+from offtake.rehearse.costs import Costs
 from offtake.rehearse.options import Options
+from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.state import Engine
 from offtake.rehearse.stationary import REQUESTS_MIN, Stationarity, stationarity, worst
-from offtake.units import NS_PER_HOUR, NS_PER_S, S_PER_MINUTE
+from offtake.rehearse.tally import E2E, ENTERED, LEFT, RESOLUTION, TPOT, TTFT, Tally, percentile_ns, requests_in
+from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_MINUTE
 
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+ALL = "all"
 FORMAT = "offtake-rehearsal-1"
 SHORT_S = 2.0**-30  #: so that a load of one instant has a rate
 P95 = 95
@@ -55,6 +63,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     value_usd: float  #: Value of the requests served.
     cost_usd: float  #: Chip time, use and tokens of the requests.
     value_in_time_usd: float = 0.0  #: Value of the requests served within both limits.
+    cut_short: int = 0  #: Served, but only up to the longest context their replica can hold.
 
 
 class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +85,15 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     queue_ms_mean: float | None  #: Mean wait before a request runs; null unless stationary.
     held_usd: float  #: Fee of the chip time that requests took.
     idle_usd: float  #: Fee of the rest.
+
+
+class Tenants(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how evenly tenants were served."""
+
+    count: int  #: Tenants with any request.
+    jain_index: float  #: Of their shares served: 1 if all are equal, 1/count if one has all.
+    share_served_min: float  #: Of the tenant that fared worst.
+    share_served_max: float  #: Of the one that fared best.
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,40 +122,51 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float  #: Fees of all chips, use and tokens.
     lost_sites: list[str]  #: Sites that were lost, and when.
     checks: list[str]  #: Laws that were checked and hold, a sentence each.
+    offered: int = 0  #: Requests offered, each try of each client counted.
+    amplification: float = 1.0  #: Requests offered over requests.
+    tenants: Tenants | None = None  #: How evenly tenants were served.
+    percentile_error: float = 0.0  #: Most relative error of a percentile by counting in bins.
+    outcome_kept: bool = True  #: False if the requests were too many for a table of each.
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a summary is made of."""
 
-    frame: pl.DataFrame
     engine: Engine
+    tally: Tally
+    costs: Costs
     fleet: Fleet
     options: Options
     capacity_errors: dict[str, float]
     complete: bool
     done_share: float
+    outcome_kept: bool
     checks: list[str]
+
+    @property
+    def span_ns(self) -> int:
+        """Return the time from the first to the last arrival."""
+        return max(int(self.engine.book["last_ns"][0] - self.tally.clock[0]), 0)
 
 
 class Scope(NamedTuple):
-    """Hold the load's first and last arrival (ns), the thinning, and whether the rehearsal came to its end."""
+    """Hold a group's label, and what belongs to it: cells and histograms as masks [pool + 1, workload]."""
 
-    span_ns: tuple[int, int]
-    thin: int
-    complete: bool
+    workload: str
+    kind: str
+    site: str
+    cells: Bools
+    histograms: Bools
 
 
 def summarise(parts: Parts) -> Summary:
     """Return the summary of a rehearsal."""
-    frame, fleet, options = parts.frame, parts.fleet, parts.options
-    arrival_ns = frame["arrival_ns"].to_numpy()
-    span_ns = (int(arrival_ns.min()), int(arrival_ns.max())) if len(frame) else (0, 0)
-    scope = Scope(span_ns, options.thin, parts.complete)
-    groups = {key: _groups(frame, key.split(), scope) for key in ("workload kind", "kind", "site")}
-    pools = [_pool_load(parts, index, scope) for index in range(len(fleet.pools))]
-    found = [Stationarity(group.status) for group in groups["workload kind"]]
-    total = _group(frame, {}, scope)
+    fleet, options, book = parts.fleet, parts.options, parts.engine.book[0]
+    workloads = _groups(parts, "workload kind")
+    pools = [_pool_load(parts, index) for index in range(len(fleet.pools))]
+    total = _group(parts, _scope(parts, ALL, ALL, ALL))
     idle_usd = sum(pool.idle_usd for pool in pools)
+    unique = requests_in(parts.tally)
     return Summary(
         format=FORMAT,
         portfolio_hash=fleet.portfolio_hash,
@@ -149,14 +178,14 @@ def summarise(parts: Parts) -> Summary:
         thin_error=_thin_error(parts),
         complete=parts.complete,
         done_share=parts.done_share,
-        hours=(span_ns[1] - span_ns[0]) / NS_PER_HOUR,
-        requests_simulated=len(frame),
-        status=str(worst(found)),
+        hours=parts.span_ns / NS_PER_HOUR,
+        requests_simulated=unique,
+        status=str(worst([Stationarity(group.status) for group in workloads])),
         total=total,
-        workloads=groups["workload kind"],
-        kinds=groups["kind"],
-        sites=groups["site"],
-        cells=_groups(frame, ["workload", "kind", "site"], scope),
+        workloads=workloads,
+        kinds=_groups(parts, "kind"),
+        sites=_groups(parts, "site"),
+        cells=_groups(parts, "workload kind site"),
         pools=pools,
         idle_usd=idle_usd,
         cost_usd=total.cost_usd + idle_usd,
@@ -165,6 +194,11 @@ def summarise(parts: Parts) -> Summary:
             for loss in options.losses
         ],
         checks=parts.checks,
+        offered=int(book.offered) * options.thin,
+        amplification=int(book.offered) / max(int(book.known), 1),
+        tenants=_tenants(parts.tally),
+        percentile_error=RESOLUTION,
+        outcome_kept=parts.outcome_kept,
     )
 
 
@@ -181,107 +215,157 @@ def _thin_error(parts: Parts) -> str:
     )
 
 
-def _groups(frame: pl.DataFrame, keys: list[str], scope: Scope) -> list[Group]:
-    """Return the groups of ``frame`` by ``keys``, in order of name."""
-    parts = frame.partition_by(keys, maintain_order=False, as_dict=True)
-    return [_group(part, dict(zip(keys, name, strict=True)), scope) for name, part in sorted(parts.items())]
-
-
-def _group(frame: pl.DataFrame, label: dict[str, Any], scope: Scope) -> Group:
-    """Return how the requests of ``frame`` fared."""
-    served = frame.filter(pl.col("status") == "served")
-    status = _status(frame, scope)
-    counts = dict(frame.group_by("status").len().iter_rows())
-    reasons = frame.filter(pl.col("status") == "refused").group_by("reason").len().sort("reason").iter_rows()
-    whole, thin = max(len(frame), 1), scope.thin
-    return Group(
-        workload=label.get("workload", "all"),
-        kind=label.get("kind", "all"),
-        site=label.get("site", "all"),
-        status=str(status),
-        requests=len(frame) * thin,
-        served=counts.get("served", 0) * thin,
-        refused=counts.get("refused", 0) * thin,
-        failed=counts.get("failed", 0) * thin,
-        refused_by_reason={reason: count * thin for reason, count in reasons},
-        share_served=len(served) / whole,
-        share_within_ttft=float(frame["within_ttft"].sum()) / whole,
-        share_within_tpot=float(frame["within_tpot"].sum()) / whole,
-        share_within_slo=float(frame["within_slo"].sum()) / whole,
-        ttft_ms_p50=_percentile(served, "ttft_ms", 50, status),
-        ttft_ms_p95=_percentile(served, "ttft_ms", 95, status),
-        ttft_ms_p99=_percentile(served, "ttft_ms", 99, status),
-        tpot_ms_p50=_percentile(served, "tpot_ms", 50, status),
-        tpot_ms_p95=_percentile(served, "tpot_ms", 95, status),
-        e2e_ms_p95=_percentile(served, "e2e_ms", 95, status),
-        input_tokens=int(served["input_tokens"].sum()) * thin,
-        output_tokens=int(served["output_tokens"].sum()) * thin,
-        value_usd=float(frame["value_usd"].sum()) * thin,
-        value_in_time_usd=float(frame.filter("within_slo")["value_usd"].sum()) * thin,
-        cost_usd=float(frame["cost_usd"].sum()) * thin,
+def _tenants(tally: Tally) -> Tenants:
+    """Return how evenly tenants were served."""
+    asked, served = tally.tenants[tally.tenants[:, 0] > 0].T
+    share = served / np.maximum(asked, 1)
+    squares = len(share) * float((share**2).sum())
+    return Tenants(
+        count=len(share),
+        jain_index=float(share.sum()) ** 2 / squares if squares > 0 else 1.0,
+        share_served_min=float(share.min(initial=1.0)),
+        share_served_max=float(share.max(initial=0.0)),
     )
 
 
-def _status(frame: pl.DataFrame, scope: Scope) -> Stationarity:
-    """Judge the requests of ``frame`` that entered a pool and left it."""
-    if not scope.complete:
+def _groups(parts: Parts, keys: str) -> list[Group]:
+    """Return the groups of requests by ``keys``, in order of name, without those that nobody is in."""
+    fleet = parts.fleet
+    kinds = {workload.name: workload.kind for workload in fleet.workloads}
+    workloads = sorted(kinds) if "workload" in keys else [ALL]
+    sites = sorted({*(site.name for site in fleet.sites), NOWHERE}) if "site" in keys else [ALL]
+    labels = [
+        (workload, kind, site)
+        for workload in workloads
+        for kind in ([kinds[workload]] if workload != ALL else sorted({*kinds.values()}) if "kind" in keys else [ALL])
+        for site in sites
+    ]
+    scopes = [_scope(parts, *label) for label in labels]
+    return [_group(parts, scope) for scope in scopes if parts.tally.cells["requests"][scope.cells].any()]
+
+
+def _scope(parts: Parts, workload: str, kind: str, site: str) -> Scope:
+    """Return what belongs to a group; ``all`` leaves nothing out."""
+    fleet = parts.fleet
+    mine = [workload in {ALL, each.name} and kind in {ALL, each.kind} for each in fleet.workloads]
+    places = [site in {ALL, name} for name in [*(each.name for each in fleet.sites), NOWHERE]]
+    at = np.array(places)[parts.tally.site_of]
+    return Scope(workload, kind, site, np.outer(at, mine), np.outer(places, mine))
+
+
+def _group(parts: Parts, scope: Scope) -> Group:
+    """Return how the requests of a group fared."""
+    tally, thin, status = parts.tally, parts.options.thin, _status(parts, scope.cells)
+    count = {name: int(tally.cells[name][scope.cells].sum()) for name in tally.cells.dtype.names}
+    value = np.array([workload.value_usd_per_request for workload in parts.fleet.workloads])
+    reasons = dict(zip(Reason, tally.reasons[scope.cells].sum(axis=0).tolist(), strict=True))
+    whole = max(count["requests"], 1)
+    return Group(
+        workload=scope.workload,
+        kind=scope.kind,
+        site=scope.site,
+        status=str(status),
+        requests=count["requests"] * thin,
+        served=count["served"] * thin,
+        refused=count["refused"] * thin,
+        failed=count["failed"] * thin,
+        refused_by_reason={why.name.lower(): reasons[why] * thin for why in sorted(Reason, key=_word) if reasons[why]},
+        share_served=count["served"] / whole,
+        share_within_ttft=count["within_ttft"] / whole,
+        share_within_tpot=count["within_tpot"] / whole,
+        share_within_slo=count["within_slo"] / whole,
+        ttft_ms_p50=_percentile_ms(parts, scope, (TTFT, 50), status),
+        ttft_ms_p95=_percentile_ms(parts, scope, (TTFT, 95), status),
+        ttft_ms_p99=_percentile_ms(parts, scope, (TTFT, 99), status),
+        tpot_ms_p50=_percentile_ms(parts, scope, (TPOT, 50), status),
+        tpot_ms_p95=_percentile_ms(parts, scope, (TPOT, 95), status),
+        e2e_ms_p95=_percentile_ms(parts, scope, (E2E, 95), status),
+        input_tokens=count["input_tokens"] * thin,
+        output_tokens=count["output_tokens"] * thin,
+        value_usd=float((tally.cells["served"] * value)[scope.cells].sum()) * thin,
+        value_in_time_usd=float((tally.cells["within_slo"] * value)[scope.cells].sum()) * thin,
+        cost_usd=float(_costs_usd(parts)[0][scope.cells].sum()) * thin,
+        cut_short=count["cut_short"] * thin,
+    )
+
+
+def _word(reason: Reason) -> str:
+    """Return a reason's name, by which reasons are sorted."""
+    return reason.name.lower()
+
+
+def _status(parts: Parts, cells: Bools) -> Stationarity:
+    """Judge the requests of some cells that entered a pool and left it."""
+    if not parts.complete:
         return Stationarity.INTERRUPTED
-    inside = frame.filter((pl.col("entered_ns") >= 0) & pl.col("status").is_in(["served", "failed"]))
-    return stationarity(inside["entered_ns"].to_numpy(), inside["finish_ns"].to_numpy(), scope.span_ns)
+    tally = parts.tally
+    entered, left = (tally.windows[:, :, what][cells].sum(axis=0, dtype=np.int64) for what in (ENTERED, LEFT))
+    window_ns = float(1 << int(tally.clock[1]))
+    stay_ns = float((tally.cells["stay_ns"] + tally.cells["failed_stay_ns"])[cells].sum())
+    stay_mean = stay_ns / window_ns / max(int(entered.sum()), 1)
+    return stationarity(entered, left, parts.span_ns / window_ns, stay_mean)
 
 
-def _percentile(served: pl.DataFrame, column: str, rank: int, status: Stationarity) -> float | None:
-    """Return a percentile, null unless the group was stationary and large enough."""
-    enough = len(served) >= (P99_REQUESTS_MIN if rank > P95 else REQUESTS_MIN)
+def _percentile_ms(parts: Parts, scope: Scope, asked: tuple[int, int], status: Stationarity) -> float | None:
+    """Return a percentile (which histogram, which rank), null unless the group was stationary and large enough."""
+    what, rank = asked
+    histogram = parts.tally.histograms[:, :, what][scope.histograms].sum(axis=0, dtype=np.int64)
+    enough = histogram.sum() >= (P99_REQUESTS_MIN if rank > P95 else REQUESTS_MIN)
     if status is not Stationarity.STATIONARY or not enough:
         return None
-    return float(np.percentile(served[column].to_numpy(), rank))
+    return percentile_ns(histogram, rank) / NS_PER_MS
 
 
-def _pool_load(parts: Parts, index: int, scope: Scope) -> PoolLoad:
+def _costs_usd(parts: Parts) -> tuple[Floats, Floats]:
+    """Return [pool + 1, workload]: what the served requests cost, and of it the fee of the chip time they took."""
+    costs, cells = parts.costs, parts.tally.cells
+    tokens = np.stack([cells["input_tokens"], cells["output_tokens"]], axis=-1)
+    chip_s = (costs.chip_s_per_token * tokens).sum(axis=2)
+    held_usd = chip_s * costs.held_usd[:, None]
+    return held_usd + chip_s * costs.used_usd[:, None] + (tokens * costs.token_usd[:, None]).sum(axis=2), held_usd
+
+
+def _pool_load(parts: Parts, index: int) -> PoolLoad:
     """Return how hard pool ``index`` worked over the load's span."""
-    engine, fleet, thin, span_ns = parts.engine, parts.fleet, scope.thin, scope.span_ns
-    pool, mine = fleet.pools[index], parts.frame.filter(pl.col("pool") == fleet.pools[index].name)
+    engine, pool, thin, span_ns = parts.engine, parts.fleet.pools[index], parts.options.thin, parts.span_ns
+    mine = {name: parts.tally.cells[name][index].sum() for name in ("requests", "served", "stay_ns", "queue_ns")}
     rows = engine.plant.replicas.rows[engine.pool_of_replica == index]
     limits = engine.plant.tables.limits[max(int(engine.pools["deployment"][index]), 0)]
-    last_ns = max(int(engine.pools["last_ns"][index]), span_ns[1])
-    time_ns = float(max(last_ns - span_ns[0], 1)) * max(len(rows), 1)
-    hours = (span_ns[1] - span_ns[0]) / NS_PER_HOUR
-    paid_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * hours * thin
-    used_usd = float(mine["held_usd"].sum()) * thin
-    served = mine.filter(pl.col("status") == "served")
-    stay_ns = float((served["finish_ns"] - served["entered_ns"]).mean() or 0.0)  # type: ignore[arg-type]  # polars types a mean widely
-    queue_ms = served["queue_ms"].mean()
-    status = _status(mine, scope)
+    last_ns = max(int(engine.pools["last_ns"][index] - parts.tally.clock[0]), span_ns, 1)
+    time_ns = float(last_ns) * max(len(rows), 1)
+    paid_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * (span_ns / NS_PER_HOUR) * thin
+    used_usd = float(_costs_usd(parts)[1][index].sum()) * thin
+    here = np.zeros(parts.tally.cells.shape, np.bool_)
+    here[index] = True
+    status, served = _status(parts, here), int(mine["served"])
+    sound = status is Stationarity.STATIONARY and served > 0
     return PoolLoad(
         pool=pool.name,
         site=pool.site,
         status=str(status),
         replicas_simulated=len(rows),
         capacity_error=parts.capacity_errors.get(pool.name, 0.0),
-        requests=len(mine) * thin,
+        requests=int(mine["requests"]) * thin,
         busy_share=float(rows["busy_ns"].sum()) / time_ns,
         places_share=float(rows["running_ns"].sum()) / (time_ns * int(limits.batch_max)),
         memory_share=float(rows["kv_held_ns"].sum()) / (time_ns * int(limits.kv_blocks)),
-        load_planned=_load_planned(parts, index, scope),
-        in_system_mean=float(engine.pools["present_ns"][index]) / float(max(last_ns - span_ns[0], 1)),
-        arrivals_rps=len(mine) / max((span_ns[1] - span_ns[0]) / NS_PER_S, SHORT_S),
-        stay_s_mean=stay_ns / NS_PER_S,
-        queue_ms_mean=float(queue_ms) if isinstance(queue_ms, float) and status is Stationarity.STATIONARY else None,
+        load_planned=_load_planned(parts, index),
+        in_system_mean=float(engine.pools["present_ns"][index]) / float(last_ns),
+        arrivals_rps=int(mine["requests"]) / max(span_ns / NS_PER_S, SHORT_S),
+        stay_s_mean=float(mine["stay_ns"]) / max(served, 1) / NS_PER_S,
+        queue_ms_mean=float(mine["queue_ns"]) / served / NS_PER_MS if sound else None,
         held_usd=used_usd,
         idle_usd=max(0.0, paid_usd - used_usd),
     )
 
 
-def _load_planned(parts: Parts, index: int, scope: Scope) -> float:
+def _load_planned(parts: Parts, index: int) -> float:
     """Return what came to pool ``index`` over what the plan says it can serve within the SLO."""
-    pool = parts.fleet.pools[index]
-    mine = parts.frame.filter(pl.col("pool") == pool.name)
-    seconds = max((scope.span_ns[1] - scope.span_ns[0]) / NS_PER_S, SHORT_S)
+    pool, cells = parts.fleet.pools[index], parts.tally.cells[index]
+    seconds = max(parts.span_ns / NS_PER_S, SHORT_S)
     if pool.kind == "api":
-        tokens = int((mine["input_tokens"] + mine["output_tokens"]).sum())
+        tokens = int(cells["tokens_all"].sum())
         return tokens / (pool.tokens_per_minute_max / S_PER_MINUTE * seconds) if pool.tokens_per_minute_max > 0 else 0.0
-    came = dict(mine.group_by("workload").len().iter_rows())
-    goodput = {workload.name: pool.goodput_rps[k] for k, workload in enumerate(parts.fleet.workloads)}
-    needed = float(sum(count / goodput[name] for name, count in came.items() if goodput[name] > 0))
+    came = zip(cells["requests"].tolist(), pool.goodput_rps, strict=True)
+    needed = float(sum(count / goodput for count, goodput in came if goodput > 0))
     return needed / (max(pool.replicas, 1) * seconds)

@@ -1,32 +1,33 @@
 """Check a finished rehearsal against laws that no mistake in the engine can keep by luck.
 
 Requests and tokens are conserved; Little's law L = λW holds at every pool, with L from an integral that the engine
-keeps while it runs and W from the outcome; so does its twin for the places in service; no replica holds memory it does
-not have or works more than the time there was; no pool gives more tokens than its roofline. Comes in: an engine at
-rest. Goes out: what was checked, as sentences, or ``VerificationError``. This module must never mend anything.
+keeps while it runs and W from the ends of requests; so does its twin for the places in service; no replica holds memory
+it does not have or works more than the time there was; no pool gives more tokens than its roofline. Comes in: an
+engine at rest and the tally of its ends. Goes out: what was checked, as sentences, or ``VerificationError``. This
+module must never mend anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from offtake.errors import VerificationError
-from offtake.rehearse.state import Engine, Status
+from offtake.rehearse.state import Engine
+from offtake.rehearse.tally import Tally, ends_of, requests_in
 from offtake.units import NS_PER_S
 
 TOLERANCE = 1e-9  #: of sums of ns kept as float64
-ENDED = (Status.SERVED, Status.REFUSED, Status.FAILED)
 
 
 class Ledger(NamedTuple):
-    """Hold [request] arrays of one rehearsal, and the counters of its pools and replicas."""
+    """Hold the tally of one rehearsal, the counters of its pools and replicas, and where its books stand."""
 
-    flow: Any
-    work: Any
+    tally: Tally
+    book: Any
+    slots: int
     pools: Any
     rows: Any
     pool_of_replica: Any
@@ -34,13 +35,13 @@ class Ledger(NamedTuple):
     horizon_ns: int
 
 
-def ledger_of(engine: Engine) -> Ledger:
-    """Return what the checks look at; served requests are marked as such."""
-    flow, work, plant = engine.flow, engine.plant.work, engine.plant
-    flow["status"][(flow["status"] == Status.RUNNING) & (work["finish_ns"] >= 0)] = Status.SERVED
+def ledger_of(engine: Engine, tally: Tally) -> Ledger:
+    """Return what the checks look at."""
+    plant = engine.plant
     limits = plant.tables.limits[plant.replicas.deployment]
-    horizon_ns = int(max(work["finish_ns"].max(initial=0), flow["arrival_ns"].max(initial=0)))
-    return Ledger(flow, work, engine.pools, plant.replicas.rows, engine.pool_of_replica, limits, horizon_ns)
+    horizon_ns = int(max(engine.pools["last_ns"].max(initial=0), engine.book["last_ns"][0], 1))
+    rows = plant.replicas.rows
+    return Ledger(tally, engine.book, len(engine.flow), engine.pools, rows, engine.pool_of_replica, limits, horizon_ns)
 
 
 def verify(ledger: Ledger, roofline_tokens_per_s: Mapping[int, float] | None = None) -> list[str]:
@@ -78,39 +79,30 @@ Found = list[tuple[bool, str]]
 
 def _requests(ledger: Ledger) -> Found:
     """Check that every request has one end, and that no pool keeps or invents one."""
-    status, pools = ledger.flow["status"], ledger.pools
-    ended = np.isin(status, ENDED)
+    pools, cells, known = ledger.pools, ledger.tally.cells, int(ledger.book["known"][0])
+    ended = sum(int(cells[name].sum()) for name in ("served", "refused", "failed"))
     here = np.bincount(ledger.pool_of_replica, weights=ledger.rows["in_flight"], minlength=len(pools))
     empty = (pools["present"] == 0) & (here == 0) & (pools["arrived"] == pools["left"])
+    free = int(ledger.book["free"][0])
+    whole = ended == known == requests_in(ledger.tally) and free == ledger.slots
     return [
-        (bool(ended.all()), f"{int(ended.sum())} of {len(status)} requests were served, refused or failed"),
+        (whole, f"{ended} of {known} requests were served, refused or failed"),
         (bool(empty.all()), f"{int(empty.sum())} of {len(pools)} pools let out as many requests as came in"),
     ]
 
 
 def _order(ledger: Ledger) -> Found:
     """Check that no served request is admitted before it came, or answers before it is admitted."""
-    served = ledger.flow["status"] == Status.SERVED
-    work, entered = ledger.work[served], ledger.flow["entered_ns"][served]
-    steps = [entered, work["start_ns"], work["first_token_ns"], work["finish_ns"]]
-    wrong = sum(int((later < sooner).sum()) for sooner, later in pairwise(steps))
-    wrong += int((entered < ledger.flow["arrival_ns"][served]).sum())
+    wrong = int(ledger.tally.cells["backwards"].sum())
     return [(wrong == 0, f"{wrong} served requests run backwards in time")]
-
-
-def _at_chips(ledger: Ledger, status: Status) -> Any:  # noqa: ANN401  # a mask [request]
-    """Return which requests ended with ``status`` at a pool of chips."""
-    pool = ledger.flow["pool"]
-    return (ledger.flow["status"] == status) & (pool >= 0) & (ledger.pools["deployment"][pool] >= 0)
 
 
 def _tokens(ledger: Ledger) -> Found:
     """Check that the tokens which replicas counted step by step are those that requests asked for and got."""
-    served, failed = _at_chips(ledger, Status.SERVED), _at_chips(ledger, Status.FAILED)
-    work = ledger.work
-    asked = int(work["input_tokens"][served | failed].sum(dtype=np.int64) + ledger.rows["prefill_lost"].sum())
-    given = int((work["output_tokens"][served].astype(np.int64) - 1).sum())
-    given += int((ledger.flow["given_tokens"][failed].astype(np.int64) - 1).sum())
+    chips, tally, pools = ledger.pools["deployment"] >= 0, ledger.tally, ledger.pools
+    asked = int(ends_of(tally, "input_tokens")[chips].sum() + pools["failed_read"].sum())
+    asked += int(ledger.rows["prefill_lost"].sum())
+    given = int((ends_of(tally, "output_tokens") - ends_of(tally, "served"))[chips].sum() + pools["failed_wrote"].sum())
     read, wrote = int(ledger.rows["prefill_tokens"].sum()), int(ledger.rows["decode_tokens"].sum())
     return [
         (read == asked, f"replicas read {read} prompt tokens of {asked}"),
@@ -118,16 +110,9 @@ def _tokens(ledger: Ledger) -> Found:
     ]
 
 
-def _sums(ledger: Ledger, since: Any) -> Any:  # noqa: ANN401  # [request] to [pool]
-    """Return Σ (finish - ``since``) of the served requests of each pool, ns."""
-    served = ledger.flow["status"] == Status.SERVED
-    stay_ns = (ledger.work["finish_ns"] - since)[served].astype(np.float64)
-    return np.bincount(ledger.flow["pool"][served], weights=stay_ns, minlength=len(ledger.pools))
-
-
 def _little(ledger: Ledger) -> Found:
     """Check L = λW at every pool: the integral of requests present is the sum of their stays."""
-    stay_ns = _sums(ledger, ledger.flow["entered_ns"]) + ledger.pools["evicted_ns"]
+    stay_ns = ends_of(ledger.tally, "stay_ns") + ledger.pools["evicted_ns"]
     gap = _gap(ledger.pools["present_ns"], stay_ns)
     return [(gap <= TOLERANCE, f"Little's law holds at every pool to {gap:.1e}")]
 
@@ -136,7 +121,7 @@ def _service(ledger: Ledger) -> Found:
     """Check that the integral of requests in service at each pool is the sum of their service times."""
     chips = ledger.pools["deployment"] >= 0
     running_ns = np.bincount(ledger.pool_of_replica, weights=ledger.rows["running_ns"], minlength=len(ledger.pools))
-    service_ns = _sums(ledger, ledger.work["start_ns"]) + ledger.pools["evicted_service_ns"]
+    service_ns = ends_of(ledger.tally, "service_ns") + ledger.pools["evicted_service_ns"]
     gap = _gap(running_ns[chips], service_ns[chips])
     return [(gap <= TOLERANCE, f"Little's law holds for the places in service to {gap:.1e}")]
 
@@ -151,8 +136,8 @@ def _limits(ledger: Ledger) -> Found:
     """Check that no replica holds more than it has, or works longer than there was time."""
     rows, limits = ledger.rows, ledger.limits
     memory = bool((rows["kv_free_min"] >= 0).all() and (rows["kv_free"] == limits["kv_blocks"]).all())
-    busy = float(np.max(rows["busy_ns"] / max(ledger.horizon_ns, 1), initial=0.0))
-    places = rows["running_ns"] / (limits["batch_max"] * float(max(ledger.horizon_ns, 1)))
+    busy = float(np.max(rows["busy_ns"] / ledger.horizon_ns, initial=0.0))
+    places = rows["running_ns"] / (limits["batch_max"] * float(ledger.horizon_ns))
     return [
         (memory, "KV blocks are never negative and all come back"),
         (busy <= 1.0, f"the busiest replica works {busy:.4f} of the time"),
@@ -165,9 +150,7 @@ def _limits(ledger: Ledger) -> Found:
 
 def _roofline(ledger: Ledger, roofline_tokens_per_s: Mapping[int, float]) -> Found:
     """Check that no pool gives more answer tokens a second than physics allows."""
-    served = ledger.flow["status"] == Status.SERVED
-    pool, tokens = ledger.flow["pool"][served], ledger.work["output_tokens"][served]
-    given = np.bincount(pool, weights=tokens, minlength=len(ledger.pools)) / max(ledger.horizon_ns, 1) * NS_PER_S
+    given = ends_of(ledger.tally, "output_tokens") / ledger.horizon_ns * NS_PER_S
     return [
         (given[index] <= limit, f"pool {index} gives {given[index]:.0f} tokens/s, under its roofline of {limit:.0f}")
         for index, limit in roofline_tokens_per_s.items()
