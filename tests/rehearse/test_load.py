@@ -6,11 +6,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offtake.demand.request import Requests, concat
+from offtake.demand.request import Requests, chosen, concat
 from offtake.demand.reshape import Shape
 from offtake.errors import InputError
 from offtake.fleet import Fleet
-from offtake.rehearse.load import Replay, Traced, check_traces, contexts_of, replayed, traced
+from offtake.rehearse.load import (
+    Replay,
+    Traced,
+    Window,
+    check_traces,
+    check_window,
+    contexts_of,
+    generated,
+    replayed,
+    shared_out,
+    traced,
+)
 from tests.rehearse.fleets import fleet, pool, small_deployments, small_fleet, workload
 
 ONCE = Replay(seed=1)
@@ -122,3 +133,61 @@ def test_the_longest_request_is_that_of_any_pool_of_the_model() -> None:
     most = max(limits["one"].context_tokens_max, limits["two"].context_tokens_max)
     assert contexts_of(chips, limits) == (most, most)
     assert min(contexts_of(small_fleet(), limits)) > 10**9
+
+
+# ── made loads ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def talking() -> Fleet:
+    chat = workload("chat", profile="chat", rate_rps=3.0)
+    batch = workload("jobs", profile="coding", rate_rps=1.0, kind="batch")
+    return fleet([], workloads=[chat, batch])
+
+
+def made(**changes: Any) -> Requests:
+    window: dict[str, Any] = {"seed": 3, "start_hour": 10.0, "hours": 1.0, **changes}
+    return concat(list(generated(talking(), Window(**window))))
+
+
+def test_people_have_many_customers_and_batch_work_one() -> None:
+    requests = made()
+    chat, jobs = (np.unique(requests.tenant[requests.workload == index]) for index in (0, 1))
+    assert chat.max() < 100
+    assert chat.size > 60
+    assert jobs.tolist() == [100]
+
+
+def test_with_sessions_people_go_on_and_batch_work_stays_single() -> None:
+    requests = made(sessions=True)
+    assert np.all(np.diff(requests.arrival_ns) >= 0)
+    assert np.all(requests.session[requests.workload == 0] >= 0)
+    assert np.all(requests.session[requests.workload == 1] == -1)
+    alone = made()
+    assert same(chosen(requests, requests.workload == 1), chosen(alone, alone.workload == 1))
+
+
+def test_a_region_with_another_clock_follows_its_own_hours() -> None:
+    night, day = made(start_hour=4.0), made(start_hour=4.0, shift_hours=(0.0, -10.0))
+    counts = np.array([np.bincount(each.region, minlength=2) for each in (night, day)])
+    assert counts[0, 0] == counts[1, 0]
+    assert counts[1, 1] > 1.2 * counts[0, 1]
+
+
+def test_a_closed_loop_shares_its_users_out_by_rate() -> None:
+    requests = made(users=10)
+    assert requests.arrival_ns.max() == 0
+    assert np.bincount(requests.workload).tolist() == [80, 20]
+    assert [np.unique(requests.session[requests.workload == index]).size for index in (0, 1)] == [8, 2]
+    assert (requests.think_ns < 0).sum() == 10
+
+
+@pytest.mark.parametrize(
+    "count, weight, shares",
+    [(10, [3.0, 1.0], [8, 2]), (1, [1.0, 1.0], [1, 0]), (7, [0.0, 0.0], [4, 3]), (0, [1.0], [0])],
+)
+def test_a_number_is_shared_out_whole(count: int, weight: list[float], shares: list[int]) -> None:
+    assert shared_out(count, np.array(weight)) == shares
+
+
+def test_a_window_that_cannot_be_is_told_with_every_fault() -> None:
+    with pytest.raises(InputError) as found:
+        check_window(Window(seed=1, hours=0.0, users=4, sessions=True, thin=2))
+    assert [fault.file for fault in found.value.faults] == ["--hours", "--sessions", "--thin"]

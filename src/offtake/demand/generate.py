@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from offtake.demand.burst import thin
 from offtake.demand.cells import INT16_MAX
-from offtake.demand.profile import LOOKUP_PER_SCORE, NORMAL_MAX, Profile
+from offtake.demand.profile import LOOKUP_PER_SCORE, NORMAL_MAX, Lengths, Profile
 from offtake.demand.rates import RateCurve
 from offtake.demand.request import Requests, count_of, merge_streams, requests_of
 from offtake.demand.tenants import TENANTS_MAX, tenant_lookup
@@ -126,17 +126,25 @@ def mix(specs: Sequence[TraceSpec]) -> Iterator[Requests]:
 # ── one stream ───────────────────────────────────────────────────────────────────────────────────────────────────────
 def _windows(spec: TraceSpec) -> Iterator[Requests]:
     """Yield the requests of each window."""
+    lengths = LengthDraw(spec.profile.input_tokens, spec.profile.output_tokens, spec.profile.spearman)
+    for arrival_ns, _, random in arrival_windows(spec):
+        input_tokens, output_tokens = lengths.draw(arrival_ns.size, random)
+        batch = requests_of(arrival_ns, input_tokens, output_tokens, spec.workload, spec.region)
+        yield batch._replace(tenant=draw_tenants(spec, arrival_ns.size, random))
+
+
+def arrival_windows(spec: TraceSpec) -> Iterator[tuple[NDArray[np.int64], int, np.random.Generator]]:
+    """Yield the arrivals of each window (ns), its end (ns), and the random numbers for whatever else is drawn of it."""
     process = _Process(spec)
-    lengths = _LengthDraw(spec.profile)
     process.warm(_random(spec, 0))
     for window in range(process.windows):
         random = _random(spec, window + 1)
         arrival_ns = (process.draw(window, random) * NS_PER_S).astype(np.int64)
-        if (window + 1) * process.window_s * NS_PER_S > process.end_ns:
-            arrival_ns = arrival_ns[: np.searchsorted(arrival_ns, process.end_ns)]
-        input_tokens, output_tokens = lengths.draw(arrival_ns.size, random)
-        batch = requests_of(arrival_ns, input_tokens, output_tokens, spec.workload, spec.region)
-        yield batch._replace(tenant=draw_tenants(spec, arrival_ns.size, random))
+        end_ns = (window + 1) * process.window_s * NS_PER_S
+        if end_ns > process.end_ns:
+            end_ns = process.end_ns
+            arrival_ns = arrival_ns[: np.searchsorted(arrival_ns, end_ns)]
+        yield arrival_ns, end_ns, random
 
 
 def draw_tenants(spec: TraceSpec, count: int, random: np.random.Generator) -> NDArray[np.int16]:
@@ -279,13 +287,13 @@ def _swing_of(spec: TraceSpec) -> Floats:
     return np.asarray(np.exp(sigma * swing - sigma**2 / 2))
 
 
-class _LengthDraw:
+class LengthDraw:
     """Draw pairs of token counts with the measured quantiles and rank correlation."""
 
-    def __init__(self, profile: Profile) -> None:
-        self.input_lookup = profile.input_tokens.lookup()
-        self.output_lookup = profile.output_tokens.lookup()
-        self.rho = np.float32(2 * sin(pi * profile.spearman / 6))
+    def __init__(self, input_tokens: Lengths, output_tokens: Lengths, spearman: float) -> None:
+        self.input_lookup = input_tokens.lookup()
+        self.output_lookup = output_tokens.lookup()
+        self.rho = np.float32(2 * sin(pi * spearman / 6))
         self.rest = np.float32(sqrt(1 - float(self.rho) ** 2))
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -306,4 +314,5 @@ def _look_up(table: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np
 
 def sample_lengths(profile: Profile, count: int, seed: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Draw input and output tokens of ``count`` requests, as traffic made from the profile has them."""
-    return _LengthDraw(profile).draw(count, np.random.default_rng([seed, LENGTH_STREAM]))
+    lengths = LengthDraw(profile.input_tokens, profile.output_tokens, profile.spearman)
+    return lengths.draw(count, np.random.default_rng([seed, LENGTH_STREAM]))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from offtake.demand.burst import fit_bursts
-from offtake.demand.profile import FORMAT, Lengths, Profile, Source
+from offtake.demand.profile import FORMAT, Lengths, Profile, Sessions, Source
 from offtake.demand.request import Requests, count_of
 from offtake.errors import Fault, InputError
 from offtake.units import HOURS_PER_WEEK, NS_PER_S, S_PER_HOUR, S_PER_WEEK
@@ -23,6 +23,7 @@ WINDOWS_S = (1, 3, 10, 30, 60)
 PROBABILITIES = (0, 0.001, 0.01, 0.025, *(step / 20 for step in range(1, 20)), 0.975, 0.99, 0.995, 0.999, 1)
 CORRELATED_REQUESTS_MAX = 1_000_000
 REQUESTS_MIN = 100
+TPOT_S = 0.02  #: (assumption) time of a token of an answer, where a trace does not tell
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +140,41 @@ def profile_of(statistics: Statistics, name: str, sources: tuple[Source, ...], s
         interarrival_cv=statistics.interarrival_cv,
         dispersion_window_s=tuple(statistics.dispersion),
         dispersion=tuple(statistics.dispersion.values()),
+    )
+
+
+def measure_sessions(requests: Requests, begin_s: tuple[float, float], tpot_s: float = TPOT_S) -> Sessions:
+    """Measure how users go on, from the sessions that begin within ``begin_s`` (from, before; s from the start).
+
+    A trace is a window: sessions at its edges are cut, so take those that begin well inside it. The think time is the
+    time between two arrivals less that of the answer between them, which a trace does not tell: ``tpot_s`` per token
+    (assumption). A later prompt that is shorter than what went before brings one new token.
+
+    Raises
+    ------
+    InputError
+        When no session goes on.
+    """
+    member = np.flatnonzero(requests.session >= 0)
+    order = member[np.argsort(requests.session[member], kind="stable")]
+    session, arrival_s = requests.session[order], requests.arrival_ns[order] / NS_PER_S
+    first = np.diff(session, prepend=-1) != 0
+    turns = np.diff(np.append(np.flatnonzero(first), session.size))
+    begins = (arrival_s[first] >= begin_s[0]) & (arrival_s[first] < begin_s[1])
+    later = np.repeat(begins, turns) & ~first
+    if not later.any():
+        mend = "Give a trace with sessions of several turns, or a wider window."
+        raise InputError([Fault("sessions", "no session goes on", mend)])
+    prompt, answer = requests.input_tokens[order], requests.output_tokens[order]
+    before = np.flatnonzero(later) - 1
+    think_s = arrival_s[later] - arrival_s[before] - answer[before] * tpot_s
+    message = np.maximum(prompt[later] - prompt[before] - answer[before], 1)
+    return Sessions(
+        turn_share=tuple((np.bincount(turns[begins])[1:] / begins.sum()).round(6).tolist()),
+        think_probability=PROBABILITIES,
+        think_s=tuple(np.maximum(np.quantile(think_s, PROBABILITIES), 0.0).round(3).tolist()),
+        first_tokens=_lengths_of(np.bincount(prompt[first][begins])),
+        message_tokens=_lengths_of(np.bincount(message)),
     )
 
 

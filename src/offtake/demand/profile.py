@@ -62,6 +62,25 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return float(np.interp(probability, self.probability, self.tokens))
 
 
+class Sessions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hold how users go on: ``turn_share[n]`` of the sessions have n + 1 turns.
+
+    ``think_s`` are quantiles at ``think_probability`` of the time from an answer to the next message, ``first_tokens``
+    the prompts that begin a session, ``message_tokens`` what is new in a later prompt beyond the one before it and its
+    answer.
+    """
+
+    turn_share: tuple[float, ...]
+    think_probability: tuple[float, ...]
+    think_s: tuple[float, ...]
+    first_tokens: Lengths
+    message_tokens: Lengths
+
+    def turns_mean(self) -> float:
+        """Return the mean number of turns."""
+        return sum(share * (place + 1) for place, share in enumerate(self.turn_share)) / sum(self.turn_share)
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Say where one part of a profile comes from and how far it can be trusted."""
 
@@ -78,7 +97,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     and output tokens. ``bursts`` reproduce the measured figures beside them: ``dispersion[window]`` at windows
     of ``dispersion_window_s``, and the inter-arrival CV, both at ``measured_rps``. ``swing_cv`` is a slow swing of
     the whole rate that does not fade with size, with memory ``swing_s``. ``prefix_hit_share`` is the share of
-    prompt blocks an endless cache would have held; None where not known.
+    prompt blocks an endless cache would have held, and ``sessions`` how users go on; None where not known.
     """
 
     format: str
@@ -97,6 +116,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     swing_cv: float = 0.0
     swing_s: float = 0.0
     prefix_hit_share: float | None = None
+    sessions: Sessions | None = None
 
     def shape(self) -> NDArray[np.float64]:
         """Return ``shape[hour]``: rate over its weekly mean, from Monday 00:00 UTC."""
@@ -180,8 +200,26 @@ def check_profile(profile: Profile, file: str) -> list[Fault]:
         (len(profile.dispersion) == len(profile.dispersion_window_s), "dispersion", "needs a value for each window"),
         *_length_checks("input_tokens", profile.input_tokens),
         *_length_checks("output_tokens", profile.output_tokens),
+        *(_session_checks(profile.sessions) if profile.sessions else []),
     ]
     return [Fault(file, problem, "Measure it again.", column=column) for fine, column, problem in checks if not fine]
+
+
+def _session_checks(sessions: Sessions) -> list[tuple[bool, str, str]]:
+    """Return the checks of how users go on."""
+    probability, think_s = sessions.think_probability, sessions.think_s
+    return [
+        (
+            sum(sessions.turn_share) > 0 and min(sessions.turn_share) >= 0,
+            "turn_share",
+            "must not be negative, nor all 0",
+        ),
+        (len(probability) == len(think_s) > 1, "think_s", "needs a value for each probability"),
+        (all(a < b for a, b in pairwise(probability)), "think_probability", "must rise"),
+        (all(a <= b for a, b in pairwise(think_s)) and think_s[0] >= 0, "think_s", "must be 0 or more, and not fall"),
+        *_length_checks("first_tokens", sessions.first_tokens),
+        *_length_checks("message_tokens", sessions.message_tokens),
+    ]
 
 
 def _length_checks(column: str, lengths: Lengths) -> list[tuple[bool, str, str]]:

@@ -48,6 +48,7 @@ def read_rates(path: Path) -> dict[str, RateCurve]:
         With a fault for each column that is missing and each row that cannot be.
     """
     try:
+        path.open("rb").close()
         table = pl.read_csv(path, infer_schema=False, glob=False)
     except OSError as error:
         problem, mend = f"the file cannot be read: {error.strerror}", "Give a CSV file of requests per minute."

@@ -12,12 +12,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offtake.demand.formats import Binding
 from offtake.demand.generate import mix
 from offtake.demand.keys import Names
+from offtake.demand.profile import load_profile
 from offtake.demand.request import Requests, merge_streams
 from offtake.demand.reshape import Shape, check_shape, renamed, reshaped
+from offtake.demand.sessions import ClosedLoop, closed_loop, mix_sessions
 from offtake.demand.trace import read_trace
 from offtake.demand.workload import Week, traffic_of
 from offtake.errors import Fault, InputError
@@ -27,21 +30,34 @@ from offtake.schema.read import nearest
 from offtake.units import HOURS_PER_WEEK, S_PER_HOUR
 
 UNLIMITED_TOKENS = 2**62  #: longest request of an API
+TALKING = {"interactive", "agentic"}  #: kinds of workload whose users go on in sessions
+TENANTS = 100  #: (assumption) customers of such a workload
+REQUESTS_PER_USER = 10  #: of a closed loop, as InferenceX has it
 TRACE_STREAM = 3  #: stream of random numbers that gives a trace's requests their regions
 
 
 AS_IT_IS = Shape()
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Choose the hours of the week that are rehearsed, from Monday 00:00 UTC; ``surge`` multiplies every rate."""
+    """Choose the hours of the week that are rehearsed, from Monday 00:00 UTC; ``surge`` multiplies every rate.
+
+    ``shift_hours[region]`` moves the day of a region later (empty: none). With ``sessions`` people and agents come in
+    sessions with think time. ``users`` above 0 makes a closed loop instead: they send ``requests`` in all (0: ten
+    each), each the next as soon as the last is answered.
+    """
 
     seed: int
     start_hour: float = 0.0
     hours: float = 1.0
     thin: int = 1
     surge: float = 1.0
+    shift_hours: tuple[float, ...] = ()
+    sessions: bool = False
+    users: int = 0
+    requests: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,9 @@ def check_window(window: Window) -> None:
         (0 < window.hours <= HOURS_PER_WEEK, "--hours", f"Give more than 0 and at most {HOURS_PER_WEEK} hours."),
         (window.surge > 0, "--surge", "Give a factor above 0."),
         (window.thin >= 1, "--thin", "Give a whole number from 1 on."),
+        (window.users >= 0, "--closed-loop", "Give a number of users above 0."),
+        (not (window.users and window.sessions), "--sessions", "A closed loop has users who do not think."),
+        (not window.users or window.thin == 1, "--thin", "A closed loop cannot be thinned: give fewer users."),
     ]
     faults = [Fault(flag, "the value cannot be", mend) for good, flag, mend in checks if not good]
     if faults:
@@ -81,18 +100,58 @@ def check_window(window: Window) -> None:
 
 
 def generated(fleet: Fleet, window: Window) -> Iterator[Requests]:
-    """Yield the traffic of the fleet's workloads, 1 request in ``thin`` made."""
+    """Yield the traffic of the fleet's workloads, 1 request in ``thin`` made.
+
+    Workloads of people and agents have a hundred customers each, batch and internal ones a single one (assumption).
+    """
+    if window.users:
+        return merge_streams([closed_loop(loop) for loop in loops_of(fleet, window)])
+    workloads = fleet.workloads
     week = Week(
         seed=window.seed,
         start_hour_of_week=window.start_hour,
         duration_s=window.hours * S_PER_HOUR,
         keep_one_in=window.thin,
         surge=window.surge,
+        lag_hours=window.shift_hours,
+        tenants=tuple(TENANTS if workload.kind in TALKING else 1 for workload in workloads),
     )
-    workloads = fleet.workloads
     names = [workload.profile for workload in workloads]
     rates = [workload.rate_rps for workload in workloads]
-    return mix(traffic_of(names, rates, [workload.region_share for workload in workloads], week))
+    specs = traffic_of(names, rates, [workload.region_share for workload in workloads], week)
+    talk = [spec for spec in specs if window.sessions and workloads[spec.workload].kind in TALKING]
+    single = [spec for spec in specs if spec not in talk]
+    return merge_streams([mix_sessions(talk), mix(single)]) if talk else mix(specs)
+
+
+def loops_of(fleet: Fleet, window: Window) -> list[ClosedLoop]:
+    """Return a closed loop for each workload: the users shared out by rate, and the requests by users."""
+    rates = np.array([workload.rate_rps for workload in fleet.workloads])
+    users = shared_out(window.users, rates)
+    requests = shared_out(window.requests or REQUESTS_PER_USER * window.users, np.array(users, dtype=np.float64))
+    return [
+        ClosedLoop(
+            profile=load_profile(workload.profile),
+            users=users[index],
+            requests=max(requests[index], users[index]),
+            seed=window.seed,
+            stream=index,
+            workload=index,
+            region_share=tuple(workload.region_share),
+            first_session=sum(users[:index]),
+        )
+        for index, workload in enumerate(fleet.workloads)
+        if users[index]
+    ]
+
+
+def shared_out(count: int, weight: Floats) -> list[int]:
+    """Share out a whole number by weight, what is left to the largest remainders; equally where all weights are 0."""
+    weight = weight if weight.sum() > 0 else np.ones(weight.size)
+    exact = count * weight / weight.sum()
+    whole = np.floor(exact).astype(np.int64)
+    whole[np.argsort(whole - exact, kind="stable")[: count - int(whole.sum())]] += 1
+    return [int(part) for part in whole]
 
 
 def traced(text: str) -> Traced:

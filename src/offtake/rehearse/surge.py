@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from offtake.demand.chance import chance_of
 from offtake.demand.request import Bools, Requests, chosen, count_of, merge, no_requests, reordered, until
 from offtake.demand.reshape import renamed
 from offtake.demand.turns import Firsts
+from offtake.rehearse.timeline import Surge
 from offtake.units import NS_PER_S, S_PER_MINUTE
 
 SURGE_STREAM = 7  #: stream of random numbers that copies requests
@@ -31,31 +31,7 @@ Floats = NDArray[np.float64]
 JITTER_NS = S_PER_MINUTE * NS_PER_S  #: (assumption) a copy comes at most this much before or after its original
 
 
-class Surging(Protocol):
-    """Say what a surge is: from ``start_ns`` to ``end_ns``, ``factor`` times the load, of one index or of all."""
-
-    @property
-    def start_ns(self) -> int:
-        """Begin."""
-
-    @property
-    def end_ns(self) -> int:
-        """End."""
-
-    @property
-    def factor(self) -> float:
-        """Multiply."""
-
-    @property
-    def workload(self) -> int | None:
-        """Choose one workload; None: every one."""
-
-    @property
-    def region(self) -> int | None:
-        """Choose one user region; None: every one."""
-
-
-def with_surges(batches: Iterable[Requests], surges: Sequence[Surging], seed: int) -> Iterator[Requests]:
+def with_surges(batches: Iterable[Requests], surges: Sequence[Surge], seed: int) -> Iterator[Requests]:
     """Yield a sorted load with its surges, one after the other: where two overlap, their factors multiply."""
     load = iter(batches)
     for place, surge in enumerate(surges):
@@ -63,7 +39,7 @@ def with_surges(batches: Iterable[Requests], surges: Sequence[Surging], seed: in
     return load
 
 
-def _surged(batches: Iterator[Requests], surge: Surging, seed: list[int]) -> Iterator[Requests]:
+def _surged(batches: Iterator[Requests], surge: Surge, seed: list[int]) -> Iterator[Requests]:
     """Yield a load with one surge; what may still be overtaken by a copy waits, originals and copies in lanes."""
     random = np.random.default_rng(seed)
     lanes = [no_requests()] * max(ceil(surge.factor), 1)
@@ -86,7 +62,7 @@ def _surged(batches: Iterator[Requests], surge: Surging, seed: list[int]) -> Ite
         yield merge(lanes)
 
 
-def _made(batch: Requests, surge: Surging, lanes: int, random: np.random.Generator, seed: list[int]) -> list[Requests]:
+def _made(batch: Requests, surge: Surge, lanes: int, random: np.random.Generator, seed: list[int]) -> list[Requests]:
     """Return the originals that stay, and each lane of copies."""
     met = _met(batch, surge)
     chance = np.zeros((count_of(batch), lanes))
@@ -99,7 +75,7 @@ def _made(batch: Requests, surge: Surging, lanes: int, random: np.random.Generat
     return [kept, *(_copied(batch, which, chance[:, lane], surge) for lane, which in enumerate(copied, start=1))]
 
 
-def _met(batch: Requests, surge: Surging) -> Bools:
+def _met(batch: Requests, surge: Surge) -> Bools:
     """Return which requests a surge meets."""
     met = (batch.arrival_ns >= surge.start_ns) & (batch.arrival_ns < surge.end_ns)
     if surge.workload is not None:
@@ -109,7 +85,7 @@ def _met(batch: Requests, surge: Surging) -> Bools:
     return np.asarray(met)
 
 
-def _copied(batch: Requests, which: Bools, chance: Floats, surge: Surging) -> Requests:
+def _copied(batch: Requests, which: Bools, chance: Floats, surge: Surge) -> Requests:
     """Return copies of some requests, sorted, each moved within the surge.
 
     At the surge's edges a single request is reflected; the turns of a session stop there, which keeps their order.
