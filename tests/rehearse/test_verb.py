@@ -8,7 +8,7 @@ import pytest
 from offtake.errors import InputError
 from offtake.fleet import Fleet, write_fleet
 from offtake.rehearse.summary import Summary
-from offtake.rehearse.verb import Asked, placed, rehearse_run, understood
+from offtake.rehearse.verb import Asked, placed, record_of, rehearse_run, understood
 from tests.rehearse.fleets import small_fleet
 from tests.report.run_folder import Wish, summary
 
@@ -37,14 +37,32 @@ def test_a_name_that_is_a_path_or_a_policy_is_refused(name: str) -> None:
 
 
 def test_a_trace_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
-    assert faults_of(Asked(trace=tmp_path / "typo.csv"), small_fleet()) == ["--trace"]
-    assert faults_of(Asked(trace=tmp_path), small_fleet()) == ["--trace"]
+    assert faults_of(Asked(traces=(str(tmp_path / "typo.csv"),)), small_fleet()) == ["--trace"]
+    assert faults_of(Asked(traces=(str(tmp_path),)), small_fleet()) == ["--trace"]
 
 
-def test_a_trace_takes_no_hours_and_no_surge(tmp_path: Path) -> None:
+def test_options_of_made_traffic_are_refused_beside_a_trace_and_the_other_way_round(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("x")
-    asked = Asked(trace=tmp_path / "trace.csv", hours=2.0, surge=3.0)
-    assert faults_of(asked, small_fleet()) == ["--hours", "--surge"]
+    traces = (f"chat={tmp_path / 'trace.csv'}",)
+    asked = Asked(traces=traces, surge=3.0, sessions=True, closed_loop=4, loop=True, hours=2.0)
+    assert faults_of(asked, small_fleet())[:3] == ["--surge", "--closed-loop", "--sessions"]
+    assert faults_of(Asked(scale=2.0, loop=True), small_fleet()) == ["--scale", "--loop"]
+    assert faults_of(Asked(traces=traces, loop=True), small_fleet()) == ["--loop"]
+
+
+def test_a_clock_that_is_not_a_regions_is_told() -> None:
+    asked = Asked(shift_hours=("eu=6", "mars=1", "us=late", "us"))
+    assert faults_of(asked, small_fleet()) == ["--shift-hours"] * 3
+
+
+def test_traces_are_written_down_by_workload_name_and_content(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    asked = Asked(traces=(f"code={tmp_path / 'a.csv'}", str(tmp_path / "a.csv")), workload="chat")
+    digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    assert record_of(asked)["traces"] == [
+        {"workload": "code", "name": "a.csv", "sha256": digest},
+        {"workload": "chat", "name": "a.csv", "sha256": digest},
+    ]
 
 
 def test_an_unnamed_rehearsal_keeps_the_named_ones_and_drops_old_policies(tmp_path: Path) -> None:

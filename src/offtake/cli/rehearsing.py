@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from offtake.rehearse.verb import Rehearsed
 
 Lose = Annotated[list[str] | None, typer.Option("--lose", help="Lose a site: SITE@HOUR+HOURS. May be given again.")]
+Trace = Annotated[
+    list[str] | None,
+    typer.Option(help="Replay WORKLOAD=FILE, or FILE, instead of making traffic. May be given again."),
+]
+ShiftHours = Annotated[
+    list[str] | None, typer.Option(help="Move a region's clock later: REGION=HOURS. May be given again.")
+]
+ClosedLoop = Annotated[int, typer.Option(help="So many users who each ask again as soon as answered.", min=0)]
 Thin = Annotated[int, typer.Option(help="Run 1 in n replicas and requests; 0 to choose n by --requests.", min=0)]
 Requests = Annotated[int, typer.Option(help="Thin to about this many simulated requests.", min=1000)]
 
@@ -27,8 +35,14 @@ def rehearse(
     run: RunFolder,
     policy: Annotated[str, typer.Option(help="bid_price, least_loaded or round_robin.")] = "bid_price",
     compare: Annotated[bool, typer.Option("--compare", help="Run every policy on the same requests.")] = False,
-    trace: Annotated[Path | None, typer.Option(help="Replay this trace instead of making traffic.")] = None,
-    workload: Annotated[str, typer.Option(help="The workload that the trace stands for.")] = "",
+    trace: Trace = None,
+    workload: Annotated[str, typer.Option(help="The workload of a trace that was given without one.")] = "",
+    scale: Annotated[float, typer.Option(help="Multiply the rate of the traces.")] = 1.0,
+    stretch: Annotated[float, typer.Option(help="Multiply the times of the traces.")] = 1.0,
+    shift_hours: ShiftHours = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Repeat the traces for --hours.")] = False,
+    closed_loop: ClosedLoop = 0,
+    sessions: Annotated[bool, typer.Option("--sessions", help="Let people and agents go on after an answer.")] = False,
     lose: Lose = None,
     events: Annotated[Path | None, typer.Option(help="TOML file of events.")] = None,
     from_hour: Annotated[float, typer.Option(help="Hour of the week from Monday 00:00 UTC; -1: the busiest.")] = -1.0,
@@ -48,8 +62,14 @@ def rehearse(
     asked = Asked(
         policy=policy,
         compare=compare,
-        trace=trace,
+        traces=tuple(trace or ()),
         workload=workload,
+        scale=scale,
+        stretch=stretch,
+        shift_hours=tuple(shift_hours or ()),
+        loop=loop,
+        closed_loop=closed_loop,
+        sessions=sessions,
         lose=tuple(lose or ()),
         events=events,
         from_hour=from_hour,

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import numpy as np
 
-from offtake.demand.request import Requests, count_of
+from offtake.demand.chance import chance_of
+from offtake.demand.request import Requests, chosen, count_of
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, Pool
 
@@ -40,7 +41,7 @@ def checked(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1
         if faults:
             raise InputError(faults)
         seen, last_ns = seen + count_of(batch), int(batch.arrival_ns[-1])
-        kept = _kept(batch, thin, rng)
+        kept = _kept(batch, thin, rng, seed)
         if count_of(kept):
             yield kept
     if not seen:
@@ -56,12 +57,15 @@ def ahead(batches: Iterator[Requests]) -> Iterator[Requests]:
             yield batch
 
 
-def _kept(batch: Requests, thin: int, rng: np.random.Generator) -> Requests:
-    """Keep each request with chance 1 in ``thin``."""
+def _kept(batch: Requests, thin: int, rng: np.random.Generator, seed: int) -> Requests:
+    """Keep each request with chance 1 in ``thin``; those of a session stay or go together."""
     if thin == 1:
         return batch
-    kept = rng.random(len(batch.arrival_ns)) * thin < 1.0
-    return Requests._make(column[kept] for column in batch)
+    chance = rng.random(count_of(batch))
+    in_session = batch.session >= 0
+    if in_session.any():
+        chance = np.where(in_session, chance_of(batch.session, [seed, THIN_STREAM]), chance)
+    return chosen(batch, chance * thin < 1.0)
 
 
 def _faults(load: Requests, fleet: Fleet, last_ns: int, seen: int) -> list[Fault]:

@@ -160,6 +160,38 @@ def traced(text: str) -> Traced:
     return Traced(path=Path(file), workload=workload) if equals and not Path(text).exists() else Traced(path=Path(text))
 
 
+def shift_hours_of(texts: Sequence[str], regions: Sequence[str]) -> tuple[float, ...]:
+    """Read ``REGION=HOURS`` each: the hours by which the clock of each region is later; empty where none is given.
+
+    Raises
+    ------
+    InputError
+        With a fault for each that does not read so, or names an unknown region.
+    """
+    hours = dict.fromkeys(regions, 0.0)
+    faults = []
+    for text in texts:
+        region, _, number = text.rpartition("=")
+        later = _hours_of(number)
+        if region in hours and later is not None:
+            hours[region] = later
+            continue
+        mend = nearest(region, regions) if region and later is not None else "Write REGION=HOURS, such as eu=6."
+        faults.append(Fault("--shift-hours", "this is not a region and its hours", mend, value=text))
+    if faults:
+        raise InputError(faults)
+    return tuple(hours.values()) if any(hours.values()) else ()
+
+
+def _hours_of(text: str) -> float | None:
+    """Return a number of hours, None for what is none."""
+    try:
+        hours = float(text)
+    except ValueError:
+        return None
+    return hours if np.isfinite(hours) else None
+
+
 def replayed(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> Iterator[Requests]:
     """Yield several traces as one load, each the traffic of one workload or of those that its columns name.
 

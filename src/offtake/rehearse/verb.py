@@ -17,17 +17,32 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from offtake.demand.request import Requests
+from offtake.demand.reshape import Shape
 from offtake.errors import Fault, InputError
 from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss, parse_loss, read_events
-from offtake.rehearse.load import Replay, Traced, Window, busiest_hour, check_window, generated, replayed, thin_for
+from offtake.rehearse.load import (
+    Replay,
+    Traced,
+    Window,
+    busiest_hour,
+    check_traces,
+    check_window,
+    contexts_of,
+    generated,
+    replayed,
+    shift_hours_of,
+    thin_for,
+    traced,
+)
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import named_deployments, rehearse, write_rehearsal
 from offtake.rehearse.summary import Summary
 from offtake.schema.columns import NAME_PATTERN
 from offtake.schema.read import nearest
+from offtake.units import NS_PER_HOUR
 
 Progress = Callable[[str, float], None]
 Answer = TypeVar("Answer")
@@ -42,13 +57,21 @@ class Asked:
     """Hold what was asked for; see ``offtake rehearse --help``.
 
     ``policy`` is the one of the main rehearsal; with ``compare`` the others follow on the same requests. ``name``
-    keeps the rehearsal beside the main one.
+    keeps the rehearsal beside the main one. Each of ``traces`` is ``WORKLOAD=FILE`` or ``FILE``, the latter of
+    ``workload``; ``scale``, ``stretch`` and ``loop`` change them, and ``hours``, where it is given, cuts them.
+    ``shift_hours`` (``REGION=HOURS`` each) moves the clock of a region, of traces or of made traffic.
     """
 
     policy: str = "bid_price"
     compare: bool = False
-    trace: Path | None = None
+    traces: tuple[str, ...] = ()
     workload: str = ""
+    scale: float = 1.0
+    stretch: float = 1.0
+    shift_hours: tuple[str, ...] = ()
+    loop: bool = False
+    closed_loop: int = 0
+    sessions: bool = False
     lose: tuple[str, ...] = ()
     events: Path | None = None
     from_hour: float = BUSIEST
@@ -84,7 +107,9 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
         If a rehearsal broke one of its own checks.
     """
     fleet = read_fleet(run / "plan" / "fleet.json")
-    understood(asked, fleet)
+    _, _, window = understood(asked, fleet)
+    if asked.traces:
+        check_traces(traces_of(asked), fleet, replay_of(asked, fleet, window))
     with folder_to_fill(run / f".rehearse{'-' * bool(asked.name)}{asked.name}.part") as part:
         write_fleet(fleet, part / "fleet.json")
         write_json(part / ASKED, record_of(asked))
@@ -100,7 +125,7 @@ def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) ->
             policy=policy,
             seed=window.seed,
             thin=window.thin,
-            thinned_load=asked.trace is None,
+            thinned_load=not asked.traces,
             start_hour=window.start_hour,
             losses=losses,
         )
@@ -158,32 +183,67 @@ def check_name(asked: Asked) -> None:
         raise InputError([Fault("--name", "the name belongs to a rehearsal's own folders", mend, value=asked.name)])
 
 
-def check_trace(asked: Asked) -> None:
-    """Refuse a trace that cannot be read, or beside it an option that only made traffic has."""
-    if asked.trace is None:
-        return
+def check_load(asked: Asked) -> None:
+    """Refuse a trace that cannot be read, and options that do not go together."""
+    replayed_only = (("--scale", "scale"), ("--stretch", "stretch"), ("--loop", "loop"))
+    made_only = (("--surge", "surge"), ("--closed-loop", "closed_loop"), ("--sessions", "sessions"))
+    wrong, problem, mend = replayed_only, "only a trace can be changed so", "Leave it out, or give a --trace."
+    if asked.traces:
+        wrong, problem, mend = (
+            made_only,
+            "a trace is replayed as it is",
+            "Leave it out; --scale changes a trace's rate.",
+        )
     faults = [
-        Fault(flag, "a trace is replayed as it is", f"Leave out {flag} or --trace.", value=str(given))
-        for flag, given, usual in (("--hours", asked.hours, Asked.hours), ("--surge", asked.surge, Asked.surge))
-        if given != usual
+        Fault(flag, problem, mend, value=str(getattr(asked, field)))
+        for flag, field in wrong
+        if getattr(asked, field) != getattr(Asked, field)
     ]
-    try:
-        asked.trace.open("rb").close()
-    except OSError as error:
-        problem = f"the trace cannot be read: {error.strerror}"
-        faults.append(Fault("--trace", problem, "Give the path of a file.", value=str(asked.trace)))
+    if asked.traces and asked.loop and asked.hours == Asked.hours:
+        faults.append(Fault("--loop", "it is not said until when", "Give --hours too."))
+    for one in traces_of(asked):
+        try:
+            one.path.open("rb").close()
+        except OSError as error:
+            problem = f"the trace cannot be read: {error.strerror}"
+            faults.append(Fault("--trace", problem, "Give WORKLOAD=FILE, or the path of a file.", value=str(one.path)))
     if faults:
         raise InputError(faults)
+
+
+def traces_of(asked: Asked) -> list[Traced]:
+    """Return the traces to replay, each with its workload where one was given."""
+    told = [traced(text) for text in asked.traces]
+    return [one if one.workload else replace(one, workload=asked.workload) for one in told]
+
+
+def replay_of(asked: Asked, fleet: Fleet, window: Window) -> Replay:
+    """Return how the traces are to be changed and checked."""
+    hours_ns = round(asked.hours * NS_PER_HOUR) if asked.hours != Asked.hours else 0
+    shape = Shape(
+        stretch=asked.stretch,
+        shift_hours=window.shift_hours,
+        scale=asked.scale,
+        loop_ns=hours_ns if asked.loop else 0,
+        end_ns=hours_ns,
+    )
+    limits = {name: limit for name, (_, limit) in named_deployments(fleet).items()}
+    return Replay(seed=window.seed, shape=shape, context_tokens_max=contexts_of(fleet, limits))
 
 
 def record_of(asked: Asked) -> dict[str, object]:
     """Return what was asked as it is written down: files by name and content, so that any machine writes the same."""
     record = asdict(asked)
-    for flag, path in (("trace", asked.trace), ("events", asked.events)):
-        if path is not None:
-            with path.open("rb") as file:
-                record[flag] = {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    record["traces"] = [{"workload": one.workload, **_content_of(one.path)} for one in traces_of(asked)]
+    if asked.events is not None:
+        record["events"] = _content_of(asked.events)
     return record
+
+
+def _content_of(path: Path) -> dict[str, str]:
+    """Return the name of a file and the hash of what it holds."""
+    with path.open("rb") as file:
+        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Window]:
@@ -199,7 +259,7 @@ def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Wi
             return None
 
     tried(lambda: check_name(asked))
-    tried(lambda: check_trace(asked))
+    tried(lambda: check_load(asked))
     policies = tried(lambda: policies_of(asked))
     losses = tried(lambda: losses_of(asked, sites))
     window = tried(lambda: window_of(asked, fleet))
@@ -229,15 +289,24 @@ def window_of(asked: Asked, fleet: Fleet) -> Window:
     """Return the hours to rehearse, thinned to the number of requests asked for where no thinning was."""
     start = float(busiest_hour(fleet)) if asked.from_hour == BUSIEST else asked.from_hour
     seed = fleet.seed if asked.seed == PLANNED_SEED else asked.seed
-    window = Window(seed=seed, start_hour=start, hours=asked.hours, thin=max(asked.thin, 1), surge=asked.surge)
+    window = Window(
+        seed=seed,
+        start_hour=start,
+        hours=asked.hours,
+        thin=max(asked.thin, 1),
+        surge=asked.surge,
+        shift_hours=shift_hours_of(asked.shift_hours, fleet.regions),
+        sessions=asked.sessions,
+        users=asked.closed_loop,
+    )
     check_window(window)
-    if asked.thin > 0 or asked.trace is not None:
+    if asked.thin > 0 or asked.traces or asked.closed_loop:
         return window
     return replace(window, thin=thin_for(fleet, window, asked.requests))
 
 
 def load_of(asked: Asked, fleet: Fleet, window: Window) -> Iterator[Requests]:
-    """Return the requests: of a trace, or made."""
-    if asked.trace is None:
+    """Return the requests: of traces, or made."""
+    if not asked.traces:
         return generated(fleet, window)
-    return replayed([Traced(path=asked.trace, workload=asked.workload)], fleet, Replay(seed=window.seed))
+    return replayed(traces_of(asked), fleet, replay_of(asked, fleet, window))
