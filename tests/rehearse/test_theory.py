@@ -17,8 +17,9 @@ from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import rehearse
-from offtake.rehearse.run import run
+from offtake.rehearse.run import Drive, run
 from offtake.rehearse.state import new_engine
+from offtake.rehearse.tally import new_tally
 from offtake.rehearse.verify import ledger_of, verify
 from tests.performance.queues import erlang_c, wait_g_m_1
 from tests.rehearse.fleets import constant_table, fleet, load, pool, small_deployments, small_fleet, workload
@@ -37,11 +38,15 @@ def waits(replicas: int, share: float, seed: int, policy: Policy, count: int) ->
     requests = requests_of(arrival_ns, np.ones(count, np.int32), outputs)
     chat = workload("chat", region_share=[1.0, 0.0])
     one = fleet([pool("a", "A", replicas=replicas, goodput_rps=[1.0])], workloads=[chat])
-    engine = new_engine(one, ONE_PLACE, requests, Options(policy))
-    assert run(engine, [], 65_536)
-    verify(ledger_of(engine))
-    work = engine.plant.work
-    return (work["start_ns"] - arrival_ns)[count // 20 :] / (STEP_NS * STEPS_MEAN)
+    found: list[Any] = []
+    drive = Drive(
+        new_engine(one, ONE_PLACE, Options(policy)),
+        new_tally(one, 0),
+        lambda rows: found.append((rows["start_ns"] - rows["arrival_ns"])[rows["serial"] >= count // 20]),
+    )
+    assert run(drive, [requests], [], 0, lambda _now_ns: None)
+    verify(ledger_of(drive.engine, drive.tally))
+    return np.concatenate(found) / (STEP_NS * STEPS_MEAN)
 
 
 @pytest.mark.slow
