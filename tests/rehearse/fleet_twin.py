@@ -25,6 +25,10 @@ class Ask(Request):
     status: str = "pending"
     entered_ns: int = -1
     given: int = 0
+    session: int = -1
+    think_ns: int = -1
+    tries: int = 0
+    follower: Ask | None = None
 
 
 @dataclass(eq=False)
@@ -57,7 +61,8 @@ class PoolTwin:
 class FleetTwin:
     """Serve requests one event at a time under ``policy`` (bid_price, least_loaded or round_robin)."""
 
-    def __init__(self, fleet: Any, deployments: Any, view: Any, policy: str) -> None:
+    def __init__(self, fleet: Any, deployments: Any, view: Any, policy: str, storms: Any = ()) -> None:
+        self.storms, self.last_of_session = storms, dict[int, Ask]()
         sites = [site.name for site in fleet.sites]
         self.fleet, self.view, self.policy = fleet, view, policy
         self.pools = [
@@ -83,8 +88,7 @@ class FleetTwin:
             now_ns, kind, _, what = min(ready, key=lambda entry: entry[:3])
             if kind == 0:
                 inputs.pop(0)
-                what.released_ns = now_ns
-                self.offer(what, now_ns)
+                self.known(what, now_ns)
             elif kind == 1:
                 self.timer(now_ns)
             elif kind == 2:
@@ -93,18 +97,50 @@ class FleetTwin:
                 switches = switches[1:]
                 self.switch(what[0], what[1], now_ns)
 
+    def known(self, ask: Ask, now_ns: int) -> None:
+        before = self.last_of_session.get(ask.session) if ask.session >= 0 else None
+        self.last_of_session[ask.session] = ask
+        if before is not None and ask.think_ns >= 0:
+            if before.finish_ns < 0:
+                before.follower, ask.status = ask, "waiting"
+                return
+            if before.finish_ns + ask.think_ns > now_ns:
+                ask.status = "waiting"
+                self.timers.append((before.finish_ns + ask.think_ns, ask.label, ask))
+                return
+        ask.released_ns = now_ns
+        self.offer(ask, now_ns)
+
+    def ended(self, ask: Ask, now_ns: int) -> None:
+        ask.finish_ns = now_ns
+        if ask.follower is not None:
+            self.timers.append((now_ns + ask.follower.think_ns, ask.follower.label, ask.follower))
+
+    def asks_again(self, ask: Ask, now_ns: int) -> bool:
+        for storm in self.storms:
+            comes = (ask.u + 0.6180339887498949 * (ask.tries + 1)) % 1.0 < storm.share
+            if storm.start_ns <= now_ns < storm.end_ns and ask.tries + 1 < storm.attempts_max and comes:
+                ask.tries, ask.status, ask.pool, ask.given, ask.done = ask.tries + 1, "retrying", -1, 0, 0
+                ask.start_ns = ask.first_token_ns = -1
+                self.timers.append((now_ns + storm.backoff_ns, ask.label, ask))
+                return True
+        return False
+
     def timer(self, now_ns: int) -> None:
         entry = min(self.timers, key=lambda each: each[:2])
         self.timers.remove(entry)
         ask = entry[2]
-        if ask.status == "deferred":
+        if ask.status == "waiting":
+            ask.arrival_ns = now_ns
+        if ask.status in {"deferred", "waiting", "retrying"}:
             ask.released_ns = now_ns
-        if ask.status in {"deferred", "moved"}:
+        if ask.status in {"deferred", "moved", "waiting", "retrying"}:
             self.offer(ask, now_ns)
             return
         pool = self.pools[ask.pool]
         pool.calls.remove(ask)
-        ask.status, ask.finish_ns = "served", now_ns
+        ask.status = "served"
+        self.ended(ask, now_ns)
         self.learn_wait(ask.pool, 1, ask.first_token_ns - ask.entered_ns, now_ns)
         self.learn_service(ask.pool, [ask])
 
@@ -117,6 +153,7 @@ class FleetTwin:
             self.learn_wait(index, len(first), sum(now_ns - ask.released_ns for ask in first), now_ns)
         for ask in finished:
             ask.status = "served"
+            self.ended(ask, now_ns)
         if finished:
             self.learn_service(index, finished)
 
@@ -231,8 +268,9 @@ class FleetTwin:
         if retry_ns > 0 and again_ns <= ask.arrival_ns + window_ns:
             ask.status = "deferred"
             self.timers.append((again_ns, ask.label, ask))
-        else:
-            ask.status, ask.finish_ns = f"refused {reason}", now_ns
+        elif not self.asks_again(ask, now_ns):
+            ask.status = f"refused {reason}"
+            self.ended(ask, now_ns)
 
     def send(self, ask: Ask, index: int, now_ns: int) -> None:
         pool, known = self.pools[index], self.view.pools[index]
@@ -276,10 +314,13 @@ class FleetTwin:
 
     def lose(self, ask: Ask, now_ns: int) -> None:
         if 0 <= ask.first_token_ns <= now_ns:
-            ask.status, ask.finish_ns = "failed", now_ns
+            if self.asks_again(ask, now_ns):
+                return
+            ask.status = "failed"
             pool = self.fleet.pools[ask.pool]
             called = 1 + int((now_ns - ask.first_token_ns) / (pool.tpot_ms * 1e6)) if pool.kind == "api" else 0
             ask.given = min(called, ask.output_tokens) or ask.output_tokens - ask.left
+            self.ended(ask, now_ns)
             return
         ask.status, ask.start_ns, ask.first_token_ns, ask.done = "moved", -1, -1, 0
         self.timers.append((now_ns, ask.label, ask))

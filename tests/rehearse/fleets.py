@@ -113,6 +113,15 @@ def small_deployments(seed: int) -> dict[str, tuple[StepTable, ReplicaLimits]]:
     }
 
 
+def talk(seed: int, count: int, spacing_ns: float) -> Requests:
+    """Make random requests of which two thirds belong to forty sessions, most of them after some thought."""
+    rng = np.random.default_rng([seed, 3])
+    session = np.where(rng.random(count) < 2 / 3, rng.integers(0, 40, count), -1).astype(np.int32)
+    think_ns = rng.integers(0, 50, count) * 1_000_000 * (rng.random(count) > 0.2)
+    think_ns[(rng.random(count) < 0.2) | (session < 0)] = -1
+    return load(seed, count, spacing_ns)._replace(session=session, think_ns=think_ns)
+
+
 def load(seed: int, count: int, spacing_ns: float) -> Requests:
     """Make random requests of both workloads from both regions, some of them at the same instant."""
     rng = np.random.default_rng([seed, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,10 +16,10 @@ from offtake.rehearse.options import Options
 from offtake.rehearse.run import TIE_STREAM, Drive, cut, run
 from offtake.rehearse.state import Status, new_engine
 from offtake.rehearse.tally import new_tally
-from offtake.rehearse.timeline import Action, Kind
+from offtake.rehearse.timeline import Action, Kind, Retries
 from offtake.rehearse.verify import ledger_of, verify
 from tests.rehearse.fleet_twin import Ask, FleetTwin
-from tests.rehearse.fleets import load, small_deployments, small_fleet, workload
+from tests.rehearse.fleets import load, small_deployments, small_fleet, talk, workload
 
 LOST = [
     Action(400_000_000, Kind.LOST, 0, 1.0),
@@ -42,15 +43,17 @@ def drive(fleet: Fleet, seed: int, requests: Requests, options: Options, actions
     return found, ends[np.argsort(ends["serial"])]
 
 
-def run_both(fleet: Fleet, seed: int, requests: Requests, policy: Policy, actions: Any) -> tuple[Any, list[Ask]]:
-    options = Options(policy=policy, seed=seed, batch=64)
+def run_both(fleet: Fleet, requests: Requests, options: Options, actions: list[Action]) -> tuple[Any, list[Ask]]:
+    seed = options.seed
     view = new_engine(fleet, small_deployments(seed), options).seen
-    twin = FleetTwin(fleet, small_deployments(seed), view, policy.name.lower())
+    twin = FleetTwin(fleet, small_deployments(seed), view, options.policy.name.lower(), options.retries)
     ties = np.random.default_rng([seed, TIE_STREAM]).random(len(requests.arrival_ns))
     asks = [
-        Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), u=float(ties[label]))
-        for label, (t, i, o, w, g) in enumerate(zip(*requests[:5], strict=True))
+        Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), session=int(s), think_ns=int(think))
+        for label, (t, i, o, w, g, _, s, _, think) in enumerate(zip(*requests, strict=True))
     ]
+    for ask, u in zip(asks, ties.tolist(), strict=True):
+        ask.u = u
     twin.run(asks, [(action.at_ns, action.target, int(action.value == 0.0)) for action in actions])
     found, ends = drive(fleet, seed, requests, options, actions)
     verify(ledger_of(found.engine, found.tally))
@@ -73,6 +76,10 @@ def assert_equal(ends: Any, asks: list[Ask]) -> None:
     assert ends["output_tokens"][failed].tolist() == [asks[index].given for index in failed]
 
 
+def sliced(seed: int, policy: Policy = Policy.BID_PRICE) -> Options:
+    return Options(policy=policy, seed=seed, batch=64)
+
+
 def busy_fleet() -> Fleet:
     """Return the small fleet with tight SLOs and some value, so that bid prices bite."""
     chat = workload("chat", ttft_ms_p95=150.0, value_usd_per_request=0.002)
@@ -84,20 +91,51 @@ def busy_fleet() -> Fleet:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_engine_equals_the_twin_bit_for_bit_with_two_sites_lost(seed: int, policy: Policy) -> None:
     for spacing_ns in (2e6, 8e6):
-        assert_equal(*run_both(small_fleet(), seed, load(seed, 250, spacing_ns), policy, LOST))
+        assert_equal(*run_both(small_fleet(), load(seed, 250, spacing_ns), sliced(seed, policy), LOST))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_bid_price_equals_the_twin_when_it_refuses_and_defers(seed: int) -> None:
-    ends, asks = run_both(busy_fleet(), seed, load(seed, 300, 3e6), Policy.BID_PRICE, LOST)
+    ends, asks = run_both(busy_fleet(), load(seed, 300, 3e6), sliced(seed), LOST)
     assert_equal(ends, asks)
     assert (ends["reason"] == Reason.BELOW_BID).any() or (ends["attempts"] > 1).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sessions_equal_the_twin_each_request_after_the_end_of_the_one_before_it(seed: int) -> None:
+    requests = talk(seed, 300, 4e6)
+    ends, asks = run_both(busy_fleet(), requests, sliced(seed), LOST)
+    assert_equal(ends, asks)
+    assert ends["arrival_ns"].tolist() == [ask.arrival_ns for ask in asks]
+    last: dict[int, int] = {}
+    waited = 0
+    for row, session, think_ns, known_ns in zip(
+        ends, requests.session, requests.think_ns, requests.arrival_ns, strict=True
+    ):
+        if think_ns >= 0 and session in last:
+            assert row["arrival_ns"] == max(known_ns, last[session] + think_ns)
+            waited += int(row["arrival_ns"] > known_ns)
+        last[session] = row["finish_ns"]
+    assert waited > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clients_who_ask_again_equal_the_twin_and_are_counted_apart(seed: int) -> None:
+    storms = (Retries(start_ns=100_000_000, end_ns=10**9, share=0.7, attempts_max=4, backoff_ns=30_000_000),)
+    options = replace(sliced(seed), retries=storms)
+    fleet, requests = busy_fleet(), talk(seed, 300, 3e6)
+    ends, asks = run_both(fleet, requests, options, LOST)
+    assert_equal(ends, asks)
+    assert ends["tries"].tolist() == [ask.tries for ask in asks]
+    assert 0 < ends["tries"].max() <= 3
+    found, _ = drive(fleet, seed, requests, options, LOST)
+    assert found.engine.book["offered"][0] == 300 + ends["tries"].sum()
 
 
 @pytest.mark.plain
 def test_the_engine_equals_the_twin_on_a_tiny_case() -> None:
     lost = [Action(60_000_000, Kind.LOST, 0, 1.0)]
-    assert_equal(*run_both(small_fleet(), 2, load(2, 30, 8e6), Policy.BID_PRICE, lost))
+    assert_equal(*run_both(small_fleet(), load(2, 30, 8e6), sliced(2), lost))
 
 
 def test_slices_change_nothing() -> None:
@@ -129,7 +167,7 @@ def test_an_interrupt_stops_between_slices() -> None:
 
 
 def test_a_lost_site_takes_no_request_until_it_is_back() -> None:
-    ends, _ = run_both(small_fleet(), 1, load(1, 600, 3e6), Policy.LEAST_LOADED, LOST[:2])
+    ends, _ = run_both(small_fleet(), load(1, 600, 3e6), sliced(1, Policy.LEAST_LOADED), LOST[:2])
     at_lost_site = np.isin(ends["pool"], [0, 1])
     entered = ends["entered_ns"]
     assert at_lost_site[entered > 900_000_000].any()

@@ -145,9 +145,9 @@ def _let_follow(engine: Engine, slot: int, now_ns: int) -> None:
     """Let the request that waits for this one arrive after its think time."""
     flow, sessions = engine.flow, engine.sessions
     place = place_of(sessions, int(flow[slot].session))
-    sessions.ended_ns[place] = now_ns
     if sessions.last[place] == slot:
         sessions.last[place] = NOBODY
+        sessions.ended_ns[place] = now_ns
     follower = flow[slot].follower
     if follower != NONE:
         set_timer(engine, now_ns + flow[follower].think_ns, follower)
