@@ -323,4 +323,5 @@ class FleetTwin:
             self.ended(ask, now_ns)
             return
         ask.status, ask.start_ns, ask.first_token_ns, ask.done = "moved", -1, -1, 0
+        ask.held = ask.cached = 0
         self.timers.append((now_ns, ask.label, ask))

@@ -26,9 +26,13 @@ _Function = TypeVar("_Function", bound="Callable[..., object]")
 PACKAGE = Path(__file__).parent.parent
 KERNELS = (
     "performance/compiled.py",
+    "performance/blocks.py",
     "performance/dense.py",
     "performance/heap.py",
-    "performance/replica.py",
+    "performance/prefix.py",
+    "performance/replica*.py",
+    "performance/schedule.py",
+    "performance/steps.py",
     "policy/*.py",
     "rehearse/actions.py",
     "rehearse/engine.py",
@@ -49,6 +53,11 @@ def kernel(function: _Function) -> _Function:
 def entry(function: _Function) -> _Function:
     """Compile ``function`` as a door from Python; another thread may make the next batch meanwhile."""
     return cast("_Function", _stamped(numba.njit(nogil=True, **OPTIONS)(function)))
+
+
+def aside(function: _Function) -> _Function:
+    """Compile ``function`` on its own, for what its callers rarely do: they stay small and quick to compile."""
+    return entry(function)
 
 
 def sources_stamp() -> str:

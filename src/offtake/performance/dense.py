@@ -14,30 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import Fault, InputError
+from offtake.performance.steps import MAY_BE_ZERO, ReplicaLimits, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from offtake.performance.steps import ReplicaLimits, StepTable
+    from offtake.performance.steps import StepTable
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 #: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), and the cells of its grids.
-LIMITS = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            "kv_blocks",
-            "block_tokens",
-            "batch_max",
-            "step_tokens_max",
-            "context_tokens_max",
-            "prefill_cells",
-            "context_cells",
-        )
-    ]
-)
+LIMITS = np.dtype([(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells")])
+
+BUCKET_BITS = 7  #: a prompt's prefill cell is looked up by its length in units of 128 tokens, then by going on
 
 
 class Tables(NamedTuple):
@@ -46,6 +37,7 @@ class Tables(NamedTuple):
     ``token_ns [deployment, tokens]`` holds every count up to the step budget, with the host overhead. ``cells
     [deployment, batch, context cell, 4]`` holds, for every batch, a pure decode step at the cell's left edge (with the
     overhead), its slope per token of mean context, and the same two of decode attention inside a mixed step.
+    ``prefill_cell [deployment, tokens >> BUCKET_BITS]`` is the cell of the prefill grid in which a bucket begins.
     ``limits [deployment]`` are rows of ``LIMITS``.
     """
 
@@ -53,6 +45,7 @@ class Tables(NamedTuple):
     prefill_grid: Floats
     prefill_ns: Floats
     prefill_slope: Floats
+    prefill_cell: Ints
     context_grid: Floats
     cells: Floats
     limits: Any
@@ -64,7 +57,7 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     Raises
     ------
     InputError
-        If a step would take no time, or a limit is below one.
+        If a step would take no time, or a limit is not one.
     """
     faults = [fault for table, limits in deployments for fault in _faults_of_table(table, limits)]
     if faults:
@@ -72,16 +65,34 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     dense = [_dense(table, limits) for table, limits in deployments]
     rows = [(*limits, len(table.prefill_grid) - 1, len(table.context_grid) - 1) for table, limits in deployments]
     token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
-    return Tables(token, grid, value, slope, context, cells, np.array(rows, LIMITS).view(np.recarray))
+    start = _prefill_cells([table for table, _ in deployments])
+    return Tables(token, grid, value, slope, start, context, cells, np.array(rows, LIMITS).view(np.recarray))
+
+
+def _prefill_cells(tables: Sequence[StepTable]) -> Ints:
+    """Return the prefill cell in which each bucket of tokens begins [deployment, bucket]."""
+    count = (int(max(table.prefill_grid[-1] for table in tables)) >> BUCKET_BITS) + 1
+    begins = np.arange(count) << BUCKET_BITS
+    cells = [np.searchsorted(table.prefill_grid, begins, side="right") - 1 for table in tables]
+    return np.array([np.clip(cell, 0, len(table.prefill_grid) - 2) for cell, table in zip(cells, tables, strict=True)])
+
+
+def faults_of_limits(limits: ReplicaLimits, file: str) -> list[Fault]:
+    """Return the limits that are too small, or name no scheduler."""
+    faults = [
+        Fault(file, f"{name} is below {least}", "Give a positive whole number.", value=str(value))
+        for name, value in limits._asdict().items()
+        if value < (least := 0 if name in MAY_BE_ZERO else 1)
+    ]
+    if limits.scheduler not in list(Scheduler):
+        known = ", ".join(f"{each.value} ({each.name})" for each in Scheduler)
+        faults.append(Fault(file, "there is no such scheduler", f"Give {known}.", value=str(limits.scheduler)))
+    return faults
 
 
 def _faults_of_table(table: StepTable, limits: ReplicaLimits) -> list[Fault]:
     """Return what makes a table or its limits unusable."""
-    faults = [
-        Fault("step table", f"{name} is below one", "Give a positive whole number.", value=str(value))
-        for name, value in limits._asdict().items()
-        if value < 1
-    ]
+    faults = faults_of_limits(limits, "step table")
     for name in ("token_ns", "decode_step_ns"):
         if not np.min(getattr(table, name)) + table.overhead_ns > 0:  # catches NaN too
             faults += [Fault("step table", f"{name} has a step that takes no time", "Measure or build it again.")]

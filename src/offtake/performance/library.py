@@ -20,7 +20,8 @@ import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.files import write_whole
-from offtake.performance.steps import ReplicaLimits, StepTable
+from offtake.performance.dense import faults_of_limits
+from offtake.performance.steps import ReplicaLimits, Scheduler, StepTable
 
 FORMAT = "offtake-steps-1"
 TABLE_BYTES_MAX = 200_000
@@ -93,13 +94,18 @@ def save_table(stored: StoredTable, folder: Path) -> int:
 
 
 def content_hash(table: StepTable, limits: ReplicaLimits) -> str:
-    """Return the SHA-256 of the arrays and limits; it does not depend on the file's packing or date."""
+    """Return the SHA-256 of the arrays and of the limits that are not left as they are.
+
+    It does not depend on the file's packing or date.
+    """
     digest = hashlib.sha256()
     for key, value in table._asdict().items():
         array = np.ascontiguousarray(value, dtype="<f8")
         digest.update(f"{key}{array.shape}".encode())
         digest.update(array.tobytes())
-    digest.update(json.dumps(limits._asdict(), sort_keys=True).encode())
+    usual = ReplicaLimits._field_defaults
+    said = {name: int(value) for name, value in limits._asdict().items() if usual.get(name) != value}
+    digest.update(json.dumps(said, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -117,7 +123,7 @@ def table_faults(table: StepTable, limits: ReplicaLimits, file: str) -> list[Fau
         (all(bool(np.all(np.isfinite(v)) and np.all(v >= 0)) for v in values), "times must be finite, not negative"),
         (bool(np.all(table.decode_step_ns > 0) and np.all(table.token_ns > 0)), "a step must take time"),
         (bool(np.all(np.diff(table.prefill_ns) >= 0)), "prefill_ns is cumulative and may not fall"),
-        (min(limits) > 0, "every limit must be positive"),
+        (not faults_of_limits(limits, file), "every limit must be positive"),
     ]
     mend = "Build the table again with tools/build_step_tables.py."
     return [Fault(file, f"the step table is not sound: {problem}", mend) for good, problem in checks if not good]
@@ -141,4 +147,11 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
         faults.append(Fault(name, "the arrays do not match the hash written beside them", mend))
     if faults:
         raise InputError(faults)
+    if "scheduler" not in described["limits"]:
+        limits = limits._replace(scheduler=scheduler_of(str(provenance.get("backend", ""))))
     return StoredTable(name, table, limits, provenance)
+
+
+def scheduler_of(backend: str) -> Scheduler:
+    """Return the scheduler of a backend by its name (``sglang 0.5.14``); vLLM's when it has none of its own here."""
+    return Scheduler.__members__.get(backend.partition(" ")[0].upper(), Scheduler.VLLM)

@@ -14,6 +14,7 @@ price, a clock or a random number.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -44,12 +45,40 @@ class StepTable(NamedTuple):
     overhead_ns: float
 
 
+class Scheduler(IntEnum):
+    """Name the engine whose way of filling a step a replica follows.
+
+    ``VLLM``: decodes first, prompts fill what is left of the step; blocks as tokens come; when none is free the least
+    urgent, last admitted request is pushed back and computed again. Sarathi-Serve, as Vidur has it, is the same with
+    ``watermark_blocks`` of 1%. ``SGLANG``: prompts first, in steps of their own; admission sets aside an estimate of
+    what the running requests may still give; short of memory, the one that has given least is pushed back.
+    ``TRTLLM``: as vLLM, but prompt and longest answer are reserved at admission (GUARANTEED_NO_EVICT), so that none
+    is ever pushed back.
+    """
+
+    VLLM = 0
+    SGLANG = 1
+    TRTLLM = 2
+
+
+#: SGLang's estimate (``environ.py`` and ``scheduler.py`` of SGLang 0.5): the share of the longest possible answers that
+#: is set aside starts at 0.7, falls to 14% of that over 600 decode steps, and is set anew when memory ran short.
+NEW_TOKEN_RATIO = 0.7
+NEW_TOKEN_RATIO_MIN = 0.7 * 0.14
+NEW_TOKEN_RATIO_FALL = (NEW_TOKEN_RATIO - NEW_TOKEN_RATIO_MIN) / 600
+NEW_TOKENS_MAX = 4_096  #: of one answer, as far as admission looks
+RETRACT_STEPS = 20  #: decode steps ahead for which the new share is set
+
+
 class ReplicaLimits(NamedTuple):
-    """Hold what one replica can hold at once.
+    """Hold what one replica can hold at once, and how it chooses.
 
     ``kv_blocks`` blocks of ``block_tokens`` tokens; at most ``batch_max`` requests running; at most
-    ``step_tokens_max`` tokens in one step (prefill chunks + decodes); at most ``context_tokens_max``
-    tokens of prompt and answer in one request.
+    ``step_tokens_max`` tokens in one step (prefill chunks + decodes; SGLang: its ``chunked_prefill_size``); at most
+    ``context_tokens_max`` tokens of prompt and answer in one request. ``scheduler``: see ``Scheduler``. ``chunked``
+    0: a prompt is prefilled in one step, unless it is longer than any step. ``prefill_tokens_max``: SGLang's
+    ``max_prefill_tokens`` (16,384 is its default). ``watermark_blocks`` stay free at an admission beside others.
+    ``prefix_cache`` 0: prompts are not remembered.
     """
 
     kv_blocks: int
@@ -57,6 +86,14 @@ class ReplicaLimits(NamedTuple):
     batch_max: int
     step_tokens_max: int
     context_tokens_max: int
+    scheduler: int = Scheduler.VLLM
+    chunked: int = 1
+    prefill_tokens_max: int = 16_384
+    watermark_blocks: int = 0
+    prefix_cache: int = 1
+
+
+MAY_BE_ZERO = ("scheduler", "chunked", "watermark_blocks", "prefix_cache")
 
 
 def grid_cell(grid: Floats, x: float) -> int:

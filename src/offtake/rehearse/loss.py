@@ -44,15 +44,18 @@ def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
         held = plant.replicas.heap[replica, place]
         request = held & REQUEST_MASK
         left = (held >> REQUEST_BITS) - row.iteration
-        _fail(engine, request, plant.work[request].output_tokens - left, now_ns)
+        _fail(engine, request, plant.work[request].output_tokens - left, 0, now_ns)
     request = row.head
-    admitted = True
+    waits = 0
     while request != NONE:
         following = plant.work[request].link
-        admitted = admitted and request != row.front
-        if admitted:
-            engine.pools[pool].evicted_service_ns += float(now_ns - plant.work[request].start_ns)
-        _take_away(engine, request, now_ns)
+        waits = 1 if request == row.front else waits
+        if plant.work[request].given_tokens > 0:  # pushed back after it had begun to answer
+            _fail(engine, request, int(plant.work[request].given_tokens), waits, now_ns)
+        else:
+            if plant.work[request].start_ns >= 0:
+                engine.pools[pool].evicted_service_ns += float(now_ns - plant.work[request].start_ns)
+            _take_away(engine, request, waits, now_ns)
         request = following
     clear(plant, replica)
     set_next(engine, FIRST_LEAF + replica, NEVER_NS)
@@ -60,13 +63,13 @@ def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
 
 
 @kernel
-def _fail(engine: Engine, request: int, given_tokens: int, now_ns: int) -> None:
-    """End a request that had begun to answer."""
+def _fail(engine: Engine, request: int, given_tokens: int, waits: int, now_ns: int) -> None:
+    """End a request that had begun to answer; ``waits`` is 1 where it was in the queue, 0 where it ran."""
     flow, work = engine.flow, engine.plant.work
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
     engine.pools[pool].evicted_service_ns += float(now_ns - work[request].start_ns)
-    _gone(engine, request, pool, now_ns)
+    _gone(engine, request, pool, waits, now_ns)
     if engine.pools[pool].deployment >= 0:
         engine.pools[pool].failed_read += work[request].input_tokens
         engine.pools[pool].failed_wrote += given_tokens - 1
@@ -80,25 +83,25 @@ def _fail(engine: Engine, request: int, given_tokens: int, now_ns: int) -> None:
 
 
 @kernel
-def _gone(engine: Engine, request: int, pool: int, now_ns: int) -> None:
+def _gone(engine: Engine, request: int, pool: int, waits: int, now_ns: int) -> None:
     """Tell the engine's books and the policy that a request leaves its pool unfinished."""
     row = engine.plant.work[request]
     chips = engine.pools[pool].deployment >= 0
     unread = row.first_token_ns < 0 if chips else True  # of an API the policy learns of a first token at the end
     tokens = int(row.input_tokens) if unread else 0
-    waiting = 1 if chips and row.start_ns < 0 else 0
     count(engine, pool, -1, now_ns)
-    update(engine.seen, Event(EventKind.GONE, pool, int(engine.flow[request].workload), waiting, tokens, 0, now_ns))
+    update(engine.seen, Event(EventKind.GONE, pool, int(engine.flow[request].workload), waits, tokens, 0, now_ns))
 
 
 @kernel
-def _take_away(engine: Engine, request: int, now_ns: int) -> None:
+def _take_away(engine: Engine, request: int, waits: int, now_ns: int) -> None:
     """Take a request that had not begun to answer from its pool; it is routed again at this instant."""
     flow, work = engine.flow, engine.plant.work
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
-    _gone(engine, request, pool, now_ns)
+    _gone(engine, request, pool, waits, now_ns)
     work[request].start_ns = work[request].first_token_ns = -1
+    work[request].cached_tokens = 0
     flow[request].status = Status.MOVED
     set_timer(engine, now_ns, request)
 
@@ -118,8 +121,8 @@ def _lose_api_requests(engine: Engine, site: int, now_ns: int) -> None:
             past_ns = float(now_ns - work[request].first_token_ns)
             tpot_ns = engine.pools[pool].tpot_ns
             given = 1 + int(past_ns / tpot_ns) if tpot_ns > 0.0 else 1
-            _fail(engine, request, min(given, int(work[request].output_tokens)), now_ns)
+            _fail(engine, request, min(given, int(work[request].output_tokens)), 0, now_ns)
         else:
             engine.pools[pool].evicted_service_ns += float(max(0, now_ns - work[request].start_ns))
-            _take_away(engine, request, now_ns)
+            _take_away(engine, request, 0, now_ns)
     show_timer(engine)

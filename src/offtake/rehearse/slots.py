@@ -8,7 +8,7 @@ allocation. This module must never know a replica or a policy.
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.performance.replica import NEVER_NS, NONE
+from offtake.performance.replica import NEVER_NS, NONE, ask
 from offtake.policy.view import NO_POOL, NO_RETRY_NS, Reason
 from offtake.rehearse.queues import push_timer, set_key
 from offtake.rehearse.sessions import NOBODY, place_of
@@ -38,9 +38,9 @@ def take_slot(engine: Engine, feed: Feed, at: int) -> int:
     flow.rtt_ns = flow.given_tokens = flow.attempts = flow.tries = 0
     flow.status = Status.PENDING
     flow.reason = Reason.NONE
-    work.input_tokens = feed.input_tokens[at]
-    work.output_tokens = feed.output_tokens[at]
-    work.link = work.start_ns = work.first_token_ns = work.finish_ns = NONE
+    ask(work, feed.arrival_ns[at], feed.input_tokens[at], feed.output_tokens[at])
+    work.session = feed.session[at]
+    work.shared_tokens = feed.shared_tokens[at]
     if flow.session != NOBODY and _must_wait(engine, slot, feed.arrival_ns[at]):
         return NONE
     arrive_at(engine, slot, feed.arrival_ns[at])
@@ -103,6 +103,7 @@ def ask_again(engine: Engine, slot: int, now_ns: int) -> bool:
             flow.pool = NO_POOL
             flow.given_tokens = 0
             work.start_ns = work.first_token_ns = work.finish_ns = NONE
+            work.given_tokens = work.cached_tokens = 0
             set_timer(engine, now_ns + storm.backoff_ns, slot)
             return True
     return False

@@ -32,6 +32,7 @@ Bytes = npt.NDArray[np.int8]
 
 SLOTS = 4_096  #: slots to begin with; they double when they run out
 ENDED_ROWS = 8_192  #: ends that are kept before they are counted
+PROMPTS_CACHED = 2**18  #: that all prefix caches together can remember (assumption; 32 bytes each)
 TIMER_LEAF = 0  #: leaf of the timers in the tree of what happens next
 FIRST_LEAF = 1  #: leaf of the first replica
 
@@ -210,7 +211,7 @@ def new_engine(
     leaves = leaves_for(len(pool_of_replica) + FIRST_LEAF)
     batch_max = int(tables.limits["batch_max"].max())
     return Engine(
-        plant=Plant(tables, new_replicas(tables, deployment[pool_of_replica]), _idle_work(slots)),
+        plant=Plant(tables, new_replicas(tables, deployment[pool_of_replica], PROMPTS_CACHED), _idle_work(slots)),
         seen=view_of(fleet, tables, deployment, options.start_hour),
         pools=pools,
         flow=np.zeros(slots, FLOW).view(np.recarray),

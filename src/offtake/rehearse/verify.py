@@ -101,7 +101,8 @@ def _tokens(ledger: Ledger) -> Found:
     """Check that the tokens which replicas counted step by step are those that requests asked for and got."""
     chips, tally, pools = ledger.pools["deployment"] >= 0, ledger.tally, ledger.pools
     asked = int(ends_of(tally, "input_tokens")[chips].sum() + pools["failed_read"].sum())
-    asked += int(ledger.rows["prefill_lost"].sum())
+    asked += sum(int(ledger.rows[name].sum()) for name in ("prefill_lost", "prefill_again"))
+    asked -= int(ledger.rows["hit_tokens"].sum())
     given = int((ends_of(tally, "output_tokens") - ends_of(tally, "served"))[chips].sum() + pools["failed_wrote"].sum())
     read, wrote = int(ledger.rows["prefill_tokens"].sum()), int(ledger.rows["decode_tokens"].sum())
     return [
