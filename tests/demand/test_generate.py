@@ -128,6 +128,19 @@ def test_the_slow_swing_does_not_fade_with_size(seed: int) -> None:
     assert minutes.mean() == pytest.approx(300, rel=0.06)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nightly_batch_work_comes_in_jobs_at_night(seed: int) -> None:
+    week = TraceSpec(profile=load_profile("nightly-batch"), rate_rps_mean=2.0, duration_s=604_800, seed=seed)
+    per_hour, per_minute = np.zeros(168), np.zeros(168 * 60)
+    for batch in generate(week):
+        per_hour += np.bincount(batch.arrival_ns // (3600 * 10**9), minlength=168)
+        per_minute += np.bincount(batch.arrival_ns // (60 * 10**9), minlength=168 * 60)
+    by_hour_of_day = per_hour.reshape(7, 24).sum(axis=0) / per_hour.sum()
+    assert by_hour_of_day[:2].sum() > 0.8
+    assert by_hour_of_day[[23, 0, 1, 2]].sum() > 0.999
+    assert per_minute.max() > 500
+
+
 # ── the same seed, the same requests ─────────────────────────────────────────────────────────────────────────────────
 def test_the_same_seed_gives_the_same_bytes() -> None:
     assert same(concat(list(generate(spec()))), concat(list(generate(spec()))))

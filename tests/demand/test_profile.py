@@ -19,6 +19,7 @@ def test_the_shipped_profiles_are_these() -> None:
         "chat",
         "coding",
         "mooncake-conversation",
+        "nightly-batch",
         "servegen-m-large",
     ]
 

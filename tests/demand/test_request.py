@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from offtake.demand.request import (
     concat,
     count_of,
     merge,
+    merge_streams,
     no_requests,
     rebatch,
     requests_of,
@@ -63,3 +67,38 @@ def test_every_broken_rule_is_named_with_its_first_request() -> None:
         ("request 1", "input_tokens"),
         ("request 1", "output_tokens"),
     ]
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("seed", range(20))
+def test_streams_merge_as_their_whole_would_however_they_are_cut(seed: int) -> None:
+    random = np.random.default_rng([seed, 77])
+    streams = [
+        some(np.sort(random.integers(0, int(random.choice([3, 30, 3000])), random.integers(0, 200))).tolist(), workload)
+        for workload in range(int(random.integers(1, 6)))
+    ]
+    whole = merge(streams)
+    merged = list(merge_streams([rebatch([stream], int(random.integers(1, 40))) for stream in streams]))
+    assert all(count_of(batch) for batch in merged)
+    pairs: Any = zip(concat(merged), whole, strict=True)
+    assert all(np.array_equal(mine, other) and mine.dtype == other.dtype for mine, other in pairs)
+
+
+def test_streams_are_read_no_further_than_they_must_be() -> None:
+    read: list[int] = []
+
+    def watched(name: int, step: int) -> Iterator[Requests]:
+        for start in range(0, 1_000, step):
+            read.append(name)
+            yield some(list(range(start, start + step)))
+
+    merged = merge_streams([watched(0, 10), watched(1, 100)])
+    next(merged)
+    assert read == [0, 1]
+    next(merged)
+    assert read == [0, 1, 0]
+
+
+def test_no_streams_and_empty_streams_merge_to_nothing() -> None:
+    assert list(merge_streams([])) == []
+    assert list(merge_streams([iter([]), iter([no_requests()])])) == []

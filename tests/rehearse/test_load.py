@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from offtake.demand.request import Requests, chosen, concat
+from offtake.demand.request import Requests, chosen, concat, rebatch, requests_of
 from offtake.demand.reshape import Shape
 from offtake.errors import InputError
 from offtake.fleet import Fleet
+from offtake.rehearse.arrivals import checked
 from offtake.rehearse.load import (
     Replay,
     Traced,
@@ -191,3 +192,17 @@ def test_a_window_that_cannot_be_is_told_with_every_fault() -> None:
     with pytest.raises(InputError) as found:
         check_window(Window(seed=1, hours=0.0, users=4, sessions=True, thin=2))
     assert [fault.file for fault in found.value.faults] == ["--hours", "--sessions", "--thin"]
+
+
+# ── thinning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_thinning_a_load_keeps_or_leaves_out_whole_sessions(seed: int) -> None:
+    count = 10_000
+    tokens = np.ones(count, dtype=np.int32)
+    whole = requests_of(np.arange(count), tokens, tokens)
+    whole = whole._replace(session=np.where(np.arange(count) % 2, np.arange(count) // 10, -1).astype(np.int32))
+    kept = concat(list(checked(rebatch([whole], 99), two_workloads(), thin=4, seed=seed)))
+    in_session = kept.session >= 0
+    assert set(np.bincount(kept.session[in_session]).tolist()) == {0, 5}
+    assert in_session.sum() == pytest.approx(count / 8, rel=0.2)
+    assert (~in_session).sum() == pytest.approx(count / 8, rel=0.15)
