@@ -58,6 +58,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     deferral_hours: float = 0.0  #: How long it may wait.
     residency: str = "any"  #: Zone that it must stay in, or `any`.
     security: int = 0  #: Lowest security class a site must have.
+    admit_share_min: float = 0.0  #: Share of its requests that is admitted whatever the price of capacity.
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,6 +194,7 @@ def _workload_checks(fleet: Fleet) -> Iterator[Check]:
         yield len(workload.level) == blocks, f"{at}.level", f"must hold {blocks} blocks"
         yield len(workload.region_share) == regions, f"{at}.region_share", f"must hold {regions} regions"
         yield workload.rate_rps >= 0, f"{at}.rate_rps", "must not be negative"
+        yield 0 <= workload.admit_share_min <= 1, f"{at}.admit_share_min", "must be a share from 0 to 1"
 
 
 def _pool_checks(fleet: Fleet) -> Iterator[Check]:

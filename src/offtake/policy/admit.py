@@ -13,23 +13,27 @@ from offtake.policy.view import Reason, Request, View
 @kernel
 def can_serve(view: View, request: Request, pool: int) -> bool:
     """Tell whether ``pool`` is fit for ``request`` (model, residency, security, length) and up."""
-    tokens = request.input_tokens + request.output_tokens_max
-    fits = view.allowed[pool, request.workload] and tokens <= view.pools[pool].context_tokens_max
-    return fits and view.pools[pool].replicas_up > 0  # type: ignore[no-any-return]
+    return view.allowed[pool, request.workload] and is_open(view, request, pool)  # type: ignore[no-any-return]
+
+
+@kernel
+def is_open(view: View, request: Request, pool: int) -> bool:
+    """Tell whether ``pool``, one of those its workload may use, is up and has the room that ``request`` asks for."""
+    row = view.pools[pool]
+    return row.replicas_up > 0 and request.context_tokens <= row.context_tokens_max  # type: ignore[no-any-return]
 
 
 @kernel
 def admit(view: View, request: Request, now_ns: int) -> int:  # noqa: ARG001  # the seam gives every decision the time
     """Return ``Reason.NONE`` if some pool can serve ``request`` at ``now_ns``, else why none can.
 
-    Cost: O(pools), no allocation.
+    Cost: O(1) while the first of its pools is open, else O(pools); no allocation.
     """
     reason = Reason.NO_FIT.value
-    for pool in range(view.pools.shape[0]):
-        if can_serve(view, request, pool):
+    for rank in range(view.workloads[request.workload].fits):
+        pool = view.fit[request.workload, rank]
+        if is_open(view, request, pool):
             return Reason.NONE.value
-        if view.allowed[pool, request.workload]:
-            tokens = request.input_tokens + request.output_tokens_max
-            long = tokens > view.pools[pool].context_tokens_max
-            reason = max(reason, Reason.TOO_LONG.value if long else Reason.NO_CAPACITY.value)
+        long = request.context_tokens > view.pools[pool].context_tokens_max
+        reason = max(reason, Reason.TOO_LONG.value if long else Reason.NO_CAPACITY.value)
     return reason

@@ -44,32 +44,44 @@ def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 
         raise InputError([Fault("fleet.json", "the fleet has no pool", mend)])
     allowed = allowed_of(fleet)
     rtt_ms = {site.name: site.rtt_ms for site in fleet.sites}
-    chip_s = _chip_seconds(fleet, tables, deployment)
-    bids = [[pool.bid_usd_per_chip_s, _token_bids(pool, len(fleet.block_share))] for pool in fleet.pools]
-    workloads = _workload_rows(fleet)
+    rtt_ns = (np.array([rtt_ms[pool.site] for pool in fleet.pools]) * NS_PER_MS).astype(np.int64)
+    chip_s, load_ns = _chip_seconds(fleet, tables, deployment)
+    need = np.where(np.array([pool.kind == "api" for pool in fleet.pools])[:, None, None], 1.0, chip_s)
+    workloads = _workload_rows(fleet, allowed)
+    pools = _pool_rows(fleet, tables, deployment, allowed)
+    pools["density_usd"] = _density(fleet, allowed, need, workloads["worth_usd"])
     return View(
-        pools=_pool_rows(fleet, tables, deployment, allowed, _surge_unit(fleet, workloads["worth_usd"], chip_s)),
+        pools=pools,
         workloads=workloads,
         allowed=allowed,
-        rtt_ns=(np.array([rtt_ms[pool.site] for pool in fleet.pools]) * NS_PER_MS).astype(np.int64),
+        fit=np.argsort(~allowed.T, axis=1, kind="stable").astype(np.int64),
+        rtt_ns=rtt_ns,
         chip_s_per_token=chip_s,
-        bid_usd=np.array(bids, np.float64).transpose(2, 0, 1).copy(),
+        need=need,
+        load_ns=load_ns,
+        rate=_rates(fleet, pools, rtt_ns),
+        running=np.zeros(allowed.shape, np.int64),
+        weight=_weights(fleet),
+        bid_usd=_bids(fleet),
         block_of_hour=np.array(fleet.block_of_hour, np.int64),
         clock_ns=np.array([round(start_hour * NS_PER_HOUR)], np.int64),
     )
 
 
-def _workload_rows(fleet: Fleet) -> Any:  # noqa: ANN401  # rows of WORKLOAD_VIEW
+def _workload_rows(fleet: Fleet, allowed: Bools) -> Any:  # noqa: ANN401  # rows of WORKLOAD_VIEW
     """Return what a policy knows of each workload."""
     rows = np.zeros(len(fleet.workloads), WORKLOAD_VIEW).view(np.recarray)
     rows["worth_usd"] = [w.value_usd_per_request + w.refusal_usd_per_request for w in fleet.workloads]
     rows["slo_ttft_ns"] = [w.ttft_ms_p95 * NS_PER_MS for w in fleet.workloads]
     rows["slo_tpot_ns"] = [w.tpot_ms_p95 * NS_PER_MS for w in fleet.workloads]
     rows["output_tokens_mean"] = [w.output_tokens_mean for w in fleet.workloads]
+    rows["defer_ns"] = [w.deferral_hours * NS_PER_HOUR for w in fleet.workloads]
+    rows["admit_share_min"] = [w.admit_share_min for w in fleet.workloads]
+    rows["fits"] = allowed.sum(axis=0)
     return rows
 
 
-def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, surge_usd: Floats) -> Any:  # noqa: ANN401  # rows
+def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -> Any:  # noqa: ANN401  # rows
     """Return what a policy knows of each pool, up and idle (rows of ``POOL_VIEW``)."""
     pools = fleet.pools
     api = np.array([pool.kind == "api" for pool in pools])
@@ -80,16 +92,15 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools, s
     rows["usd_per_input_token"] = [pool.usd_per_million_input_tokens / TOKENS_PER_MILLION for pool in pools]
     rows["usd_per_output_token"] = [pool.usd_per_million_output_tokens / TOKENS_PER_MILLION for pool in pools]
     speeds = speeds_of(fleet, tables, deployment, allowed)
-    for name in Speed._fields:
+    for name in set(Speed._fields) & set(POOL_VIEW.names or ()):
         rows[name] = [getattr(speed, name) for speed in speeds]
+    rows["tpot_now_ns"] = rows["tpot_ns"]
     rows["ttft_ns"] = [pool.ttft_ms * NS_PER_MS * (pool.kind == "api") for pool in pools]
     rows["token_ns"] = [_ns_per_token(pool) for pool in pools]
-    slo_ns = np.array([workload.ttft_ms_p95 for workload in fleet.workloads]) * NS_PER_MS
-    rows["slo_ns"] = np.where(allowed, slo_ns, np.inf).min(axis=1, initial=float(NS_PER_HOUR))
-    rows["surge_usd"] = surge_usd
     rows["chips"] = [pool.chips_per_replica for pool in pools]
     rows["replicas_up"] = [pool.replicas if pool.kind == "chips" else 1 for pool in pools]
     rows["free_ns"] = -BUCKET_NS
+    rows["reach"] = 1.0
     return rows
 
 
@@ -116,9 +127,36 @@ def _room(tables: Tables) -> Ints:
     return np.asarray(np.minimum(limits["context_tokens_max"], held), np.int64)
 
 
-def _token_bids(pool: Pool, blocks: int) -> list[float]:
-    """Return the bid price per token in each block, 0 where the plan gives none."""
-    return pool.bid_usd_per_token or [0.0] * blocks
+def _bids(fleet: Fleet) -> Floats:
+    """Return the plan's bid prices [block, pool]: per chip-second, or per token of an API (0 where it gives none)."""
+    none = [0.0] * len(fleet.block_share)
+    rows = [(p.bid_usd_per_token or none) if p.kind == "api" else p.bid_usd_per_chip_s for p in fleet.pools]
+    return np.array(rows, np.float64).T.copy()
+
+
+def _weights(fleet: Fleet) -> Floats:
+    """Return [block, pool, workload]: requests/s that the plan places, or the goodput where it places none at all."""
+    placed = np.array([pool.allotment_rps for pool in fleet.pools], np.float64).transpose(1, 0, 2)
+    replicas = np.array([max(pool.replicas, 1) for pool in fleet.pools], np.float64)
+    goodput = np.array([pool.goodput_rps for pool in fleet.pools], np.float64) * replicas[:, None]
+    return np.where(placed.sum(axis=1, keepdims=True) > 0, placed, goodput[None]).copy()
+
+
+def _rates(fleet: Fleet, pools: Any, rtt_ns: Ints) -> Floats:  # noqa: ANN401  # rows of POOL_VIEW
+    """Return [pool, workload, 2]: 1 over what is left of the TPOT limit of an empty pool, and of the TTFT limit, 1/ns."""
+    inputs = np.array([workload.input_tokens_mean for workload in fleet.workloads])
+    slo_ms = np.array([[workload.tpot_ms_p95, workload.ttft_ms_p95] for workload in fleet.workloads])
+    first_ns = pools["own_ns"][:, None] + pools["prefill_ns_per_token"][:, None] * inputs + rtt_ns.min(axis=1)[:, None]
+    taken_ns = np.stack([np.broadcast_to(pools["tpot_ns"][:, None], first_ns.shape), first_ns], axis=-1)
+    return np.asarray(1.0 / np.maximum(slo_ms * NS_PER_MS - taken_ns, NS_PER_MS), np.float64)
+
+
+def _density(fleet: Fleet, allowed: Bools, need: Floats, worth_usd: Floats) -> Floats:
+    """Return [pool]: the most worth of a unit of its need among the workloads it serves, US dollars."""
+    tokens = np.array([[workload.input_tokens_mean, workload.output_tokens_mean] for workload in fleet.workloads])
+    taken = (need * tokens).sum(axis=2)
+    worth = np.divide(worth_usd[None], taken, out=np.zeros_like(taken), where=allowed & (taken > 0))
+    return np.asarray(worth.max(axis=1, initial=0.0), np.float64)
 
 
 def _ns_per_token(pool: Pool) -> float:
@@ -126,25 +164,21 @@ def _ns_per_token(pool: Pool) -> float:
     return S_PER_MINUTE * NS_PER_S / pool.tokens_per_minute_max if pool.tokens_per_minute_max > 0 else 0.0
 
 
-def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> Floats:
-    """Return chip-seconds per prompt token and per answer token, [pool, workload, 2]; 0 for an API."""
+def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> tuple[Floats, Floats]:
+    """Return chip-seconds per prompt token and per answer token, [pool, workload, 2], and what a request in flight
+    adds to the TPOT of its replica, [pool, workload], ns; 0 for an API.
+    """
     chip_s = np.zeros((len(fleet.pools), len(fleet.workloads), 2))
+    load_ns = np.zeros(chip_s.shape[:2])
     for p, pool in enumerate(fleet.pools):
         for k, workload in enumerate(fleet.workloads):
             if pool.kind == "chips" and pool.goodput_rps[k] > 0:
                 slo_ns = workload.tpot_ms_p95 * NS_PER_MS
                 lengths = Lengths(workload.input_tokens_mean, workload.output_tokens_mean, slo_ns)
                 speed = replica_speed(tables, int(deployment[p]), lengths)
-                answer_ns = (speed.tpot_ns + speed.tpot_ns_per_request * speed.slots) / speed.slots
+                answer_ns = (speed.tpot_ns + speed.load_ns * speed.slots) / speed.slots
                 split = np.array([speed.prefill_ns_per_token, answer_ns])
                 work = split @ np.array(lengths[:2])
                 chip_s[p, k] = split * (pool.chips_per_replica / pool.goodput_rps[k] / work)
-    return chip_s
-
-
-def _surge_unit(fleet: Fleet, worth_usd: Floats, chip_s_per_token: Floats) -> Floats:
-    """Return the least worth of a chip-second among the workloads a pool serves, [pool], US dollars."""
-    tokens = np.array([[workload.input_tokens_mean, workload.output_tokens_mean] for workload in fleet.workloads])
-    chip_s = (chip_s_per_token * tokens).sum(axis=2)
-    unit = np.where(chip_s > 0, worth_usd / np.where(chip_s > 0, chip_s, 1.0), np.inf).min(axis=1, initial=np.inf)
-    return np.where(np.isfinite(unit), unit, 0.0)
+                load_ns[p, k] = speed.load_ns
+    return chip_s, load_ns

@@ -8,8 +8,18 @@ no allocation.
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.admit import can_serve
-from offtake.policy.price import load, margin_usd, retry_after_ns
+from offtake.policy.admit import is_open
+from offtake.policy.baselines import (
+    cheapest_first,
+    latency_first,
+    least_loaded,
+    power_of_two,
+    prefix_affinity,
+    ranked,
+    round_robin,
+    weighted,
+)
+from offtake.policy.price import EVEN, margin_usd, patience, retry_after_ns
 from offtake.policy.view import NO_POOL, NO_RETRY_NS, Choice, Policy, Reason, Request, View
 
 
@@ -18,51 +28,43 @@ def choose(policy: int, view: View, request: Request, now_ns: int, u: float) -> 
     """Return the pool for ``request`` under ``policy``; only ``BID_PRICE`` ever refuses."""
     if policy == Policy.BID_PRICE:
         return by_bid_price(view, request, now_ns, u)
-    pool = round_robin(view, request) if policy == Policy.ROUND_ROBIN else least_loaded(view, request, u)
+    if policy == Policy.ROUND_ROBIN:
+        pool = round_robin(view, request)
+    elif policy == Policy.WEIGHTED:
+        pool = weighted(view, request, now_ns, u)
+    elif policy == Policy.POWER_OF_TWO:
+        pool = power_of_two(view, request, u)
+    elif policy == Policy.CHEAPEST_FIRST:
+        pool = cheapest_first(view, request, u)
+    elif policy == Policy.LATENCY_FIRST:
+        pool = latency_first(view, request, now_ns, u)
+    elif policy == Policy.PREFIX_AFFINITY:
+        pool = prefix_affinity(view, request, u)
+    else:
+        pool = least_loaded(view, request, u)
     reason = Reason.NO_CAPACITY.value if pool == NO_POOL else Reason.NONE.value
     return Choice(pool, reason, 0.0, NO_RETRY_NS)
 
 
 @kernel
 def by_bid_price(view: View, request: Request, now_ns: int, u: float) -> Choice:
-    """Take the pool with the largest margin; if none is worth it, refuse and say when it would be."""
-    pools = view.pools.shape[0]
-    best, best_usd = NO_POOL, 0.0
-    first = int(u * pools)
-    for turn in range(pools):
-        pool = (first + turn) % pools
-        if can_serve(view, request, pool):
-            usd = margin_usd(view, request, pool, now_ns, 0.0)
-            if best == NO_POOL or usd > best_usd:
-                best, best_usd = pool, usd
+    """Take the pool with the largest margin; if none is worth it, refuse and say when it would be.
+
+    A workload that is owed admissions by its floor is served at the best pool whatever the margin.
+    """
+    best, best_usd, best_score = NO_POOL, 0.0, 0.0
+    kind = view.workloads[request.workload]
+    paying, even_usd = patience(view, request, now_ns), EVEN * kind.worth_usd
+    for turn in range(kind.fits):
+        pool = ranked(view, request, turn, u)
+        if is_open(view, request, pool):
+            usd = margin_usd(view, request, pool, now_ns, paying)
+            score = usd - even_usd * view.pools[pool].pressure
+            if best == NO_POOL or score > best_score:
+                best, best_usd, best_score = pool, usd, score
     if best == NO_POOL:
         return Choice(NO_POOL, Reason.NO_CAPACITY.value, 0.0, NO_RETRY_NS)
-    if best_usd < 0.0:
-        return Choice(NO_POOL, Reason.BELOW_BID.value, best_usd, retry_after_ns(view, request, best, now_ns))
+    if best_usd < 0.0 and kind.owed + kind.admit_share_min < 1.0:
+        retry_ns = retry_after_ns(view, request, best, now_ns, paying)
+        return Choice(NO_POOL, Reason.BELOW_BID.value, best_usd, retry_ns)
     return Choice(best, Reason.NONE.value, best_usd, NO_RETRY_NS)
-
-
-@kernel
-def least_loaded(view: View, request: Request, u: float) -> int:
-    """Take the pool with the smallest share of its running places taken."""
-    pools = view.pools.shape[0]
-    best, best_load = NO_POOL, 0.0
-    first = int(u * pools)
-    for turn in range(pools):
-        pool = (first + turn) % pools
-        if can_serve(view, request, pool):
-            share = load(view, pool, 0.0)
-            if best == NO_POOL or share < best_load:
-                best, best_load = pool, share
-    return best
-
-
-@kernel
-def round_robin(view: View, request: Request) -> int:
-    """Take the next pool in turn that can serve; each workload has its own turn."""
-    pools = view.pools.shape[0]
-    for turn in range(pools):
-        pool = (view.workloads[request.workload].cursor + turn) % pools
-        if can_serve(view, request, pool):
-            return pool  # type: ignore[no-any-return]
-    return NO_POOL

@@ -1,18 +1,21 @@
-"""Say what it is worth to serve a request at a pool: value, bid price, lateness.
+"""Say what capacity costs now, and what it is worth to serve a request with it.
 
-    margin = worth · (1 - late(TTFT) - late(TPOT) - crowd) - price · chip-seconds - what is paid only when used
-    late(x) = max(0, x / SLO - 0.8) / 0.4,    crowd = max(0, ρ - 0.9) / 0.1,    worth = value served + cost of refusing
+    margin = worth - paid only when used - price · need,     need = chip-seconds (of an API: tokens of its limit)
+    price  = bid · y⁴ + (density - bid) · y¹⁶,               y = max(0, 1 - √N · (1 - x) / 16)
 
-A prediction is a mean, so a request is counted as partly late from 0.8 of its SLO on and as worth nothing at 1.2 of it;
-beyond that it does harm, because it holds what others need. ρ is what was routed here over the last seconds, in
-chip-seconds by the plan's goodput, over the chips there are: at ρ = 1 the pool just keeps its P95, and one request more
-makes others late, which costs as much as it is worth. The price is the plan's shadow price of a chip-second in
-this block of the week, corrected online: it is paid in full from half load on and falls to nothing at an idle pool
-(capacity that is not used is lost, so it is worth nothing now), and a *surge* is added while measured first tokens come
-later than half their SLO. These shares and times and the surge's gain are assumptions.
+*Pressure* x is the load of a pool over the load at which it just keeps its service level: the largest of the predicted
+TPOT over its limit, the wait over the TTFT limit (both without what an empty pool takes), and the places taken, over
+the *reach* that measurement has found the pool to have (``update``). *Density* is the most worth that a unit of its
+capacity can earn, *bid* the plan's shadow price in this block of the week, never more than the density. N is what the
+pool holds at its limit.
 
-Every function can look ``ahead_ns`` into a future in which nobody else comes: the queue drains, the requests in flight
-finish, the surge fades, the block of the week changes. That is how a ``Retry-After`` is found that is true.
+Why this form. Capacity that is not used now is lost, so below the limit it is worth only the chance that a better
+request finds it taken. Load fluctuates by √N around N, and the reserve that is best to keep from a request of value v
+for those of value V grows as log(V / v) of those deviations (trunk reservation: Key, 1990; Reiman, 1991): so the price falls from the
+density by a factor e with each deviation below the limit, and exp(-z) ≈ (1 - z/16)¹⁶ costs four products and is
+exactly nothing far from the limit. A plan's price is known before the load is, so it is charged from four times
+as far. At the limit the price is the density: nothing pays more, and what is refused below it is what is worth least.
+A class that the plan refuses is served while there is room, and one that it serves is refused when it is in the way.
 
 Comes in: a view and a request. Goes out: US dollars and ns. Source: bid-price control, Talluri and van Ryzin, *The
 Theory and Practice of Revenue Management*, 2004, chapter 3. This module must never choose.
@@ -23,18 +26,14 @@ from __future__ import annotations
 import math
 
 from offtake.performance.compiled import kernel
-from offtake.policy.view import NO_RETRY_NS, Request, View
-from offtake.units import HOURS_PER_WEEK, NS_PER_HOUR, NS_PER_MS, NS_PER_S
+from offtake.policy.view import BUCKET_NS, NO_RETRY_NS, Request, View
+from offtake.units import HOURS_PER_WEEK, NS_PER_HOUR, NS_PER_MS
 
-LOAD_FULL = 0.5  #: share of the running places taken from which the bid price is charged in full (assumption)
-SURGE_HALF_LIFE_NS = 10.0 * NS_PER_S  #: time in which a surge halves by itself (assumption)
-LATE_FROM = 0.8  #: share of the SLO at which a predicted mean begins to cost (assumption)
-LATE_WIDTH = 0.4  #: shares of the SLO over which all the worth goes (assumption)
-CROWD_FROM = 0.9  #: ρ from which a request begins to make others late (assumption)
-CROWD_WIDTH = 0.1  #: of ρ, over which that grows to all its worth (assumption)
-RECENT_NS = 10.0 * NS_PER_S  #: time in which what was routed fades to 1/e (assumption)
-FADED = 10  #: half-lives after which a surge is over, and what was routed is forgotten
-HALVINGS = 24  #: of the interval in which a Retry-After is sought: to a ten-millionth of it
+FOLDS = 16.0  #: (1 - z/16)¹⁶ for exp(-z)
+LATE_WORTH = 0.5  #: share of its worth that an answer keeps when it is predicted to be late (assumption)
+PATIENCE = 0.9  #: share of its worth that work which can wait holds back on arrival, falling to 0 at its deadline
+EVEN = 1e-3  #: of worth, times pressure: between pools that cost the same, the emptier (assumption)
+SIGMAS = 2.0  #: of the time in which as many finish as must, that a Retry-After allows for
 
 
 @kernel
@@ -45,153 +44,174 @@ def block_at(view: View, now_ns: int) -> int:
 
 
 @kernel
-def chip_seconds(view: View, request: Request, pool: int) -> float:
-    """Return the chip-seconds that ``request`` is expected to take at ``pool``."""
-    inputs = view.chip_s_per_token[pool, request.workload, 0] * request.input_tokens
-    outputs = view.chip_s_per_token[pool, request.workload, 1] * expected_output(view, request)
-    return inputs + outputs  # type: ignore[no-any-return]
-
-
-@kernel
 def expected_output(view: View, request: Request) -> float:
-    """Return the output tokens to expect: the workload's mean, if the request allows as many."""
-    return min(float(view.workloads[request.workload].output_tokens_mean), float(request.output_tokens_max))
+    """Return the output tokens to expect: the workload's mean, or what the request allows if that is less."""
+    mean = view.workloads[request.workload].output_tokens_mean
+    if request.output_tokens_max > 0:
+        return min(float(mean), float(request.output_tokens_max))
+    return mean  # type: ignore[no-any-return]
 
 
 @kernel
-def in_flight(view: View, pool: int, ahead_ns: float) -> float:
-    """Return the requests at ``pool`` after ``ahead_ns``: they leave at the rate running / service time (Little)."""
-    row = view.pools[pool]
-    running = row.in_flight - row.waiting
-    gone = running * ahead_ns / max(row.service_ns, 1.0)
-    return max(0.0, row.in_flight - gone)  # type: ignore[no-any-return]
+def need(view: View, request: Request, pool: int, output: float) -> float:
+    """Return the chip-seconds (of an API: the tokens of its limit) that ``request`` is expected to take."""
+    per = view.need[pool, request.workload]
+    return per[0] * request.input_tokens + per[1] * output  # type: ignore[no-any-return]
 
 
 @kernel
-def wait_ns(view: View, pool: int, now_ns: int, ahead_ns: float) -> float:
-    """Predict how long a request sent after ``ahead_ns`` waits before its own prompt is worked on, ns.
+def predicted_wait_ns(view: View, pool: int) -> float:
+    """Predict how long a request sent now waits before its own prompt is worked on, ns.
 
     The prompts ahead take their prefill; if requests already wait for a place, places come free at the rate
     running / service time.
     """
     row = view.pools[pool]
-    if row.is_api:
-        return max(0.0, float(row.free_ns - now_ns) - ahead_ns)
-    queue_ns = row.queued_tokens * row.prefill_ns_per_token / max(row.replicas_up, 1)
+    queue_ns = row.queued_tokens * row.prefill_ns_per_token / row.replicas_up
     if row.waiting > 0:
         queue_ns = max(queue_ns, row.waiting * row.service_ns / max(row.in_flight - row.waiting, 1))
-    return max(0.0, queue_ns - ahead_ns)  # type: ignore[no-any-return]
+    return queue_ns  # type: ignore[no-any-return]
 
 
 @kernel
-def ttft_ns(view: View, request: Request, pool: int, waiting_ns: float) -> float:
-    """Predict the time to first token as the user sees it, after a wait of ``waiting_ns``."""
+def wait_ns(view: View, pool: int, now_ns: int) -> float:
+    """Return the predicted wait of a request sent now, of replicas or behind an API's rate limit, ns."""
     row = view.pools[pool]
-    own_ns = row.step_ns * (1 - row.is_api) + request.input_tokens * row.prefill_ns_per_token + row.ttft_ns
-    return own_ns + waiting_ns + view.rtt_ns[pool, request.region]  # type: ignore[no-any-return]
+    if row.is_api:
+        return max(0.0, float(row.free_ns - now_ns))
+    return row.wait_ns  # type: ignore[no-any-return]
 
 
 @kernel
-def tpot_ns(view: View, pool: int, ahead_ns: float) -> float:
-    """Predict the mean time per further token of a request sent after ``ahead_ns``, ns."""
+def ttft_ns(view: View, request: Request, pool: int, now_ns: int) -> float:
+    """Predict the time to first token as the user sees it."""
     row = view.pools[pool]
-    beside = in_flight(view, pool, ahead_ns) / max(row.replicas_up, 1)
-    return row.tpot_ns + row.tpot_ns_per_request * beside  # type: ignore[no-any-return]
+    own_ns = row.own_ns + request.input_tokens * row.prefill_ns_per_token
+    return own_ns + wait_ns(view, pool, now_ns) + view.rtt_ns[pool, request.region]  # type: ignore[no-any-return]
 
 
 @kernel
-def late_share(predicted_ns: float, slo_ns: float) -> float:
-    """Return the share of a request's worth that is lost to being late."""
-    return max(0.0, predicted_ns / slo_ns - LATE_FROM) / LATE_WIDTH
+def nearness(pressure: float, held: float) -> float:
+    """Return y of the price: 1 at the limit, 0 from 16 deviations below it; ``held`` is N."""
+    return max(0.0, 1.0 - math.sqrt(held) * (1.0 - pressure) / FOLDS)
 
 
 @kernel
-def recent_chip_s(view: View, pool: int, now_ns: float) -> float:
-    """Return the chip-seconds routed to ``pool`` lately, fading."""
+def price_at(near: float, bid_usd: float, density_usd: float) -> float:
+    """Return the price of a unit of need at nearness ``near``, US dollars."""
+    fourth = near * near * near * near
+    bid = min(bid_usd, density_usd)
+    return bid * fourth + (density_usd - bid) * fourth * fourth * fourth * fourth
+
+
+@kernel
+def api_near(view: View, pool: int, now_ns: int) -> float:
+    """Return y for an API: its pressure is the part of a minute's tokens that is used up."""
     row = view.pools[pool]
-    return row.recent_chip_s * math.exp((row.recent_at_ns - now_ns) / RECENT_NS)  # type: ignore[no-any-return]
+    if row.token_ns <= 0.0:
+        return 0.0
+    left = float(now_ns - row.free_ns) / BUCKET_NS
+    return nearness(1.0 - left, row.slots)
 
 
 @kernel
-def crowd_share(view: View, pool: int, now_ns: float) -> float:
-    """Return the share of a request's worth that it takes from the others at ``pool`` by crowding it."""
-    row = view.pools[pool]
-    rho = recent_chip_s(view, pool, now_ns) / (RECENT_NS / NS_PER_S * row.chips * max(row.replicas_up, 1))
-    return max(0.0, rho - CROWD_FROM) / CROWD_WIDTH  # type: ignore[no-any-return]
-
-
-@kernel
-def load(view: View, pool: int, ahead_ns: float) -> float:
+def load(view: View, pool: int) -> float:
     """Return the share of the running places taken, waiting requests included; for an API, of a minute's requests."""
     row = view.pools[pool]
-    return in_flight(view, pool, ahead_ns) / (row.slots * max(row.replicas_up, 1))  # type: ignore[no-any-return]
-
-
-@kernel
-def surge(view: View, pool: int, now_ns: float) -> float:
-    """Return the part of the price that comes from measured waits, US dollars per chip-second."""
-    row = view.pools[pool]
-    if row.surge_usd_per_chip_s <= 0.0:
-        return 0.0
-    age = (now_ns - row.surge_at_ns) / SURGE_HALF_LIFE_NS
-    return row.surge_usd_per_chip_s * 2.0**-age  # type: ignore[no-any-return]
+    return row.in_flight / (row.slots * max(row.replicas_up, 1))  # type: ignore[no-any-return]
 
 
 @kernel
 def paid_when_used_usd(view: View, request: Request, pool: int) -> float:
     """Return what the buyer pays for this request only because it is served here."""
     row = view.pools[pool]
-    tokens = row.usd_per_input_token * request.input_tokens + row.usd_per_output_token * expected_output(view, request)
-    return tokens + row.usd_per_chip_s_used * chip_seconds(view, request, pool)  # type: ignore[no-any-return]
+    output = expected_output(view, request)
+    tokens = row.usd_per_input_token * request.input_tokens + row.usd_per_output_token * output
+    return tokens + row.usd_per_chip_s_used * need(view, request, pool, output)  # type: ignore[no-any-return]
 
 
 @kernel
-def price_usd(view: View, request: Request, pool: int, now_ns: int, ahead_ns: float) -> float:
-    """Return the corrected price of what ``request`` takes at ``pool``."""
-    block = block_at(view, now_ns + int(ahead_ns))
-    per_chip_s = view.bid_usd[block, pool, 0] * min(1.0, load(view, pool, ahead_ns) / LOAD_FULL)
-    per_chip_s += surge(view, pool, now_ns + ahead_ns)
-    tokens = request.input_tokens + expected_output(view, request)
-    return per_chip_s * chip_seconds(view, request, pool) + view.bid_usd[block, pool, 1] * tokens  # type: ignore[no-any-return]
+def worth_usd(view: View, request: Request, pool: int, now_ns: int) -> float:
+    """Return what serving ``request`` at ``pool`` earns, less if it is predicted to miss a limit."""
+    row, kind = view.pools[pool], view.workloads[request.workload]
+    tpot_ns = row.tpot_now_ns
+    if ttft_ns(view, request, pool, now_ns) > kind.slo_ttft_ns or tpot_ns > kind.slo_tpot_ns:
+        return LATE_WORTH * kind.worth_usd  # type: ignore[no-any-return]
+    return kind.worth_usd  # type: ignore[no-any-return]
 
 
 @kernel
-def margin_usd(view: View, request: Request, pool: int, now_ns: int, ahead_ns: float) -> float:
-    """Return what it is worth to serve ``request`` at ``pool`` at ``now_ns`` + ``ahead_ns``, US dollars."""
-    kind = view.workloads[request.workload]
-    late = late_share(ttft_ns(view, request, pool, wait_ns(view, pool, now_ns, ahead_ns)), kind.slo_ttft_ns)
-    late += late_share(tpot_ns(view, pool, ahead_ns), kind.slo_tpot_ns) + crowd_share(view, pool, now_ns + ahead_ns)
-    price = price_usd(view, request, pool, now_ns, ahead_ns) + paid_when_used_usd(view, request, pool)
-    return kind.worth_usd * (1.0 - late) - price  # type: ignore[no-any-return]
+def patience(view: View, request: Request, now_ns: int) -> float:
+    """Return the share of its worth that ``request`` pays now: all if it cannot wait or time is up, else less."""
+    defer_ns = view.workloads[request.workload].defer_ns
+    if request.last_ns <= now_ns or defer_ns <= 0.0:
+        return 1.0
+    return 1.0 - PATIENCE * min(1.0, (request.last_ns - now_ns) / defer_ns)
 
 
 @kernel
-def retry_after_ns(view: View, request: Request, pool: int, now_ns: int) -> int:
-    """Return after how long the margin at ``pool`` is no longer negative if nobody else comes, ns.
-
-    ``NO_RETRY_NS`` if it stays negative for a week.
-    """
+def margin_usd(view: View, request: Request, pool: int, now_ns: int, paying: float) -> float:
+    """Return what it is worth to serve ``request`` at ``pool`` now, US dollars; ``paying`` is of ``patience``."""
     row = view.pools[pool]
-    empty_ns = wait_ns(view, pool, now_ns, 0.0) + row.service_ns * row.in_flight / max(row.in_flight - row.waiting, 1)
-    late_ns = max(empty_ns, FADED * max(SURGE_HALF_LIFE_NS, RECENT_NS))
-    if margin_usd(view, request, pool, now_ns, late_ns) < 0.0:
-        return _cheaper_hour_ns(view, request, pool, now_ns)
-    soon_ns = 0.0
-    for _ in range(HALVINGS):
-        middle_ns = 0.5 * (soon_ns + late_ns)
-        if margin_usd(view, request, pool, now_ns, middle_ns) < 0.0:
-            soon_ns = middle_ns
-        else:
-            late_ns = middle_ns
-    return int(late_ns) + NS_PER_MS
+    price = row.price_usd
+    if row.is_api:
+        price = price_at(api_near(view, pool, now_ns), price, row.density_usd)
+    output = expected_output(view, request)
+    taken = need(view, request, pool, output)
+    paid = row.usd_per_input_token * request.input_tokens + row.usd_per_output_token * output
+    paid += row.usd_per_chip_s_used * taken
+    return paying * worth_usd(view, request, pool, now_ns) - paid - price * taken  # type: ignore[no-any-return]
 
 
 @kernel
-def _cheaper_hour_ns(view: View, request: Request, pool: int, now_ns: int) -> int:
-    """Return the time to the first later hour of the week in which the margin is no longer negative, ns."""
-    into_ns = (view.clock_ns[0] + now_ns) % NS_PER_HOUR
-    for hours in range(1, HOURS_PER_WEEK):
-        ahead_ns = hours * NS_PER_HOUR - into_ns
-        if margin_usd(view, request, pool, now_ns, float(ahead_ns)) >= 0.0:
-            return ahead_ns  # type: ignore[no-any-return]
-    return NO_RETRY_NS
+def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying: float) -> int:
+    """Return after how long ``pool`` takes ``request`` if nobody else comes, ns; ``NO_RETRY_NS`` if never.
+
+    The price that the request can pay is turned into the pressure at which it is charged, and that into the requests
+    that must finish first, m; they do so at the rate running / service time (Little), and ``m + 2√m + 1`` are waited
+    for, because finishes come at random.
+    """
+    row, kind = view.pools[pool], view.workloads[request.workload]
+    output = expected_output(view, request)
+    own_ns = row.own_ns + request.input_tokens * row.prefill_ns_per_token + view.rtt_ns[pool, request.region]
+    in_time = own_ns <= kind.slo_ttft_ns and row.tpot_ns <= kind.slo_tpot_ns
+    worth = kind.worth_usd if in_time else LATE_WORTH * kind.worth_usd
+    paid = paid_when_used_usd(view, request, pool)
+    if worth <= paid:
+        return NO_RETRY_NS
+    gain = max(paying * worth - paid, 0.0)
+    most = row.density_usd * need(view, request, pool, output)
+    near = math.sqrt(math.sqrt(min(1.0, gain / most))) if most > 0.0 else 1.0
+    patient_ns = max(0.0, kind.slo_ttft_ns - own_ns) if in_time else float(NS_PER_HOUR)
+    if row.is_api:
+        left = FOLDS * (1.0 - near) / math.sqrt(row.slots)
+        ahead_ns = max(left * BUCKET_NS, -patient_ns) + float(row.free_ns - now_ns)
+    else:
+        ahead_ns = _drain_ns(view, pool, near, patient_ns)
+        if in_time and row.tpot_now_ns > kind.slo_tpot_ns:
+            over = (row.tpot_now_ns - kind.slo_tpot_ns) / (row.tpot_now_ns - row.tpot_ns)
+            ahead_ns = max(ahead_ns, _finish_ns(view, pool, over))
+    return int(max(ahead_ns, 0.0)) + NS_PER_MS
+
+
+@kernel
+def _drain_ns(view: View, pool: int, near: float, patient_ns: float) -> float:
+    """Return after how long a pool of replicas is as far from its limit as ``near`` says, if nobody else comes, ns."""
+    row = view.pools[pool]
+    if row.pressure <= 0.0:
+        return 0.0
+    aim = max(0.0, 1.0 - FOLDS * (1.0 - near) / math.sqrt(row.in_flight / row.pressure))
+    over = 1.0 - aim / row.pressure
+    if over <= 0.0:
+        return max(0.0, row.wait_ns - patient_ns)  # type: ignore[no-any-return]
+    allowed_ns = min(patient_ns, aim * row.reach / max(row.ttft_rate, 1.0 / NS_PER_HOUR))
+    return max(row.wait_ns - allowed_ns, _finish_ns(view, pool, over))
+
+
+@kernel
+def _finish_ns(view: View, pool: int, share: float) -> float:
+    """Return the time in which ``share`` of the requests in flight have finished, ns."""
+    row = view.pools[pool]
+    leaving = math.ceil(row.in_flight * min(1.0, share))
+    leaving += SIGMAS * math.sqrt(leaving) + 1.0
+    return leaving * row.service_ns / max(row.in_flight - row.waiting, 1)  # type: ignore[no-any-return]

@@ -28,10 +28,11 @@ class Speed(NamedTuple):
     """Hold what one replica, or an API, does: see ``POOL_VIEW``."""
 
     prefill_ns_per_token: float
-    step_ns: float
+    own_ns: float
     tpot_ns: float
-    tpot_ns_per_request: float
+    load_ns: float
     slots: float
+    places: float
     service_ns: float
 
 
@@ -72,7 +73,7 @@ def api_speed(pool: Pool, lengths: Lengths) -> Speed:
     minute = pool.tokens_per_minute_max / (lengths.input_tokens + lengths.output_tokens)
     slots = max(1.0, minute) if pool.tokens_per_minute_max > 0 else UNLIMITED
     service_ns = pool.ttft_ms * NS_PER_MS + tpot_ns * lengths.output_tokens
-    return Speed(0.0, tpot_ns, tpot_ns, 0.0, slots, service_ns)
+    return Speed(0.0, pool.ttft_ms * NS_PER_MS, tpot_ns, 0.0, slots, UNLIMITED, service_ns)
 
 
 def replica_speed(tables: Tables, index: int, lengths: Lengths) -> Speed:
@@ -88,10 +89,11 @@ def replica_speed(tables: Tables, index: int, lengths: Lengths) -> Speed:
     slots = max(1.0, min(places, (lengths.slo_tpot_ns - alone_ns) / max(slope_ns, 1.0)))
     return Speed(
         prefill_ns_per_token=float(token_ns[budget]) / budget + attention_ns,
-        step_ns=step_at(tables, index, max(1, int(slots / 2)), context),
+        own_ns=step_at(tables, index, max(1, int(slots / 2)), context),
         tpot_ns=alone_ns,
-        tpot_ns_per_request=slope_ns,
+        load_ns=slope_ns,
         slots=slots,
+        places=places,
         service_ns=(alone_ns + slope_ns * slots / 2) * lengths.output_tokens,
     )
 

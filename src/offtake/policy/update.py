@@ -2,68 +2,119 @@
 
 Comes in: a view and one event. Goes out: nothing; the view is changed in place. The same events come from the
 rehearsal's replicas and from the router's upstreams, so the same log gives the same decisions in both.
+
+What a pool really bears is learned here: its *reach* is moved until the share of late answers is the one that the
+service level allows (stochastic approximation of a quantile: Robbins and Monro, 1951). A late answer lowers it by
+``gain · (1 - 0.05)`` and one in time raises it by ``gain · 0.05``; the gain is a share of one over the requests in
+flight, because what is decided now shows only after as many have finished.
 """
 
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.price import recent_chip_s, surge
+from offtake.policy.price import block_at, nearness, predicted_wait_ns, price_at
 from offtake.policy.view import Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
-SURGE_GAIN = 0.02  #: surge units added per first token that is one SLO later than half the SLO (assumption)
-SURGE_UNITS_MAX = 10.0  #: a surge never exceeds this many units (assumption)
+LATE_SHARE = 0.05  #: of answers may be late, since limits are on the 95th percentile
+TURNOVER_GAIN = 1.0  #: change of reach while as many finish as are in flight, all of them late (assumption)
+FEW = 20.0  #: requests in flight below which the gain no longer grows (assumption)
+REACH_MIN, REACH_MAX = 0.25, 2.0  #: bounds of what measurement may find (assumption)
 
 
 @kernel
 def update(view: View, event: Event) -> None:
-    """Apply ``event`` to ``view``. Cost: O(1)."""
-    pool = event.pool
-    if event.kind == EventKind.ROUTED:
-        view.pools[pool].in_flight += 1
-        view.pools[pool].waiting += 1
-        view.pools[pool].queued_tokens += event.tokens
-        view.workloads[event.workload].cursor = pool + 1
-        _learn_rate(view, event)
-    elif event.kind == EventKind.ADMITTED:
-        view.pools[pool].waiting -= event.size
-    elif event.kind == EventKind.FIRST_TOKEN:
-        view.pools[pool].queued_tokens -= event.tokens
-        _learn_wait(view, event)
-    elif event.kind == EventKind.FINISHED:
-        view.pools[pool].in_flight -= event.size
-        weight = min(1.0, SMOOTHING * event.size)
-        view.pools[pool].service_ns += weight * (event.sum_ns / event.size - view.pools[pool].service_ns)
-    elif event.kind == EventKind.CAPACITY:
-        view.pools[pool].replicas_up = event.size
-        if event.size == 0:
-            view.pools[pool].surge_usd_per_chip_s = view.pools[pool].recent_chip_s = 0.0
-    elif event.kind == EventKind.GONE:
-        view.pools[pool].in_flight -= 1
-        view.pools[pool].waiting -= event.size
-        view.pools[pool].queued_tokens -= event.tokens
-
-
-@kernel
-def _learn_rate(view: View, event: Event) -> None:
-    """Add the chip-seconds that a routed request is expected to take to what was routed lately."""
-    per_token = view.chip_s_per_token
-    chip_s = per_token[event.pool, event.workload, 0] * event.tokens
-    chip_s += per_token[event.pool, event.workload, 1] * view.workloads[event.workload].output_tokens_mean
-    row = view.pools[event.pool]
-    row.recent_chip_s = recent_chip_s(view, event.pool, float(event.now_ns)) + chip_s
-    row.recent_at_ns = event.now_ns
-
-
-@kernel
-def _learn_wait(view: View, event: Event) -> None:
-    """Raise the pool's surge when first tokens come later than half the SLO, lower it when they come sooner."""
-    pool = event.pool
-    pressure = event.sum_ns / event.size / view.pools[pool].slo_ns - 0.5
-    change = SURGE_GAIN * event.size * min(max(pressure, -1.0), 1.0)
-    if change <= 0.0 and view.pools[pool].surge_usd_per_chip_s <= 0.0:
+    """Apply ``event`` to ``view``. Cost: O(1), and O(workloads) when a workload comes to a pool or leaves it."""
+    if event.kind == EventKind.DECLINED:
+        kind = view.workloads[event.workload]
+        kind.owed = min(kind.owed + kind.admit_share_min, 1.0)
         return
-    unit = view.pools[pool].surge_usd
-    now = surge(view, pool, float(event.now_ns)) + change * unit
-    view.pools[pool].surge_usd_per_chip_s = min(max(now, 0.0), SURGE_UNITS_MAX * unit)
-    view.pools[pool].surge_at_ns = event.now_ns
+    row = view.pools[event.pool]
+    if event.kind == EventKind.ROUTED:
+        row.in_flight += 1
+        row.waiting += 1
+        row.queued_tokens += event.tokens
+        _count(view, event.pool, event.workload, 1)
+        kind = view.workloads[event.workload]
+        kind.cursor = event.pool + 1
+        kind.owed = max(kind.owed + kind.admit_share_min - 1.0, 0.0)
+    elif event.kind == EventKind.ADMITTED:
+        row.waiting -= event.size
+    elif event.kind == EventKind.FIRST_TOKEN:
+        row.queued_tokens -= event.tokens
+    elif event.kind == EventKind.FINISHED:
+        row.in_flight -= 1
+        _count(view, event.pool, event.workload, -1)
+        row.service_ns += SMOOTHING * (event.sum_ns - row.service_ns)
+        _learn_reach(view, event.pool, event.size)
+    elif event.kind == EventKind.GONE:
+        row.in_flight -= 1
+        row.waiting -= event.size
+        row.queued_tokens -= event.tokens
+        _count(view, event.pool, event.workload, -1)
+    elif event.kind == EventKind.CAPACITY:
+        row.replicas_up = event.size
+    _see(view, event.pool, event.now_ns)
+
+
+@kernel
+def missed_limit(view: View, workload: int, ttft_ns: float, tpot_ns: float) -> int:
+    """Return 1 if an answer with these times (as the user saw them) missed a limit of its workload, else 0."""
+    kind = view.workloads[workload]
+    return 1 if ttft_ns > kind.slo_ttft_ns or tpot_ns > kind.slo_tpot_ns else 0
+
+
+@kernel
+def _learn_reach(view: View, pool: int, in_time: int) -> None:
+    """Move the reach of ``pool`` after an answer, towards the share of late ones that its pressure stands for."""
+    row = view.pools[pool]
+    held = max(float(row.in_flight), FEW)
+    near = min(nearness(row.pressure, held / max(row.pressure, 1.0 / held)), 1.0)
+    fourth = near * near * near * near
+    expected = LATE_SHARE * fourth * fourth * fourth * fourth
+    moved = row.reach + TURNOVER_GAIN / held * (expected - (0.0 if in_time > 0 else 1.0))
+    row.reach = min(max(moved, REACH_MIN), REACH_MAX)
+
+
+@kernel
+def _count(view: View, pool: int, workload: int, change: int) -> None:
+    """Count a request of ``workload`` in or out of ``pool``."""
+    row = view.pools[pool]
+    before = view.running[pool, workload]
+    view.running[pool, workload] = before + change
+    row.work_ns += change * view.load_ns[pool, workload]
+    if before == 0 or before + change == 0:
+        _tighten(view, pool)
+
+
+@kernel
+def _tighten(view: View, pool: int) -> None:
+    """Find the tightest limits among the workloads that ``pool`` has in flight."""
+    row = view.pools[pool]
+    row.tpot_rate = row.ttft_rate = 0.0
+    for workload in range(view.running.shape[1]):
+        if view.running[pool, workload] > 0:
+            row.tpot_rate = max(row.tpot_rate, view.rate[pool, workload, 0])
+            row.ttft_rate = max(row.ttft_rate, view.rate[pool, workload, 1])
+    if row.tpot_rate == 0.0:
+        row.work_ns = 0.0
+
+
+@kernel
+def _see(view: View, pool: int, now_ns: int) -> None:
+    """Work out anew what a decision reads of ``pool``: wait, TPOT, pressure and price."""
+    row = view.pools[pool]
+    if row.replicas_up == 0:
+        return
+    if row.is_api:
+        row.pressure = row.in_flight / row.slots
+        row.price_usd = view.bid_usd[block_at(view, now_ns), pool]
+        return
+    row.wait_ns = predicted_wait_ns(view, pool)
+    more_ns = row.work_ns / row.replicas_up
+    row.tpot_now_ns = row.tpot_ns + more_ns
+    pressure = max(more_ns * row.tpot_rate, row.wait_ns * row.ttft_rate)
+    pressure = max(pressure, row.in_flight / (row.places * row.replicas_up)) / row.reach
+    row.pressure = pressure
+    near = nearness(pressure, row.in_flight / pressure) if pressure > 0.0 else 0.0
+    row.price_usd = price_at(near, view.bid_usd[block_at(view, now_ns), pool], row.density_usd)

@@ -31,6 +31,11 @@ class Policy(IntEnum):
     BID_PRICE = 0
     LEAST_LOADED = 1
     ROUND_ROBIN = 2
+    WEIGHTED = 3
+    POWER_OF_TWO = 4
+    CHEAPEST_FIRST = 5
+    LATENCY_FIRST = 6
+    PREFIX_AFFINITY = 7
 
 
 class Reason(IntEnum):
@@ -50,20 +55,29 @@ class EventKind(IntEnum):
 
     ROUTED = 0  # one request of ``workload`` sent: ``tokens`` of prompt
     ADMITTED = 1  # ``size`` requests began to run
-    FIRST_TOKEN = 2  # ``size`` requests gave a first token: ``tokens`` of prompt, ``sum_ns`` from arrival
-    FINISHED = 3  # ``size`` requests finished: ``sum_ns`` of service
+    FIRST_TOKEN = 2  # ``size`` requests gave a first token: ``tokens`` of prompt
+    FINISHED = 3  # one request of ``workload`` finished: ``sum_ns`` of service, ``size`` 1 in time, 0 if it was late
     CAPACITY = 4  # ``size`` replicas take requests from now on
     GONE = 5  # one request of ``workload`` taken away unfinished: ``tokens`` of its prompt if without a first token,
     # ``size`` 1 if it had not begun to run
+    DECLINED = 6  # one request of ``workload`` turned away or put off, at no pool
 
 
 class Request(NamedTuple):
-    """Hold what is known of a request on arrival; ``output_tokens_max`` is the most it may be given."""
+    """Hold what is known of a request on arrival.
+
+    ``output_tokens_max`` is the most it may be given, 0 if unknown; ``context_tokens`` is the room it asks for, prompt
+    included, which a pool must have; ``session`` is -1 if it stands alone; ``last_ns`` is the last time at which it
+    may still be put off, before now if it may not.
+    """
 
     workload: int
     region: int
     input_tokens: int
     output_tokens_max: int
+    context_tokens: int
+    session: int
+    last_ns: int
 
 
 class Event(NamedTuple):
@@ -87,41 +101,54 @@ class Choice(NamedTuple):
     retry_after_ns: int
 
 
-#: One row per pool. What never changes comes first.
+#: One row per pool. What every decision reads comes first, in two cache lines.
 POOL_VIEW = np.dtype(
     [
-        ("is_api", "i8"),
+        ("replicas_up", "i8"),
         ("context_tokens_max", "i8"),
+        ("is_api", "i8"),
+        ("price_usd", "f8"),  # of a unit of need, now; of an API see ``price.api_price_usd``
+        ("wait_ns", "f8"),  # predicted, of a request sent now; of an API see ``free_ns``
+        ("tpot_now_ns", "f8"),  # predicted, of a request sent now
+        ("pressure", "f8"),  # load over the load at which the pool just keeps its service level
         ("usd_per_chip_s_used", "f8"),  # paid only when used, as the next two
         ("usd_per_input_token", "f8"),
         ("usd_per_output_token", "f8"),
         ("prefill_ns_per_token", "f8"),  # of a replica
-        ("step_ns", "f8"),  # a decode step of a half full replica; the TPOT of an API
+        ("own_ns", "f8"),  # to a first token on top of wait, prompt and round trip: a decode step; the TTFT of an API
         ("ttft_ns", "f8"),  # of an API
-        ("tpot_ns", "f8"),  # with one request in flight
-        ("tpot_ns_per_request", "f8"),  # more for each further request in flight on the same replica
+        ("free_ns", "i8"),  # when an API's rate limit is next free; BUCKET_NS in the past is a full bucket
+        ("density_usd", "f8"),  # most worth per unit of need among what it serves
         ("token_ns", "f8"),  # of an API's rate limit
+        ("tpot_ns", "f8"),  # with one request in flight
         ("slots", "f8"),  # requests that run at once on a replica within the SLO; for an API, those of a minute
-        ("slo_ns", "f8"),  # the tightest TTFT it serves
-        ("surge_usd", "f8"),  # unit of the online correction, per chip-second
+        ("places", "f8"),  # requests that a replica can hold at once, whatever their TPOT
         ("chips", "f8"),  # of a replica
-        ("replicas_up", "i8"),
         ("in_flight", "i8"),
         ("waiting", "i8"),  # of them, not yet running
         ("queued_tokens", "i8"),  # prompts without a first token
         ("service_ns", "f8"),  # smoothed
-        ("free_ns", "i8"),  # when an API's rate limit is next free; BUCKET_NS in the past is a full bucket
-        ("surge_usd_per_chip_s", "f8"),  # the online correction at surge_at_ns
-        ("surge_at_ns", "i8"),
-        ("recent_chip_s", "f8"),  # chip-seconds routed here lately, fading, at recent_at_ns
-        ("recent_at_ns", "i8"),
+        ("work_ns", "f8"),  # what the requests in flight add to the TPOT of one replica, summed over replicas
+        ("tpot_rate", "f8"),  # 1 / the least room for that among the workloads in flight, 1/ns
+        ("ttft_rate", "f8"),  # 1 / the least TTFT limit among the workloads in flight, 1/ns
+        ("reach", "f8"),  # measured: how much more load the pool takes than predicted before it is late
     ],
     align=True,
 )
 
-#: One row per workload; ``cursor`` is the pool whose turn it is.
+#: One row per workload; ``cursor`` is the pool whose turn it is, ``owed`` the admissions its floor is still owed.
 WORKLOAD_VIEW = np.dtype(
-    [("worth_usd", "f8"), ("slo_ttft_ns", "f8"), ("slo_tpot_ns", "f8"), ("output_tokens_mean", "f8"), ("cursor", "i8")],
+    [
+        ("worth_usd", "f8"),
+        ("slo_ttft_ns", "f8"),
+        ("slo_tpot_ns", "f8"),
+        ("output_tokens_mean", "f8"),
+        ("defer_ns", "f8"),
+        ("admit_share_min", "f8"),
+        ("owed", "f8"),
+        ("cursor", "i8"),
+        ("fits", "i8"),  # pools that may serve it
+    ],
     align=True,
 )
 
@@ -130,16 +157,25 @@ class View(NamedTuple):
     """Hold the pools as a policy sees them.
 
     ``pools [pool]`` are rows of ``POOL_VIEW``, ``workloads [workload]`` of ``WORKLOAD_VIEW``. ``allowed [pool,
-    workload]`` tells where model, residency, security and goodput agree; ``rtt_ns [pool, region]``;
-    ``chip_s_per_token [pool, workload, 2]`` for prompt and answer; ``bid_usd [block, pool, 2]`` per chip-second and
-    per token; ``block_of_hour [168]``; ``clock_ns [1]`` is the time of the week at ns 0.
+    workload]`` tells where model, residency, security and goodput agree, and ``fit [workload, rank]`` lists those
+    pools; ``rtt_ns [pool, region]``; ``chip_s_per_token [pool, workload, 2]`` for prompt and answer; ``need [pool,
+    workload, 2]`` the same, and for an API tokens of its limit; ``load_ns [pool, workload]`` is what one request in
+    flight adds to the TPOT of its replica, ``rate [pool, workload, 2]`` 1 over the room for that and over the longest wait; ``running [pool,
+    workload]`` requests in flight; ``weight [block, pool, workload]`` what the plan places there; ``bid_usd [block,
+    pool]`` per unit of need; ``block_of_hour [168]``; ``clock_ns [1]`` is the time of the week at ns 0.
     """
 
     pools: Any
     workloads: Any
     allowed: Bools
+    fit: Ints
     rtt_ns: Ints
     chip_s_per_token: Floats
+    need: Floats
+    load_ns: Floats
+    rate: Floats
+    running: Ints
+    weight: Floats
     bid_usd: Floats
     block_of_hour: Ints
     clock_ns: Ints
