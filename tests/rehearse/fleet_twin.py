@@ -1,18 +1,18 @@
 """A fleet as plain objects that looks at every replica at every event: the independent twin of the engine.
 
-Nothing is imported from the engine or the policies. The view's fixed numbers are taken from a fleet's view;
-everything that changes is counted here from the objects themselves.
+Nothing is imported from the engine or the policies: decisions are those of the policies' own twin, which is told what
+happens to the objects here.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.performance.replica_twin import Replica, Request
+from tests.policy.policy_twin import Asked, PolicyTwin
 
-HALF_LIFE_NS, MINUTE_NS, HOUR_NS = 10e9, 60_000_000_000, 3_600_000_000_000
+MINUTE_NS, HOUR_NS = 60_000_000_000, 3_600_000_000_000
 
 
 @dataclass(eq=False)
@@ -38,28 +38,10 @@ class PoolTwin:
     up: bool = True
     turn: int = 0
     calls: list[Ask] = field(default_factory=list)
-    free_ns: int = -60_000_000_000
-    service_ns: float = 0.0
-    surge: float = 0.0
-    surge_at_ns: int = 0
-    recent: float = 0.0
-    recent_at_ns: int = 0
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.calls) + sum(replica.in_flight for replica in self.replicas)
-
-    @property
-    def waiting(self) -> int:
-        return sum(len(replica.queue) for replica in self.replicas)
-
-    @property
-    def queued_tokens(self) -> int:
-        return sum(replica.queued_tokens for replica in self.replicas) + sum(ask.input_tokens for ask in self.calls)
 
 
 class FleetTwin:
-    """Serve requests one event at a time under ``policy`` (bid_price, least_loaded or round_robin)."""
+    """Serve requests one event at a time under ``policy``."""
 
     def __init__(self, fleet: Any, deployments: Any, view: Any, policy: str, storms: Any = ()) -> None:
         self.storms, self.last_of_session = storms, dict[int, Ask]()
@@ -69,10 +51,8 @@ class FleetTwin:
             PoolTwin([Replica(*deployments[p.deployment]) for _ in range(p.replicas)], sites.index(p.site))
             for p in fleet.pools
         ]
-        for index, pool in enumerate(self.pools):
-            pool.service_ns = float(view.pools[index].service_ns)
+        self.mind = PolicyTwin(view)
         self.timers: list[tuple[int, int, Ask]] = []
-        self.cursor = [0] * len(fleet.workloads)
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
     def run(self, asks: list[Ask], switches: list[tuple[int, int, int]]) -> None:
@@ -137,135 +117,50 @@ class FleetTwin:
         if ask.status in {"deferred", "moved", "waiting", "retrying"}:
             self.offer(ask, now_ns)
             return
-        pool = self.pools[ask.pool]
-        pool.calls.remove(ask)
-        ask.status = "served"
-        self.ended(ask, now_ns)
-        self.learn_wait(ask.pool, 1, ask.first_token_ns - ask.entered_ns, now_ns)
-        self.learn_service(ask.pool, [ask])
+        self.pools[ask.pool].calls.remove(ask)
+        self.mind.first_tokens(ask.pool, ask.input_tokens, now_ns)
+        ask.finish_ns = now_ns
+        self.leave(ask.pool, [ask], now_ns)
 
     def tick(self, replica: Replica, now_ns: int) -> None:
         index = next(i for i, pool in enumerate(self.pools) if replica in pool.replicas)
-        begun: list[Any] = list(replica.prefilling)
+        before, waiting = list(replica.prefilling), len(replica.queue)
         finished: list[Any] = replica.tick()
-        first = [ask for ask in begun if ask.first_token_ns == now_ns]
+        if len(replica.queue) != waiting:
+            self.mind.admitted(index, waiting - len(replica.queue), now_ns)
+        first = [ask for ask in before if ask.first_token_ns == now_ns]
         if first:
-            self.learn_wait(index, len(first), sum(now_ns - ask.released_ns for ask in first), now_ns)
+            self.mind.first_tokens(index, sum(ask.input_tokens for ask in first), now_ns)
+        if finished:
+            self.leave(index, finished, now_ns)
+
+    def leave(self, index: int, finished: list[Any], now_ns: int) -> None:
+        late = 0
         for ask in finished:
             ask.status = "served"
+            ttft_ns = ask.first_token_ns - ask.released_ns + int(self.view.rtt_ns[index, ask.region])
+            gap_ns = (ask.finish_ns - ask.first_token_ns) / max(ask.output_tokens - 1, 1)
+            late += self.mind.late(ask.workload, float(ttft_ns), gap_ns)
+            self.mind.gone(index, ask.workload, 0, 0, now_ns)
             self.ended(ask, now_ns)
-        if finished:
-            self.learn_service(index, finished)
-
-    # ── what is learned ─────────────────────────────────────────────────────────────────────────────────────────────
-    def learn_service(self, index: int, finished: list[Any]) -> None:
-        pool, mean = self.pools[index], sum(ask.finish_ns - ask.start_ns for ask in finished) / len(finished)
-        pool.service_ns += min(1.0, 0.02 * len(finished)) * (mean - pool.service_ns)
-
-    def surge(self, index: int, now_ns: float) -> float:
-        pool = self.pools[index]
-        return pool.surge * 2.0 ** -((now_ns - pool.surge_at_ns) / HALF_LIFE_NS) if pool.surge > 0.0 else 0.0
-
-    def learn_wait(self, index: int, count: int, sum_ns: int, now_ns: int) -> None:
-        pool, unit = self.pools[index], float(self.view.pools[index].surge_usd)
-        pressure = sum_ns / count / float(self.view.pools[index].slo_ns) - 0.5
-        change = 0.02 * count * min(max(pressure, -1.0), 1.0)
-        if change > 0.0 or pool.surge > 0.0:
-            pool.surge = min(max(self.surge(index, now_ns) + change * unit, 0.0), 10.0 * unit)
-            pool.surge_at_ns = now_ns
+        self.mind.finished(index, len(finished), late, sum(ask.finish_ns - ask.start_ns for ask in finished))
+        self.mind.look(index, now_ns)
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
-    def fits(self, index: int, ask: Ask) -> bool:
-        pool, tokens = self.fleet.pools[index], ask.input_tokens + ask.output_tokens
-        site, workload = self.fleet.sites[self.pools[index].site], self.fleet.workloads[ask.workload]
-        home = workload.residency in {"any", site.residency} and site.security >= workload.security
-        short = pool.kind == "api" or tokens <= int(self.view.pools[index].context_tokens_max)
-        return pool.model == workload.model and home and pool.goodput_rps[ask.workload] > 0 and short
-
-    def wait_ns(self, index: int, now_ns: int, ahead_ns: float) -> float:
-        pool, known = self.pools[index], self.view.pools[index]
-        if self.fleet.pools[index].kind == "api":
-            return max(0.0, float(pool.free_ns - now_ns) - ahead_ns)
-        queue = pool.queued_tokens * float(known.prefill_ns_per_token) / max(len(pool.replicas), 1)
-        if pool.waiting:
-            queue = max(queue, pool.waiting * pool.service_ns / max(pool.in_flight - pool.waiting, 1))
-        return max(0.0, queue - ahead_ns)
-
-    def in_flight(self, index: int, ahead_ns: float) -> float:
-        pool = self.pools[index]
-        gone = (pool.in_flight - pool.waiting) * ahead_ns / max(pool.service_ns, 1.0)
-        return max(0.0, pool.in_flight - gone)
-
-    def recent(self, index: int, now_ns: float) -> float:
-        return float(self.pools[index].recent * math.exp((self.pools[index].recent_at_ns - now_ns) / 10e9))
-
-    def load(self, index: int, ahead_ns: float) -> float:
-        up = max(len(self.pools[index].replicas), 1)
-        return self.in_flight(index, ahead_ns) / (float(self.view.pools[index].slots) * up)
-
-    def margin(self, index: int, ask: Ask, now_ns: int, ahead_ns: float) -> float:
-        known, kind, view = self.view.pools[index], self.view.workloads[ask.workload], self.view
-        up = max(len(self.pools[index].replicas), 1)
-        output = min(float(kind.output_tokens_mean), float(ask.output_tokens))
-        per = view.chip_s_per_token[index, ask.workload]
-        chip_s = float(per[0]) * ask.input_tokens + float(per[1]) * output
-        own = 0.0 if self.fleet.pools[index].kind == "api" else float(known.step_ns)
-        own = own + ask.input_tokens * float(known.prefill_ns_per_token) + float(known.ttft_ns)
-        ttft = own + self.wait_ns(index, now_ns, ahead_ns) + int(view.rtt_ns[index, ask.region])
-        tpot = float(known.tpot_ns) + float(known.tpot_ns_per_request) * (self.in_flight(index, ahead_ns) / up)
-        late = max(0.0, ttft / float(kind.slo_ttft_ns) - 0.8) / 0.4
-        rho = self.recent(index, now_ns + ahead_ns) / (10.0 * self.fleet.pools[index].chips_per_replica * up)
-        late += max(0.0, tpot / float(kind.slo_tpot_ns) - 0.8) / 0.4 + max(0.0, rho - 0.9) / 0.1
-        price = float(view.bid_usd[0, index, 0]) * min(1.0, self.load(index, ahead_ns) / 0.5)
-        price = (price + self.surge(index, now_ns + ahead_ns)) * chip_s
-        price += float(view.bid_usd[0, index, 1]) * (ask.input_tokens + output)
-        paid = float(known.usd_per_input_token) * ask.input_tokens + float(known.usd_per_output_token) * output
-        paid += float(known.usd_per_chip_s_used) * chip_s
-        return float(float(kind.worth_usd) * (1.0 - late) - (price + paid))
-
     def offer(self, ask: Ask, now_ns: int) -> None:
-        fit = [index for index in range(len(self.pools)) if self.fits(index, ask)]
-        up = [index for index in fit if self.pools[index].up]
-        if not up:
-            self.decline(ask, "no_capacity" if fit else "unfit", HOUR_NS if fit else -1, now_ns)
-            return
-        count = len(self.pools)
-        if self.policy == "round_robin":
-            turn = self.cursor[ask.workload]
-            self.send(ask, min(up, key=lambda index: (index - turn) % count), now_ns)
-            return
-        order = sorted(up, key=lambda index: (index - int(ask.u * count)) % count)
-        if self.policy == "least_loaded":
-            self.send(ask, min(order, key=lambda index: self.load(index, 0.0)), now_ns)
-            return
-        margins = {index: self.margin(index, ask, now_ns, 0.0) for index in order}
-        best = max(order, key=lambda index: margins[index])
-        if margins[best] < 0.0:
-            self.decline(ask, "below_bid", self.retry_after(best, ask, now_ns), now_ns)
-        else:
-            self.send(ask, best, now_ns)
-
-    def retry_after(self, index: int, ask: Ask, now_ns: int) -> int:
-        pool = self.pools[index]
-        empty = pool.service_ns * pool.in_flight / max(pool.in_flight - pool.waiting, 1)
-        soon, late = 0.0, max(self.wait_ns(index, now_ns, 0.0) + empty, 10 * HALF_LIFE_NS)
-        if self.margin(index, ask, now_ns, late) < 0.0:
-            hours = range(1, 168)  # the block never changes here, so only a fading surge can help
-            good = [h * HOUR_NS - now_ns for h in hours if self.margin(index, ask, now_ns, h * HOUR_NS - now_ns) >= 0.0]
-            return good[0] if good else -1
-        for _ in range(24):
-            middle = 0.5 * (soon + late)
-            if self.margin(index, ask, now_ns, middle) < 0.0:
-                soon = middle
-            else:
-                late = middle
-        return int(late) + 1_000_000
-
-    def decline(self, ask: Ask, reason: str, retry_ns: int, now_ns: int) -> None:
-        again_ns = now_ns + max(retry_ns, MINUTE_NS)
         window_ns = round(self.fleet.workloads[ask.workload].deferral_hours * HOUR_NS)
+        last_ns = ask.arrival_ns + window_ns
+        room = ask.input_tokens + ask.output_tokens
+        asked = Asked(ask.workload, ask.region, ask.input_tokens, 0, room, ask.session, last_ns)
+        index, reason, retry_ns = self.mind.choose(self.policy, asked, now_ns, ask.u)
+        if index >= 0:
+            self.send(ask, index, now_ns)
+            return
+        self.mind.declined(ask.workload)
+        retry_ns = HOUR_NS if reason == "no_capacity" else retry_ns
+        again_ns = min(now_ns + max(retry_ns, MINUTE_NS), last_ns)
         ask.pool = -1
-        if retry_ns > 0 and again_ns <= ask.arrival_ns + window_ns:
+        if retry_ns > 0 and again_ns > now_ns:
             ask.status = "deferred"
             self.timers.append((again_ns, ask.label, ask))
         elif not self.asks_again(ask, now_ns):
@@ -273,20 +168,18 @@ class FleetTwin:
             self.ended(ask, now_ns)
 
     def send(self, ask: Ask, index: int, now_ns: int) -> None:
-        pool, known = self.pools[index], self.view.pools[index]
-        self.cursor[ask.workload] = index + 1
+        pool, known, seen = self.pools[index], self.view.pools[index], self.mind.pools[index]
+        self.mind.routed(index, ask.workload, ask.input_tokens, now_ns)
         ask.status, ask.pool, ask.entered_ns = "running", index, now_ns
-        per, mean = self.view.chip_s_per_token[index, ask.workload], self.view.workloads[ask.workload]
-        chip_s = float(per[0]) * ask.input_tokens + float(per[1]) * float(mean.output_tokens_mean)
-        pool.recent, pool.recent_at_ns = self.recent(index, now_ns) + chip_s, now_ns
         if self.fleet.pools[index].kind == "api":
-            ask.start_ns = max(now_ns, pool.free_ns)
+            ask.start_ns = max(now_ns, seen.free_ns)
             tokens = ask.input_tokens + ask.output_tokens
             taken = int(tokens * float(known.token_ns) + 0.5)
-            pool.free_ns = max(pool.free_ns + MINUTE_NS, now_ns) + taken - MINUTE_NS
+            seen.free_ns = max(seen.free_ns + MINUTE_NS, now_ns) + taken - MINUTE_NS
             ask.first_token_ns = ask.start_ns + round(float(known.ttft_ns))
             answer_ns = int((ask.output_tokens - 1) * self.fleet.pools[index].tpot_ms * 1_000_000 + 0.5)
             pool.calls.append(ask)
+            self.mind.admitted(index, 1, now_ns)
             self.timers.append((ask.first_token_ns + answer_ns, ask.label, ask))
             return
         if self.policy == "round_robin":
@@ -298,11 +191,14 @@ class FleetTwin:
 
     # ── a lost site ─────────────────────────────────────────────────────────────────────────────────────────────────
     def switch(self, site: int, up: int, now_ns: int) -> None:
-        for pool in [pool for pool in self.pools if pool.site == site]:
-            pool.up, pool.free_ns = bool(up), -MINUTE_NS
-            if up:
-                continue
-            pool.surge = pool.recent = 0.0
+        lost = [index for index, pool in enumerate(self.pools) if pool.site == site]
+        for index in lost:
+            self.pools[index].up = bool(up)
+            whole = len(self.pools[index].replicas) or 1
+            self.mind.capacity(index, whole if up else 0, now_ns)
+            self.mind.pools[index].free_ns = -MINUTE_NS
+        for index in [] if up else lost:
+            pool = self.pools[index]
             held: list[Any] = list(pool.calls)
             for place, replica in enumerate(pool.replicas):
                 held += replica.decoding + replica.prefilling + replica.queue
@@ -313,12 +209,15 @@ class FleetTwin:
                 self.lose(ask, now_ns)
 
     def lose(self, ask: Ask, now_ns: int) -> None:
-        if 0 <= ask.first_token_ns <= now_ns:
+        pool = self.fleet.pools[ask.pool]
+        chips, begun = pool.kind == "chips", ask.first_token_ns >= 0
+        unread = 0 if chips and begun else ask.input_tokens
+        self.mind.gone(ask.pool, ask.workload, unread, int(chips and ask.start_ns < 0), now_ns)
+        if begun and ask.first_token_ns <= now_ns:
             if self.asks_again(ask, now_ns):
                 return
             ask.status = "failed"
-            pool = self.fleet.pools[ask.pool]
-            called = 1 + int((now_ns - ask.first_token_ns) / (pool.tpot_ms * 1e6)) if pool.kind == "api" else 0
+            called = 0 if chips else 1 + int((now_ns - ask.first_token_ns) / (pool.tpot_ms * 1e6))
             ask.given = min(called, ask.output_tokens) or ask.output_tokens - ask.left
             self.ended(ask, now_ns)
             return

@@ -164,12 +164,12 @@ def _ns_per_token(pool: Pool) -> float:
     return S_PER_MINUTE * NS_PER_S / pool.tokens_per_minute_max if pool.tokens_per_minute_max > 0 else 0.0
 
 
-def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> tuple[Floats, Floats]:
+def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> tuple[Floats, Ints]:
     """Return chip-seconds per prompt token and per answer token, [pool, workload, 2], and what a request in flight
     adds to the TPOT of its replica, [pool, workload], ns; 0 for an API.
     """
     chip_s = np.zeros((len(fleet.pools), len(fleet.workloads), 2))
-    load_ns = np.zeros(chip_s.shape[:2])
+    load_ns = np.zeros(chip_s.shape[:2], np.int64)
     for p, pool in enumerate(fleet.pools):
         for k, workload in enumerate(fleet.workloads):
             if pool.kind == "chips" and pool.goodput_rps[k] > 0:
@@ -180,5 +180,5 @@ def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> tuple[Float
                 split = np.array([speed.prefill_ns_per_token, answer_ns])
                 work = split @ np.array(lengths[:2])
                 chip_s[p, k] = split * (pool.chips_per_replica / pool.goodput_rps[k] / work)
-                load_ns[p, k] = speed.load_ns
+                load_ns[p, k] = round(speed.load_ns)
     return chip_s, load_ns

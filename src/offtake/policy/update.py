@@ -43,10 +43,9 @@ def update(view: View, event: Event) -> None:
     elif event.kind == EventKind.FIRST_TOKEN:
         row.queued_tokens -= event.tokens
     elif event.kind == EventKind.FINISHED:
-        row.in_flight -= 1
-        _count(view, event.pool, event.workload, -1)
-        row.service_ns += SMOOTHING * (event.sum_ns - row.service_ns)
-        _learn_reach(view, event.pool, event.size)
+        weight = min(1.0, SMOOTHING * event.size)
+        row.service_ns += weight * (event.sum_ns / event.size - row.service_ns)
+        _learn_reach(view, event.pool, event.size, event.tokens)
     elif event.kind == EventKind.GONE:
         row.in_flight -= 1
         row.waiting -= event.size
@@ -58,21 +57,21 @@ def update(view: View, event: Event) -> None:
 
 
 @kernel
-def missed_limit(view: View, workload: int, ttft_ns: float, tpot_ns: float) -> int:
-    """Return 1 if an answer with these times (as the user saw them) missed a limit of its workload, else 0."""
+def is_late(view: View, workload: int, ttft_ns: float, tpot_ns: float) -> int:
+    """Return 1 if an answer with these times, as the user saw them, missed a limit of its workload, else 0."""
     kind = view.workloads[workload]
     return 1 if ttft_ns > kind.slo_ttft_ns or tpot_ns > kind.slo_tpot_ns else 0
 
 
 @kernel
-def _learn_reach(view: View, pool: int, in_time: int) -> None:
-    """Move the reach of ``pool`` after an answer, towards the share of late ones that its pressure stands for."""
+def _learn_reach(view: View, pool: int, answers: int, late: int) -> None:
+    """Move the reach of ``pool`` after some answers, towards the share of late ones that its pressure stands for."""
     row = view.pools[pool]
     held = max(float(row.in_flight), FEW)
     near = min(nearness(row.pressure, held / max(row.pressure, 1.0 / held)), 1.0)
     fourth = near * near * near * near
     expected = LATE_SHARE * fourth * fourth * fourth * fourth
-    moved = row.reach + TURNOVER_GAIN / held * (expected - (0.0 if in_time > 0 else 1.0))
+    moved = row.reach + TURNOVER_GAIN / held * (expected * answers - late)
     row.reach = min(max(moved, REACH_MIN), REACH_MAX)
 
 
@@ -96,8 +95,6 @@ def _tighten(view: View, pool: int) -> None:
         if view.running[pool, workload] > 0:
             row.tpot_rate = max(row.tpot_rate, view.rate[pool, workload, 0])
             row.ttft_rate = max(row.ttft_rate, view.rate[pool, workload, 1])
-    if row.tpot_rate == 0.0:
-        row.work_ns = 0.0
 
 
 @kernel

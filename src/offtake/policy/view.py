@@ -56,9 +56,9 @@ class EventKind(IntEnum):
     ROUTED = 0  # one request of ``workload`` sent: ``tokens`` of prompt
     ADMITTED = 1  # ``size`` requests began to run
     FIRST_TOKEN = 2  # ``size`` requests gave a first token: ``tokens`` of prompt
-    FINISHED = 3  # one request of ``workload`` finished: ``sum_ns`` of service, ``size`` 1 in time, 0 if it was late
+    FINISHED = 3  # ``size`` requests finished, of them ``tokens`` late: ``sum_ns`` of service; each is also ``GONE``
     CAPACITY = 4  # ``size`` replicas take requests from now on
-    GONE = 5  # one request of ``workload`` taken away unfinished: ``tokens`` of its prompt if without a first token,
+    GONE = 5  # one request of ``workload`` left, finished or not: ``tokens`` of its prompt if without a first token,
     # ``size`` 1 if it had not begun to run
     DECLINED = 6  # one request of ``workload`` turned away or put off, at no pool
 
@@ -128,7 +128,7 @@ POOL_VIEW = np.dtype(
         ("waiting", "i8"),  # of them, not yet running
         ("queued_tokens", "i8"),  # prompts without a first token
         ("service_ns", "f8"),  # smoothed
-        ("work_ns", "f8"),  # what the requests in flight add to the TPOT of one replica, summed over replicas
+        ("work_ns", "i8"),  # what the requests in flight add to the TPOT of one replica, summed over replicas
         ("tpot_rate", "f8"),  # 1 / the least room for that among the workloads in flight, 1/ns
         ("ttft_rate", "f8"),  # 1 / the least TTFT limit among the workloads in flight, 1/ns
         ("reach", "f8"),  # measured: how much more load the pool takes than predicted before it is late
@@ -172,7 +172,7 @@ class View(NamedTuple):
     rtt_ns: Ints
     chip_s_per_token: Floats
     need: Floats
-    load_ns: Floats
+    load_ns: Ints
     rate: Floats
     running: Ints
     weight: Floats

@@ -19,7 +19,7 @@ from offtake.performance.compiled import entry, kernel
 from offtake.performance.replica import NEVER_NS, NONE, arrive, boundary
 from offtake.policy.admit import admit
 from offtake.policy.choose import choose
-from offtake.policy.update import update
+from offtake.policy.update import is_late, update
 from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
 from offtake.rehearse.queues import least_leaf, pop_timer, set_key
 from offtake.rehearse.sessions import is_full
@@ -75,27 +75,40 @@ def _step(engine: Engine, replica: int) -> None:
     row = engine.plant.replicas.rows[replica]
     pool = engine.pool_of_replica[replica]
     now_ns = row.next_ns
-    waiting, firsts, finished, queued = row.waiting, row.firsts, row.finished, row.queued_tokens
-    wait_ns, service_ns = row.wait_ns, row.service_ns
+    waiting, firsts, queued = row.waiting, row.firsts, row.queued_tokens
+    finished, served_ns = row.finished, row.service_ns
     boundary(engine.plant, replica)
     set_next(engine, FIRST_LEAF + replica, row.next_ns)
     if row.waiting != waiting:
         update(engine.seen, Event(EventKind.ADMITTED, pool, 0, waiting - row.waiting, 0, 0, now_ns))
     if row.firsts != firsts:
-        tokens, given = queued - row.queued_tokens, row.firsts - firsts
-        update(engine.seen, Event(EventKind.FIRST_TOKEN, pool, 0, given, tokens, row.wait_ns - wait_ns, now_ns))
-    if row.finished != finished:
-        done = row.finished - finished
-        update(engine.seen, Event(EventKind.FINISHED, pool, 0, done, 0, row.service_ns - service_ns, now_ns))
-        count(engine, pool, -done, now_ns)
-        show_in_flight(engine, pool, replica)
-        slot = row.done
+        tokens = queued - row.queued_tokens
+        update(engine.seen, Event(EventKind.FIRST_TOKEN, pool, 0, row.firsts - firsts, tokens, 0, now_ns))
+    slot = row.done
+    if slot != NONE:
         row.done = NONE
+        late = 0
         while slot != NONE:
             following = engine.plant.work[slot].link
-            engine.flow[slot].status = Status.SERVED
-            end(engine, slot, now_ns)
+            late += _leave(engine, pool, slot, now_ns)
             slot = following
+        done, service_ns = row.finished - finished, row.service_ns - served_ns
+        update(engine.seen, Event(EventKind.FINISHED, pool, 0, done, late, service_ns, now_ns))
+        show_in_flight(engine, pool, replica)
+
+
+@kernel
+def _leave(engine: Engine, pool: int, slot: int, now_ns: int) -> int:
+    """Let the finished request leave its pool and its slot; return 1 if it was late as its user saw it, else 0."""
+    flow, work = engine.flow[slot], engine.plant.work[slot]
+    ttft_ns = work.first_token_ns - work.arrival_ns + flow.rtt_ns
+    gap_ns = (work.finish_ns - work.first_token_ns) / max(work.output_tokens - 1, 1)
+    late = is_late(engine.seen, flow.workload, float(ttft_ns), float(gap_ns))
+    update(engine.seen, Event(EventKind.GONE, pool, flow.workload, 0, 0, 0, now_ns))
+    count(engine, pool, -1, now_ns)
+    flow.status = Status.SERVED
+    end(engine, slot, now_ns)
+    return late
 
 
 @kernel
@@ -135,7 +148,10 @@ def _offer(engine: Engine, slot: int, now_ns: int) -> None:
         int(flow[slot].workload),
         int(flow[slot].region),
         int(work[slot].input_tokens),
-        int(work[slot].output_tokens),
+        0,  # nobody knows how long an answer will be
+        int(work[slot].input_tokens) + int(work[slot].output_tokens),
+        int(flow[slot].session),
+        int(flow[slot].arrival_ns + engine.defer_ns[flow[slot].workload]),
     )
     flow[slot].attempts += 1
     reason = admit(engine.seen, asked, now_ns) if engine.book[0].control == 1 else Reason.CONTROL_PLANE.value
@@ -157,12 +173,14 @@ def _decline(engine: Engine, slot: int, now_ns: int, reason: int, retry_ns: int)
     flow[slot].pool = NO_POOL
     flow[slot].reason = reason
     flow[slot].retry_after_ns = retry_ns
+    update(engine.seen, Event(EventKind.DECLINED, NO_POOL, flow[slot].workload, 1, 0, 0, now_ns))
     if reason == Reason.NO_CAPACITY:
         retry_ns = NS_PER_HOUR
     elif reason == Reason.CONTROL_PLANE:
         retry_ns = DEFER_NS_MIN
-    again_ns = now_ns + max(retry_ns, DEFER_NS_MIN)
-    if retry_ns > 0 and again_ns <= flow[slot].arrival_ns + engine.defer_ns[flow[slot].workload]:
+    last_ns = flow[slot].arrival_ns + engine.defer_ns[flow[slot].workload]
+    again_ns = min(now_ns + max(retry_ns, DEFER_NS_MIN), last_ns)
+    if retry_ns > 0 and again_ns > now_ns:
         flow[slot].status = Status.DEFERRED
         set_timer(engine, again_ns, slot)
     elif not ask_again(engine, slot, now_ns):
@@ -238,12 +256,9 @@ def _timer(engine: Engine, now_ns: int) -> int:
     if status == Status.MOVED:
         return slot
     pool = flow[slot].pool
-    tokens, wait_ns = work[slot].input_tokens, work[slot].first_token_ns - flow[slot].entered_ns
     work[slot].finish_ns = now_ns
-    count(engine, pool, -1, now_ns)
-    update(engine.seen, Event(EventKind.FIRST_TOKEN, pool, 0, 1, tokens, wait_ns, now_ns))
+    update(engine.seen, Event(EventKind.FIRST_TOKEN, pool, 0, 1, work[slot].input_tokens, 0, now_ns))
     service_ns = now_ns - work[slot].start_ns
-    update(engine.seen, Event(EventKind.FINISHED, pool, 0, 1, 0, service_ns, now_ns))
-    flow[slot].status = Status.SERVED
-    end(engine, slot, now_ns)
+    late = _leave(engine, pool, slot, now_ns)
+    update(engine.seen, Event(EventKind.FINISHED, pool, 0, 1, late, service_ns, now_ns))
     return NONE

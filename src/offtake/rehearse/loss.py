@@ -24,7 +24,7 @@ def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
     for pool in range(pools.shape[0]):
         if pools[pool].site == site:
             whole = pools[pool].replicas if pools[pool].deployment >= 0 else 1
-            update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, 0, now_ns))
+            update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, now_ns))
             engine.seen.pools[pool].free_ns = -BUCKET_NS
     for pool in range(pools.shape[0]):
         if pools[pool].site == site and not up:
