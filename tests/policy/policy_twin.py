@@ -1,7 +1,7 @@
 """The policies as plain objects: the independent twin of the room's kernels.
 
-Nothing is imported from the policies. What a view holds fixed (speeds, limits, densities, weights) is read from it once;
-whatever changes is counted here, on objects.
+Nothing is imported from the policies. What a view holds fixed (speeds, limits, densities, weights) is read from
+it once; whatever changes is counted here, on objects.
 """
 
 from __future__ import annotations

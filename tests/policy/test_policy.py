@@ -81,8 +81,8 @@ def test_a_down_or_unfit_pool_is_never_chosen(data: st.DataObject) -> None:
     seen = fleet(pools, workloads=loads)
     view = see(seen)
     for index in range(len(pools)):
-        for kind in (CHAT, CODE):
-            route(view, index, data.draw(integers(0, 40)), kind, data.draw(integers(1, 10**4)))
+        for load in (CHAT, CODE):
+            route(view, index, data.draw(integers(0, 40)), load, data.draw(integers(1, 10**4)))
         update(view, Event(EventKind.CAPACITY, index, 0, data.draw(integers(0, 1)), 0, 0, 0))
     context = data.draw(integers(2, 1_400))
     request = Request(data.draw(integers(0, 1)), 0, context // 2, 0, context, data.draw(integers(-1, 9)), -1)
@@ -143,8 +143,8 @@ def test_weighted_shares_out_as_the_plan_places_and_else_by_capacity() -> None:
     planned = see(fleet([pool("a", "A", allotment_rps=[[3.0, 0.0]]), pool("b", "A", allotment_rps=[[1.0, 0.0]])]))
     counts = np.bincount([chosen(Policy.WEIGHTED, planned, ask(CHAT), u) for u in np.arange(0.005, 1, 0.01)])
     assert counts.tolist() == [75, 25]
-    bare = see(fleet([pool("a", "A", replicas=1, allotment_rps=[[1.0, 0.0]]), pool("b", "A", replicas=4,
-                                                                                     allotment_rps=[[1.0, 0.0]])]))  # fmt: skip
+    none = [[1.0, 0.0]]
+    bare = see(fleet([pool("a", "A", replicas=1, allotment_rps=none), pool("b", "A", replicas=4, allotment_rps=none)]))
     counts = np.bincount([chosen(Policy.WEIGHTED, bare, ask(CODE), u) for u in np.arange(0.005, 1, 0.01)])
     assert counts.tolist() == [20, 80]
 
@@ -232,7 +232,7 @@ def test_the_plans_price_is_charged_from_further_off_and_never_beyond_what_capac
 def test_in_a_shortage_what_is_worth_least_is_refused_first() -> None:
     loads = [workload("chat"), workload("code", value_usd_per_request=0.001)]
     view = see(fleet([pool("a", "A")], workloads=loads))
-    refused_from = {}
+    refused_from: dict[int, float] = {}
     for share in np.arange(0.05, 1.3, 0.05):
         fill(view, 0, float(share))
         for kind in (CHAT, CODE):

@@ -13,7 +13,7 @@ from offtake.policy.view import Reason, Request, View
 @kernel
 def can_serve(view: View, request: Request, pool: int) -> bool:
     """Tell whether ``pool`` is fit for ``request`` (model, residency, security, length) and up."""
-    return view.allowed[pool, request.workload] and is_open(view, request, pool)  # type: ignore[no-any-return]
+    return view.allowed[pool, request.workload] and is_open(view, request, pool)
 
 
 @kernel

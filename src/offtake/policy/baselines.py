@@ -64,7 +64,7 @@ def weighted(view: View, request: Request, now_ns: int, u: float) -> int:
             mark -= view.weight[block, pool, request.workload]
             last = pool
             if mark < 0.0:
-                return last
+                break
     return last if last != NO_POOL else least_loaded(view, request, u)
 
 

@@ -143,7 +143,7 @@ def _weights(fleet: Fleet) -> Floats:
 
 
 def _rates(fleet: Fleet, pools: Any, rtt_ns: Ints) -> Floats:  # noqa: ANN401  # rows of POOL_VIEW
-    """Return [pool, workload, 2]: 1 over what is left of the TPOT limit of an empty pool, and of the TTFT limit, 1/ns."""
+    """Return [pool, workload, 2]: 1 over what an empty pool leaves of the TPOT and the TTFT limit, 1/ns."""
     inputs = np.array([workload.input_tokens_mean for workload in fleet.workloads])
     slo_ms = np.array([[workload.tpot_ms_p95, workload.ttft_ms_p95] for workload in fleet.workloads])
     first_ns = pools["own_ns"][:, None] + pools["prefill_ns_per_token"][:, None] * inputs + rtt_ns.min(axis=1)[:, None]
@@ -165,8 +165,10 @@ def _ns_per_token(pool: Pool) -> float:
 
 
 def _chip_seconds(fleet: Fleet, tables: Tables, deployment: Ints) -> tuple[Floats, Ints]:
-    """Return chip-seconds per prompt token and per answer token, [pool, workload, 2], and what a request in flight
-    adds to the TPOT of its replica, [pool, workload], ns; 0 for an API.
+    """Return what requests take; 0 for an API.
+
+    Chip-seconds per prompt token and per answer token, [pool, workload, 2]; and what a request in flight adds to the
+    TPOT of its replica, [pool, workload], ns.
     """
     chip_s = np.zeros((len(fleet.pools), len(fleet.workloads), 2))
     load_ns = np.zeros(chip_s.shape[:2], np.int64)

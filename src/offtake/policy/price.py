@@ -11,10 +11,11 @@ pool holds at its limit.
 
 Why this form. Capacity that is not used now is lost, so below the limit it is worth only the chance that a better
 request finds it taken. Load fluctuates by √N around N, and the reserve that is best to keep from a request of value v
-for those of value V grows as log(V / v) of those deviations (trunk reservation: Key, 1990; Reiman, 1991): so the price falls from the
-density by a factor e with each deviation below the limit, and exp(-z) ≈ (1 - z/16)¹⁶ costs four products and is
-exactly nothing far from the limit. A plan's price is known before the load is, so it is charged from four times
-as far. At the limit the price is the density: nothing pays more, and what is refused below it is what is worth least.
+for those of value V grows as log(V / v) of those deviations (trunk reservation: Key, 1990; Reiman, 1991). So the price
+falls from the density by a factor e with each deviation below the limit, and exp(-z) ≈ (1 - z/16)¹⁶ costs four
+products and is exactly nothing far from the limit. A plan's price is known before the load is, so it is charged from
+four times as far. At the limit the price is the density: nothing pays more, and what is refused below it is what is
+worth least.
 A class that the plan refuses is served while there is room, and one that it serves is refused when it is in the way.
 
 Comes in: a view and a request. Goes out: US dollars and ns. Source: bid-price control, Talluri and van Ryzin, *The
@@ -146,7 +147,7 @@ def patience(view: View, request: Request, now_ns: int) -> float:
     defer_ns = view.workloads[request.workload].defer_ns
     if request.last_ns <= now_ns or defer_ns <= 0.0:
         return 1.0
-    return 1.0 - PATIENCE * min(1.0, (request.last_ns - now_ns) / defer_ns)
+    return 1.0 - PATIENCE * min(1.0, (request.last_ns - now_ns) / float(defer_ns))
 
 
 @kernel
@@ -203,9 +204,10 @@ def _drain_ns(view: View, pool: int, near: float, patient_ns: float) -> float:
     aim = max(0.0, 1.0 - FOLDS * (1.0 - near) / math.sqrt(row.in_flight / row.pressure))
     over = 1.0 - aim / row.pressure
     if over <= 0.0:
-        return max(0.0, row.wait_ns - patient_ns)  # type: ignore[no-any-return]
-    allowed_ns = min(patient_ns, aim * row.reach / max(row.ttft_rate, 1.0 / NS_PER_HOUR))
-    return max(row.wait_ns - allowed_ns, _finish_ns(view, pool, over))
+        return max(0.0, float(row.wait_ns) - patient_ns)
+    wait_ns = float(row.wait_ns)
+    allowed_ns = min(patient_ns, aim * float(row.reach) / max(float(row.ttft_rate), 1.0 / NS_PER_HOUR))
+    return max(wait_ns - allowed_ns, _finish_ns(view, pool, over))
 
 
 @kernel

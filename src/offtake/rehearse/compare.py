@@ -3,7 +3,7 @@
 Comes in: a fleet, its step tables, a function from a seed to requests, and what to compare. Goes out: one
 :class:`Comparison`, written as ``compare.json``: means over seeds, and differences to the first policy with intervals
 of 95 % (Student's t on the paired differences, so that the luck of the load cancels). The rehearsals are independent
-and spread over processes; the answer has the same bytes whatever their number. Beside each policy's value in time stands
+and spread over processes; the answer has the same bytes whatever their number. Beside a policy's value in time stands
 the share that it is of what hindsight could have served (``hindsight``).
 """
 
@@ -142,9 +142,7 @@ def compare(case: tuple[Fleet, Deployments, Load], options: Options, contest: Co
     return summed(whole, contest, scores, bounds)
 
 
-def _spread(
-    case: _Case, tasks: list[tuple[int | None, int]], workers: int
-) -> Iterator[Score | float | None]:
+def _spread(case: _Case, tasks: list[tuple[int | None, int]], workers: int) -> Iterator[Score | float | None]:
     """Yield the answers in the order of the tasks, worked out here or in other processes."""
     if workers <= 1:
         return (_answer(case, *task) for task in tasks)
@@ -164,10 +162,8 @@ def _answer(case: _Case, policy: int | None, seed: int) -> Score | float | None:
     return score_of(rehearse(case.fleet, case.deployments, case.load(seed), options).summary, case.fleet)
 
 
-def bound_of(
-    fleet: Fleet, deployments: Deployments, requests: Iterable[Requests], options: Options
-) -> float | None:
-    """Return what hindsight bounds, scaled to the full fleet; None where arrivals depend on answers, or are too many."""
+def bound_of(fleet: Fleet, deployments: Deployments, requests: Iterable[Requests], options: Options) -> float | None:
+    """Return what hindsight bounds for the full fleet; None where arrivals depend on answers, or are too many."""
     if options.retries:
         return None
     small, _ = thin_fleet(fleet, options.thin)
@@ -226,7 +222,9 @@ def _row(mine: list[Score], reference: list[Score], bounds: list[float] | None) 
     """Return how one policy fared, beside the reference."""
     shares = None
     if bounds is not None:
-        shares = [score.value_in_time_usd / bound if bound > 0 else 1.0 for score, bound in zip(mine, bounds, strict=True)]
+        shares = [
+            score.value_in_time_usd / bound if bound > 0 else 1.0 for score, bound in zip(mine, bounds, strict=True)
+        ]
     bad = [score.status for score in mine if score.status != "stationary"]
     kinds = sorted({kind for score in mine for kind in score.attainment})
     return Row(

@@ -6,7 +6,7 @@ bound by weak duality, in three steps.
 1. *Work.* Let a step of a replica with t prompt and b answer tokens last at least f(t, b), the table's time for t + b
    tokens plus the attention of b answers. An answer in time takes at most slo per token after the first, so over the
    steps that give tokens to answers in time Σ (length - slo) · b ≤ 0. For any μ ≥ 0, and α, κ with
-   f(t, b) · (1 + μ b) ≥ α t + κ b for all t + b within the step's budget, the time a replica is busy is therefore at least
+   f(t, b) · (1 + μ b) ≥ α t + κ b for all t + b within the step's budget, a replica is therefore busy for at least
 
        Σ length ≥ Σ length + μ Σ (length - slo) b ≥ Σ over requests in time of w,
        w = α · prompt tokens not shared + attention of the prompt + (κ - μ slo) · (answer tokens - 1).
@@ -15,8 +15,8 @@ bound by weak duality, in three steps.
 2. *Time.* What arrives in an interval I and is in time is done before I's end plus the longest stay S that the limits
    allow. So Σ w ≤ replicas · (length of I + S), over those whose own longest stay is within S; others are counted as
    no work at all. Of an API, tokens ≤ rate · (length of I + TTFT limit) + a full bucket.
-3. *Value.* For any prices λ ≥ 0 of these limits, value in time ≤ Σ λ · limit + Σ max(0, max over pools (v - Σ λ w)). Good
-   prices come from a small linear program (HiGHS); the sum is then taken over every single request, so that
+3. *Value.* For any prices λ ≥ 0 of these limits, value in time ≤ Σ λ · limit + Σ max(0, max over pools (v - Σ λ w)).
+   Good prices come from a small linear program (HiGHS); the sum is then taken over every single request, so that
    neither the sampling nor the solver's tolerance can break the bound.
 
 It assumes that replicas are never faster than their tables nor more than in the fleet file, and that a prompt's shared
@@ -63,7 +63,7 @@ class Load(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """Hold one limit of step 2, on a pool, for the requests from ``first`` up to ``last`` that arrive in an interval."""
+    """Hold one limit of step 2: on a pool, for the requests from ``first`` up to ``last`` (excluded)."""
 
     first: int
     last: int
@@ -238,4 +238,5 @@ def bound_usd(load: Load, limits: list[Limit], prices: Floats) -> float:
 def _counts(load: Load, limit: Limit, request: Ints, pool: Ints) -> npt.NDArray[np.bool_]:
     """Tell which of some requests at some pools a limit counts."""
     here = (pool == limit.pool) & (request >= limit.first) & (request < limit.last)
-    return here & (load.stay_ns[request, limit.pool] <= limit.stay_ns) & np.isfinite(load.work[request, limit.pool])
+    short = load.stay_ns[request, limit.pool] <= limit.stay_ns
+    return np.asarray(here & short & np.isfinite(load.work[request, limit.pool]), np.bool_)
