@@ -162,7 +162,8 @@ class View(NamedTuple):
     workload, 2]`` the same, and for an API tokens of its limit; ``load_ns [pool, workload]`` is what one request in
     flight adds to the TPOT of its replica, ``rate [pool, workload, 2]`` 1 over the room for that and over the longest
     wait; ``running [pool, workload]`` requests in flight; ``weight [block, pool, workload]`` what the plan places
-    there; ``bid_usd [block, pool]`` per unit of need; ``block_of_hour [168]``; ``clock_ns [1]`` is the time of the week at ns 0.
+    there; ``bid_usd [block, pool]`` per unit of need; ``block_of_hour [168]``; ``clock_ns [1]`` is the time of the
+    week at ns 0.
     """
 
     pools: Any
