@@ -39,6 +39,7 @@ class Requests(NamedTuple):
     think_ns: NDArray[np.int64]
 
 
+ROWS_AHEAD = 524_288  #: requests that wait to be merged, above which no stream is read ahead
 ALONE = -1  #: ``session`` of a request that belongs to none
 OPEN = -1  #: ``think_ns`` of a request that arrives at its own time
 
@@ -131,7 +132,8 @@ def _gathered(columns: Sequence[NDArray[Any]], order: NDArray[np.int64]) -> NDAr
 def merge_streams(streams: Sequence[Iterable[Requests]]) -> Iterator[Requests]:
     """Yield several sorted streams as one; at equal arrivals the earlier stream goes first, however they are cut.
 
-    Memory holds a batch or two of each stream.
+    Memory holds a batch of each stream, and a second of some: without it, streams that are cut alike would be merged
+    in crumbs.
     """
     waiting = [_Waiting(stream) for stream in streams]
     while unread := [stream for stream in waiting if stream.more]:
@@ -144,8 +146,11 @@ def merge_streams(streams: Sequence[Iterable[Requests]]) -> Iterator[Requests]:
         taken = [batch for stream in waiting for batch in stream.take(end_ns)]
         if taken:
             yield merge(taken)
+        latest_ns = max(stream.last_ns for stream in unread)
+        rows = sum(count_of(batch) for stream in waiting for batch in stream.batches)
         for stream in unread:
-            if stream.last_ns == end_ns:
+            behind = stream.last_ns < latest_ns and len(stream.batches) <= 1 and rows < ROWS_AHEAD
+            if stream.last_ns == end_ns or behind:
                 stream.advance()
     rest = [batch for stream in waiting for batch in stream.batches]
     if rest:
