@@ -18,11 +18,16 @@ from typing import TextIO
 
 import typer
 
-from offtake.cli import planning, rehearsing, telling
+from offtake.cli import performance, planning, rehearsing, telling
 from offtake.cli.shell import BAD_INPUT, FAILED, INTERRUPTED, app
 from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryError, OfftakeError
 
-VERBS = (planning, rehearsing, telling)  #: modules that register verbs when they are imported, in the order of the help
+VERBS = (
+    planning,
+    rehearsing,
+    telling,
+    performance,
+)  #: modules that register verbs when they are imported, in the order of the help
 DISK_MEND = "Check the path, its rights and the room on the disk."
 
 

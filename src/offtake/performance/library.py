@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +67,45 @@ def load_table(folder: Path, name: str) -> StoredTable:
     except OSError as error:
         mend = "A step table is two files, NAME.npz and NAME.json; build them with tools/build_step_tables.py."
         raise InputError([Fault(name, f"the table cannot be read: {error.strerror}", mend)]) from None
+
+
+class Listed(NamedTuple):
+    """Tell a table in one line: what it is of, and where it is kept."""
+
+    name: str
+    checkpoint: str
+    system: str
+    backend: str
+    chips: int
+    kv_tokens: int
+    confidence: str
+    kept: str
+
+
+def listed(folder: Path | None = None) -> list[Listed]:
+    """List the tables that ship with the package, then those in a folder; a file that is no table is left out."""
+    shipped = [_told(load_shipped(name), "package") for name in shipped_names()]
+    names = sorted(path.stem for path in folder.glob("*.npz")) if folder is not None and folder.is_dir() else []
+    own = []
+    for name in names:
+        with suppress(InputError):
+            own.append(_told(load_table(folder or Path(), name), str(folder)))
+    return shipped + own
+
+
+def _told(stored: StoredTable, kept: str) -> Listed:
+    """Tell a table in one line."""
+    notes = stored.provenance
+    return Listed(
+        stored.name,
+        str(notes.get("checkpoint", "")),
+        str(notes.get("system", "")),
+        str(notes.get("backend", "")),
+        int(notes.get("tensor_parallel", 1)),
+        stored.limits.kv_blocks * stored.limits.block_tokens,
+        str(notes.get("confidence", "assumption")),
+        kept,
+    )
 
 
 def save_table(stored: StoredTable, folder: Path) -> int:

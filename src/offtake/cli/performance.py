@@ -1,0 +1,138 @@
+"""Offer the verbs of ``offtake performance``: how fast a model runs on a chip, by table, by measurement and by claim.
+
+Comes in: names of tables, what was measured, claims. Goes out: step tables as files, a short table and the path to the
+full result. Rooms are imported inside the verbs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from offtake.cli.shell import AsJson, app, emit, progress_bars, show, within
+from offtake.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from offtake.performance.fit_claims import Claim
+    from offtake.performance.fit_report import FitReport
+    from offtake.performance.library import StoredTable
+    from offtake.performance.measurements import Measured
+
+HELP = "Build, list and score step tables, and fit one to what was measured of a deployment."
+performance = typer.Typer(help=HELP, no_args_is_help=True)
+app.add_typer(performance, name="performance")
+
+Tables = Annotated[Path, typer.Option("--tables", help="Folder with step tables of your own, beside those that ship.")]
+
+
+@performance.command("list")
+def list_tables(tables: Tables = Path(), as_json: AsJson = False) -> None:
+    """List the step tables that ship with the program, and those in a folder."""
+    from offtake.performance.library import listed
+    from offtake.report.performance import tables_table
+
+    found = listed(tables)
+    if as_json:
+        emit("performance list", tables=found)
+    else:
+        show(tables_table(found))
+
+
+@performance.command()
+def fit(
+    measured: Annotated[Path, typer.Argument(help="Benchmark (CSV) or ledger of requests (CSV or Parquet).")],
+    table: Annotated[str, typer.Option(help="Step table to start from; the column `table` by default.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the calibrated table; TABLE-DEPLOYMENT by default.")] = "",
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the table and the report, such as a portfolio.")
+    ] = Path(),
+    tables: Tables = Path(),
+    claim: Annotated[list[str] | None, typer.Option(help="A promise, such as tpot_ms=25@concurrency=64,...")] = None,
+    claims: Annotated[Path | None, typer.Option(help="CSV of promises: metric, value, and a load.")] = None,
+    replicas: Annotated[int, typer.Option(help="Replicas that shared a ledger's requests.", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a step table to measurements, and tell whether a partner delivers what the contract says."""
+    from offtake.files import write_json
+    from offtake.performance.fit_claims import parse_claims
+    from offtake.performance.fit_prior import shipped_lessons
+    from offtake.performance.fit_report import Job, fit_deployment
+    from offtake.performance.library import save_table
+    from offtake.performance.measurements import read_measured
+    from offtake.report.performance import fit_table
+
+    faults: list[Fault] = []
+    promised: list[Claim] = []
+    found: list[Measured] = []
+    with gathered(faults):
+        promised = parse_claims(claim or [], claims)
+    with gathered(faults):
+        found = read_measured(measured, replicas)
+    starts = starting_tables(found, table, tables, faults)
+    names = names_of(found, starts, name)
+    out.mkdir(parents=True, exist_ok=True)
+    lessons, reports = shipped_lessons(), []
+    with progress_bars() as progress:
+        for one, start, called in zip(found, starts, names, strict=True):
+            stage = progress if len(found) == 1 else within(called, progress)
+            calibrated, report = fit_deployment(Job(one, start, called, promised, lessons), stage)
+            save_table(calibrated, out)
+            write_json(out / f"{called}.fit.json", report)
+            reports.append(report)
+    paths = [str(out / f"{called}.fit.json") for called in names]
+    if as_json:
+        emit("performance fit", reports=reports, paths=paths)
+    else:
+        show(*(fit_table(report) for report in reports), *told(reports, paths))
+
+
+def told(reports: list[FitReport], paths: list[str]) -> list[str]:
+    """Say where the full results are, and how to use the tables."""
+    lines = [f"\nReport: {path}" for path in paths]
+    return [*lines, *(f"In deployments.csv: performance = table:{report.table}" for report in reports)]
+
+
+@contextmanager
+def gathered(faults: list[Fault]) -> Iterator[None]:
+    """Keep the faults of bad input, so that others can be found beside them."""
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults
+
+
+def starting_tables(found: list[Measured], table: str, folder: Path, faults: list[Fault]) -> list[StoredTable]:
+    """Return the table that each deployment starts from; raise all faults found so far."""
+    from offtake.performance.deployment import load_named
+
+    mend = "Give --table NAME, or a column `table`; `offtake performance list` names them."
+    starts: list[StoredTable] = []
+    for one in found:
+        if not (table or one.table):
+            faults.append(Fault("--table", "no step table to start from", mend, value=one.deployment or None))
+            continue
+        with gathered(faults):
+            starts.append(load_named(table or one.table, folder))
+    if faults:
+        raise InputError(faults)
+    return starts
+
+
+def names_of(found: list[Measured], starts: list[StoredTable], name: str) -> list[str]:
+    """Return the names of the calibrated tables."""
+    from offtake.schema.columns import NAME_PATTERN
+
+    if name and len(found) > 1:
+        raise InputError([Fault("--name", "the file holds several deployments", "Leave --name out.", value=name)])
+    names = [name or f"{start.name}-{one.deployment or 'fitted'}" for one, start in zip(found, starts, strict=True)]
+    names = [each if name else re.sub(r"[^A-Za-z0-9_.+-]+", "-", each) for each in names]
+    bad = [each for each in names if not re.match(NAME_PATTERN, each)]
+    if bad or len(set(names)) < len(names):
+        mend = "Use letters, digits, . _ + and -, each name once."
+        raise InputError([Fault("--name", "no name for a table", mend, value=", ".join(bad or names))])
+    return names
