@@ -8,6 +8,7 @@ intervals of a deployment come from other deployments (five folds).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ from offtake.performance.fit import (
     spread_of,
 )
 from offtake.performance.fit_check import HeldOut, held_out, whole, with_e2e
-from offtake.performance.fit_prior import Estimate, Misses, means_of, sd_of
+from offtake.performance.fit_prior import Estimate, Lessons, Misses, means_of, sd_of
 from offtake.performance.measurements import Measured, Point
 
 Floats = npt.NDArray[np.float64]
@@ -305,3 +306,47 @@ def covered(held: Held, system: Sequence[str]) -> Floats:
             hit = (z >= quantiles[low]) & (z <= quantiles[high])
             inside[test, column] = np.where(np.isfinite(z), hit, np.nan)
     return inside
+
+
+def lessons_of(cases: Sequence[Case], states: Sequence[State], source: str, report: Report) -> Lessons:
+    """Learn from all cases, with the misses and scores of held-out predictions."""
+    system = [case.system for case in cases]
+    others = hold_out(cases, states, report)
+    alone = hold_in(cases, states, report)
+    learnt = learn_without(cases, states, np.ones(len(cases), bool))
+    prior = learnt.prior
+    near = {name: getattr(prior.nearby, name).round(4).tolist() for name in Nearby._fields[:-1]}
+    return Lessons(
+        source=source,
+        means={name: mean.round(4).tolist() for name, mean in sorted(learnt.means.items())},
+        sd=prior.sd.round(4).tolist(),
+        noise=prior.noise.tolist(),
+        nearby=near,
+        version_share=prior.nearby.version_share,
+        misses=misses_of(others, system),
+        deployments=dict(sorted(Counter(f"{case.backend}/{case.system}" for case in cases).items())),
+        held_out={
+            **scores("other_points_known", others, system),
+            **scores("one_point_known", alone, system),
+        },
+    )
+
+
+def scores(name: str, held: Held, system: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return median and p90 of absolute errors, and the share inside 80% intervals, of all and by system."""
+    inside = covered(held, system)
+    errors = {"table": held.table, "predicted": held.predicted}
+    systems = np.array([system[case] for case in held.case])
+    found = {}
+    for label, use in (
+        ("", np.ones(len(systems), bool)),
+        *((f"/{one}", systems == one) for one in sorted(set(system))),
+    ):
+        figures: dict[str, float] = {"points": float(use.sum())}
+        for column, metric in enumerate(ALL):
+            for kind, values in errors.items():
+                error = np.abs(np.exp(values[use, column] - held.truth[use, column]) - 1)
+                figures |= {f"{metric}_{kind}_p{q}": round(float(np.nanquantile(error, q / 100)), 4) for q in (50, 90)}
+            figures[f"{metric}_inside"] = round(float(np.nanmean(inside[use, column])), 4)
+        found[name + label] = figures
+    return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,9 +20,7 @@ NEAR = Nearby(
     repeat=np.array([0.05, 0.02]),
     version_share=0.8,
 )
-PRIOR = Prior(
-    np.log([1.0, 1.0, 1.0, 20.0, 1.0]), np.array([0.35, 0.25, 0.8, 0.8, 0.1]), np.array([0.3, 0.08]), NEAR
-)
+PRIOR = Prior(np.log([1.0, 1.0, 1.0, 20.0, 1.0]), np.array([0.35, 0.25, 0.8, 0.8, 0.1]), np.array([0.3, 0.08]), NEAR)
 
 
 def points(*concurrencies: float) -> list[Point]:
@@ -40,7 +39,9 @@ def simulated(levers: Levers, loads: list[Point]) -> np.ndarray:
 
 def measured(levers: Levers, loads: list[Point]) -> list[Point]:
     times = simulated(levers, loads)
-    return [point._replace(ttft_ms=float(row[0]), tpot_ms=float(row[1])) for point, row in zip(loads, times, strict=True)]
+    return [
+        point._replace(ttft_ms=float(row[0]), tpot_ms=float(row[1])) for point, row in zip(loads, times, strict=True)
+    ]
 
 
 def test_levers_that_the_loads_can_tell_apart_are_found_again() -> None:
@@ -119,9 +120,10 @@ def test_four_in_five_held_out_points_fall_into_their_interval_when_the_model_is
         errors = np.stack([np.linalg.cholesky(one) @ random.normal(size=len(loads)) for one in block], axis=1)
         times = simulated(levers, loads) * np.exp(errors)
         given = [p._replace(ttft_ms=float(t[0]), tpot_ms=float(t[1])) for p, t in zip(loads, times, strict=True)]
-        fit = fit_levers(given, lambda one, given=given: simulated(one, given), PRIOR)
+        simulate = partial(simulated, loads=given)
+        fit = fit_levers(given, simulate, PRIOR)
         truth = observed(given)
-        for one in held_out(given, fit, lambda one, given=given: simulated(one, given), PRIOR):
+        for one in held_out(given, fit, simulate, PRIOR):
             z = (truth[one.place] - one.mean[:2]) / one.sd[:2]
             inside += int((np.abs(z) < 1.2816).sum())
             total += 2

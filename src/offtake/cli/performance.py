@@ -38,7 +38,7 @@ def list_tables(tables: Tables = Path(), as_json: AsJson = False) -> None:
 
     found = listed(tables)
     if as_json:
-        emit("performance list", tables=found)
+        emit("performance list", tables=[one._asdict() for one in found])
     else:
         show(tables_table(found))
 

@@ -28,6 +28,7 @@ KERNELS = (
     "performance/compiled.py",
     "performance/blocks.py",
     "performance/dense.py",
+    "performance/fit_replay.py",
     "performance/heap.py",
     "performance/prefix.py",
     "performance/replica*.py",

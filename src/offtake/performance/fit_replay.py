@@ -19,7 +19,18 @@ from offtake.performance.compiled import entry
 from offtake.performance.dense import prepare
 from offtake.performance.library import StoredTable
 from offtake.performance.measurements import STATISTICS, Ledger, Load, Measured, Point
-from offtake.performance.replica import NEVER_NS, NONE, Ints, Ints32, Plant, arrive, boundary, new_replicas, new_work
+from offtake.performance.replica import (
+    NEVER_NS,
+    NONE,
+    Ints,
+    Ints32,
+    Plant,
+    arrive,
+    boundary,
+    new_replicas,
+    new_work,
+    run_one,
+)
 from offtake.units import NS_PER_MS, NS_PER_S
 
 Floats = npt.NDArray[np.float64]
@@ -104,19 +115,6 @@ def run_closed(plant: Plant, slots: int) -> None:
             request = plant.work[request].link
 
 
-@entry
-def run_open(plant: Plant) -> None:
-    """Run replica 0 on all requests in order of arrival."""
-    row = plant.replicas.rows[0]
-    for request in range(plant.work.shape[0]):
-        now_ns = plant.work[request].arrival_ns
-        while row.next_ns < now_ns:
-            boundary(plant, 0)
-        arrive(plant, 0, request, now_ns)
-    while row.next_ns < NEVER_NS:
-        boundary(plant, 0)
-
-
 def _plant(stored: StoredTable, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Plant:
     """Return an idle replica and its requests; KV blocks hold the longest request at least."""
     longest = int((input_tokens.astype(np.int64) + output_tokens).max())
@@ -128,7 +126,7 @@ def _plant(stored: StoredTable, arrival_ns: Ints, input_tokens: Ints32, output_t
 def _run(stored: StoredTable, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Times:
     """Run one replica on given arrivals."""
     plant = _plant(stored, arrival_ns, input_tokens, output_tokens)
-    run_open(plant)
+    run_one(plant)
     return _times(plant)
 
 
