@@ -19,18 +19,8 @@ from offtake.performance.compiled import entry
 from offtake.performance.dense import prepare
 from offtake.performance.library import StoredTable
 from offtake.performance.measurements import STATISTICS, Ledger, Load, Measured, Point
-from offtake.performance.replica import (
-    NEVER_NS,
-    NONE,
-    Ints,
-    Ints32,
-    Plant,
-    arrive,
-    boundary,
-    new_replicas,
-    new_work,
-    run_one,
-)
+from offtake.performance.replica import arrive, boundary, run_one
+from offtake.performance.replica_state import NEVER_NS, NONE, Ints, Ints32, Plant, new_replicas, new_work
 from offtake.units import NS_PER_MS, NS_PER_S
 
 Floats = npt.NDArray[np.float64]
