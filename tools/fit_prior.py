@@ -63,8 +63,8 @@ SYSTEM_WEIGHT = 40.0  #: pseudo-points that draw a system's factor to that of al
 INSIDE = 0.8  #: share of an interval
 ALL = ("ttft", "tpot", "e2e")
 SOURCE = (
-    "computed by tools/fit_prior.py from the aggregated rows of silicon_sample.csv (duplicates dropped) and the step times"
-    " of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0)"
+    "computed by tools/fit_prior.py from the aggregated rows of silicon_sample.csv (duplicates dropped) and the step"
+    " times of aiconfigurator-core 0.12.0 (NVIDIA, Apache-2.0)"
 )
 
 
