@@ -33,8 +33,10 @@ Requests = Annotated[int, typer.Option(help="Thin to about this many simulated r
 @app.command()
 def rehearse(
     run: RunFolder,
-    policy: Annotated[str, typer.Option(help="bid_price, least_loaded or round_robin.")] = "bid_price",
-    compare: Annotated[bool, typer.Option("--compare", help="Run every policy on the same requests.")] = False,
+    policy: Annotated[str, typer.Option(help="bid_price, or a baseline such as least_loaded.")] = "bid_price",
+    compare: Annotated[str, typer.Option(help="Compare with other policies: all, or names with commas.")] = "",
+    seeds: Annotated[int, typer.Option(help="Loads on which policies are compared.", min=1)] = 5,
+    workers: Annotated[int, typer.Option(help="Processes that compare; 0: one for each core.", min=0)] = 0,
     trace: Trace = None,
     workload: Annotated[str, typer.Option(help="The workload of a trace that was given without one.")] = "",
     scale: Annotated[float, typer.Option(help="Multiply the rate of the traces.")] = 1.0,
@@ -57,11 +59,13 @@ def rehearse(
 ) -> None:
     """Serve traffic with the plan's fleet: who waits, who is turned away, what it costs."""
     from offtake.rehearse.verb import Asked, rehearse_run
-    from offtake.report.terminal import rehearsal_table
+    from offtake.report.terminal import comparison_table, rehearsal_table
 
     asked = Asked(
         policy=policy,
         compare=compare,
+        seeds=seeds,
+        workers=workers,
         traces=tuple(trace or ()),
         workload=workload,
         scale=scale,
@@ -86,9 +90,11 @@ def rehearse(
         code = exit_code_of(found, strict=strict)
         told = {"exit_code": code} if code else {}
         where = None if found.folder is None else str(found.folder)
-        emit("rehearse", ok=not code, folder=where, kept=found.kept, rehearsals=found.summaries, **told)
+        more = {} if found.comparison is None else {"comparison": found.comparison}
+        emit("rehearse", ok=not code, folder=where, kept=found.kept, rehearsals=found.summaries, **more, **told)
     elif found.folder is not None:
-        show(rehearsal_table(found.summaries), f"\nRehearsal: {found.folder}", *kept_words(found.kept))
+        tables = [] if found.comparison is None else ["", comparison_table(found.comparison)]
+        show(rehearsal_table(found.summaries), *tables, f"\nRehearsal: {found.folder}", *kept_words(found.kept))
     refuse_unanswered(found, strict=strict)
 
 

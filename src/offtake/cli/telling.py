@@ -68,7 +68,7 @@ def demo(
         appraisal = work_out(tables, asked_offer(tables), again, run)
         write_appraisal(appraisal, where)
         site = largest_site(run.fleet)
-        found = rehearse_run(where, Asked(compare=True), progress)
+        found = rehearse_run(where, Asked(compare="least_loaded,round_robin", seeds=1), progress)
         refuse_unanswered(found, strict=False)
         lost = Asked(lose=(f"{site}@{LOST_FROM_HOUR}+{LOST_HOURS}",), name=f"lost-{site}")
         without = rehearse_run(where, lost, within(f"lose {site}", progress))

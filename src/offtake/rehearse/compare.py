@@ -30,6 +30,7 @@ CONFIDENCE = 0.95
 CELLS_MOST = 50_000_000  #: requests times pools above which hindsight is left out, for memory
 MEASURES = ("value_usd", "value_in_time_usd", "cost_usd", "share_within_slo", "share_refused", "fairness")
 
+Task = tuple[int | None, int]  #: policy and seed; no policy stands for hindsight
 Load = Callable[[int], Iterable[Requests]]
 Progress = Callable[[str, float], None]
 
@@ -89,11 +90,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Choose what to compare: ``policies``, the reference first, on ``seeds``, in ``workers`` processes."""
+    """Choose what to compare: ``policies``, the reference first, on ``seeds``, in ``workers`` processes.
+
+    Scores that are ``known`` already are not worked out again.
+    """
 
     policies: tuple[Policy, ...] = tuple(Policy)
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     workers: int = 1
+    known: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,20 +134,20 @@ def compare(case: tuple[Fleet, Deployments, Load], options: Options, contest: Co
         If a rehearsal broke one of its own checks.
     """
     whole = _Case(*case, options)
-    tasks: list[tuple[int | None, int]] = [(None, seed) for seed in contest.seeds]
-    tasks += [(int(policy), seed) for policy in contest.policies for seed in contest.seeds]
-    bounds: list[float | None] = []
-    scores: list[Score] = []
-    for done, found in enumerate(_spread(whole, tasks, contest.workers), start=1):
-        if isinstance(found, Score):
-            scores.append(found)
-        else:
-            bounds.append(found)
-        told(found.policy if isinstance(found, Score) else "hindsight", done / len(tasks))
-    return summed(whole, contest, scores, bounds)
+    found: dict[Task, Score | float | None] = {
+        (int(Policy[score.policy.upper()]), score.seed): score for score in contest.known
+    }
+    wanted: list[Task] = [(policy, seed) for policy in (None, *map(int, contest.policies)) for seed in contest.seeds]
+    tasks = [task for task in wanted if task not in found]
+    for done, (task, answer) in enumerate(zip(tasks, _spread(whole, tasks, contest.workers), strict=True), start=1):
+        found[task] = answer
+        told("hindsight" if task[0] is None else Policy(task[0]).name.lower(), done / len(tasks))
+    answers = [found[task] for task in wanted]
+    scores = [answer for answer in answers if isinstance(answer, Score)]
+    return summed(whole, contest, scores, [answer for answer in answers if not isinstance(answer, Score)])
 
 
-def _spread(case: _Case, tasks: list[tuple[int | None, int]], workers: int) -> Iterator[Score | float | None]:
+def _spread(case: _Case, tasks: list[Task], workers: int) -> Iterator[Score | float | None]:
     """Yield the answers in the order of the tasks, worked out here or in other processes."""
     if workers <= 1:
         return (_answer(case, *task) for task in tasks)
@@ -159,7 +164,10 @@ def _answer(case: _Case, policy: int | None, seed: int) -> Score | float | None:
     if policy is None:
         return bound_of(case.fleet, case.deployments, case.load(seed), replace(case.options, seed=seed))
     options = replace(case.options, policy=Policy(policy), seed=seed, keep_most=0)
-    return score_of(rehearse(case.fleet, case.deployments, case.load(seed), options).summary, case.fleet)
+    summary = rehearse(case.fleet, case.deployments, case.load(seed), options).summary
+    if not summary.complete:
+        raise KeyboardInterrupt
+    return score_of(summary, case.fleet)
 
 
 def bound_of(fleet: Fleet, deployments: Deployments, requests: Iterable[Requests], options: Options) -> float | None:

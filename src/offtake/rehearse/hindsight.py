@@ -47,7 +47,7 @@ Ints = npt.NDArray[np.int64]
 Deployment = tuple[StepTable, ReplicaLimits]
 
 STAY_SHARE = 0.98  #: of requests whose longest stay is within S; the others count as no work
-SAMPLE = 4_000  #: requests in the linear program that finds the prices
+SAMPLE = 1_200  #: requests in the linear program that finds the prices
 MULTIPLIERS, MU_MIN, MU_MAX = 40, 1e-5, 10.0  #: values of μ that are tried
 GRID = 40  #: batches among which α and κ are sought; they are then held to every batch
 ROUNDING_NS = 1.0  #: that a step may be shorter than its table, because times are whole nanoseconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from offtake.errors import Fault, InputError
 from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
+from offtake.rehearse.compare import Comparison, Contest, compare, score_of
 from offtake.rehearse.events import Loss, parse_loss, read_events
 from offtake.rehearse.load import (
     Replay,
@@ -49,6 +51,7 @@ Answer = TypeVar("Answer")
 BUSIEST = -1.0
 PLANNED_SEED = -1
 ASKED = "asked.json"
+COMPARED = "compare.json"
 INTERRUPTED = "interrupted"  #: the folder of a part that must not take the place of a finished rehearsal
 
 
@@ -56,14 +59,18 @@ INTERRUPTED = "interrupted"  #: the folder of a part that must not take the plac
 class Asked:
     """Hold what was asked for; see ``offtake rehearse --help``.
 
-    ``policy`` is the one of the main rehearsal; with ``compare`` the others follow on the same requests. ``name``
-    keeps the rehearsal beside the main one. Each of ``traces`` is ``WORKLOAD=FILE`` or ``FILE``, the latter of
-    ``workload``; ``scale``, ``stretch`` and ``loop`` change them, and ``hours``, where it is given, cuts them.
-    ``shift_hours`` (``REGION=HOURS`` each) moves the clock of a region, of traces or of made traffic.
+    ``policy`` is the one of the main rehearsal; those named in ``compare`` (``all``, or names with commas between)
+    follow on the same requests, and then all of them on ``seeds`` loads, in ``workers`` processes (0: one for each
+    core; the answer is the same). ``name`` keeps the rehearsal beside the main one. Each of ``traces`` is
+    ``WORKLOAD=FILE`` or ``FILE``, the latter of ``workload``; ``scale``, ``stretch`` and ``loop`` change them, and
+    ``hours``, where it is given, cuts them. ``shift_hours`` (``REGION=HOURS`` each) moves the clock of a region, of
+    traces or of made traffic.
     """
 
     policy: str = "bid_price"
-    compare: bool = False
+    compare: str = ""
+    seeds: int = 5
+    workers: int = 0
     traces: tuple[str, ...] = ()
     workload: str = ""
     scale: float = 1.0
@@ -89,6 +96,7 @@ class Rehearsed(NamedTuple):
     summaries: list[Summary]
     folder: Path | None
     kept: list[str]  #: Names of earlier rehearsals that stayed.
+    comparison: Comparison | None = None  #: Of policies, where it was asked for.
 
     @property
     def complete(self) -> bool:
@@ -114,21 +122,15 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
         write_fleet(fleet, part / "fleet.json")
         write_json(part / ASKED, record_of(asked))
         summaries = list(rehearsals_in(part, fleet, asked, progress))
-        return placed(part, run / "rehearse", asked.name, summaries)
+        comparison = compared_in(part, fleet, asked, summaries, progress) if asked.compare else None
+        return placed(part, run / "rehearse", asked.name, summaries)._replace(comparison=comparison)
 
 
 def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) -> Iterator[Summary]:
     """Write each rehearsal into a folder as it ends, and yield its summary; an interrupted one is the last."""
     policies, losses, window = understood(asked, fleet)
     for policy in policies:
-        options = Options(
-            policy=policy,
-            seed=window.seed,
-            thin=window.thin,
-            thinned_load=not asked.traces,
-            start_hour=window.start_hour,
-            losses=losses,
-        )
+        options = replace(options_of(asked, window, losses), policy=policy)
         report = partial(progress, f"rehearse {policy.name.lower()}")
         found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
         if found.summary.complete or found.summary.done_share > 0:
@@ -136,6 +138,36 @@ def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) ->
         yield found.summary
         if not found.summary.complete:
             return
+
+
+def compared_in(
+    part: Path, fleet: Fleet, asked: Asked, summaries: list[Summary], progress: Progress
+) -> Comparison | None:
+    """Compare the policies on the seed of the summaries and on those that follow it, and write ``compare.json``."""
+    policies, losses, window = understood(asked, fleet)
+    if not all(summary.complete for summary in summaries):
+        return None
+    contest = Contest(
+        policies=tuple(policies),
+        seeds=tuple(range(window.seed, window.seed + asked.seeds)),
+        workers=asked.workers or os.cpu_count() or 1,
+        known=tuple(score_of(summary, fleet) for summary in summaries),
+    )
+    case = (fleet, named_deployments(fleet), partial(load_at, asked, fleet, window))
+    found = compare(case, options_of(asked, window, losses), contest, lambda _, share: progress("compare", share))
+    write_json(part / COMPARED, found)
+    return found
+
+
+def options_of(asked: Asked, window: Window, losses: list[Loss]) -> Options:
+    """Return how the fleet is run, whatever the policy."""
+    return Options(
+        seed=window.seed,
+        thin=window.thin,
+        thinned_load=not asked.traces,
+        start_hour=window.start_hour,
+        losses=losses,
+    )
 
 
 def placed(part: Path, home: Path, name: str, summaries: list[Summary]) -> Rehearsed:
@@ -234,6 +266,7 @@ def replay_of(asked: Asked, fleet: Fleet, window: Window) -> Replay:
 def record_of(asked: Asked) -> dict[str, object]:
     """Return what was asked as it is written down: files by name and content, so that any machine writes the same."""
     record = asdict(asked)
+    del record["workers"]  # the answer does not depend on it
     record["traces"] = [{"workload": one.workload, **_content_of(one.path)} for one in traces_of(asked)]
     if asked.events is not None:
         record["events"] = _content_of(asked.events)
@@ -269,14 +302,20 @@ def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Wi
 
 
 def policies_of(asked: Asked) -> list[Policy]:
-    """Return the policy asked for, and after it the others where they are to be compared."""
+    """Return the policy asked for, and after it those that it is to be compared with."""
     names = {policy.name.lower(): policy for policy in Policy}
-    if asked.policy not in names:
-        raise InputError(
-            [Fault("--policy", "there is no such policy", nearest(asked.policy, names), value=asked.policy)]
-        )
+    others = list(names) if asked.compare == "all" else [name.strip() for name in asked.compare.split(",") if name]
+    faults = [
+        Fault(flag, "there is no such policy", nearest(name, names), value=name)
+        for flag, name in [("--policy", asked.policy), *(("--compare", name) for name in others)]
+        if name not in names
+    ]
+    if asked.seeds < 1:
+        faults.append(Fault("--seeds", "there is nothing to compare", "Give 1 or more.", value=str(asked.seeds)))
+    if faults:
+        raise InputError(faults)
     first = names[asked.policy]
-    return [first, *(policy for policy in Policy if policy is not first and asked.compare)]
+    return [first, *(policy for policy in Policy if policy is not first and policy.name.lower() in others)]
 
 
 def losses_of(asked: Asked, sites: list[str]) -> list[Loss]:
@@ -303,6 +342,11 @@ def window_of(asked: Asked, fleet: Fleet) -> Window:
     if asked.thin > 0 or asked.traces or asked.closed_loop:
         return window
     return replace(window, thin=thin_for(fleet, window, asked.requests))
+
+
+def load_at(asked: Asked, fleet: Fleet, window: Window, seed: int) -> Iterator[Requests]:
+    """Return the requests of another seed; of a trace, the same ones from other regions."""
+    return load_of(asked, fleet, replace(window, seed=seed))
 
 
 def load_of(asked: Asked, fleet: Fleet, window: Window) -> Iterator[Requests]:

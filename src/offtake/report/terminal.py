@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,7 @@ from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
 if TYPE_CHECKING:  # its module loads the engine, which the other verbs do without
+    from offtake.rehearse.compare import Comparison, Interval
     from offtake.rehearse.summary import Group as Requests
     from offtake.rehearse.summary import Summary
 
@@ -106,6 +108,39 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
             made.add_row(*service_cells(run_name(each, main), each.total))
     answer = f"{share(main.total.share_within_slo)} of {tally(main.total.requests)} requests were served in time."
     return answered(answer if main.status == "stationary" else f"{main.status.capitalize()}. {answer}", made)
+
+
+def comparison_table(comparison: Comparison) -> Group:
+    """Table every policy that was compared: means over the seeds, and value in time against the first with 95 %."""
+    kinds = list(comparison.rows[0].attainment)
+    names = ["Value in time", "against the first", "Value", "Cost", "Hindsight", "Refused", "Fair", *kinds]
+    made = table([("Policy", False), *((name, True) for name in names)])
+    whole = comparison.offered_usd or 1.0
+    for row in comparison.rows:
+        first = row is comparison.rows[0]
+        cells = [
+            row.policy.replace("_", " "),
+            short(row.means["value_in_time_usd"] / whole),
+            NOTHING if first else against(row.differences["value_in_time_usd"], whole),
+            short(row.means["value_usd"] / whole),
+            money(row.means["cost_usd"]),
+            NOTHING if row.hindsight_share is None else short(row.hindsight_share),
+            short(row.means["share_refused"]),
+            f"{row.means['fairness']:.3f}",
+            *(short(row.attainment[kind]) for kind in kinds),
+        ]
+        made.add_row(*(Text(cell) for cell in cells), style="bold" if first else "")
+    answer = (
+        f"{len(comparison.rows)} policies on {plural(len(comparison.seeds), 'load')}; values are shares of "
+        f"{money(comparison.offered_usd)} offered, those of each kind requests in time."
+    )
+    return answered(answer, made)
+
+
+def against(difference: Interval, whole: float) -> str:
+    """Write a difference in percentage points of ``whole``, with its interval where there is one."""
+    mean, low, high = (None if end is None else 100.0 * end / whole for end in msgspec.structs.astuple(difference))
+    return f"{mean:+.1f}" if low is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def run_name(each: Summary, main: Summary) -> str:
