@@ -19,9 +19,9 @@ from tests.demand.real import real_trace
 SEEDS = (1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow))
 
 
-def spec(**changes: object) -> TraceSpec:
-    given: dict[str, object] = {"rate_rps_mean": 10.0, "duration_s": 3_000.0, "seed": 7, **changes}
-    return TraceSpec(profile=load_profile("mooncake-conversation"), **given)  # type: ignore[arg-type]  # tests change any
+def spec(**changes: Any) -> TraceSpec:
+    given: dict[str, Any] = {"rate_rps_mean": 10.0, "duration_s": 3_000.0, "seed": 7, **changes}
+    return TraceSpec(profile=load_profile("mooncake-conversation"), **given)
 
 
 def same(one: Requests, other: Requests) -> bool:
@@ -146,9 +146,9 @@ def test_figures_that_cannot_be_are_told() -> None:
 
 
 # ── closed loops ─────────────────────────────────────────────────────────────────────────────────────────────────────
-def loop(**changes: object) -> ClosedLoop:
-    given: dict[str, object] = {"profile": load_profile("chat"), "users": 8, "requests": 20, "seed": 1, **changes}
-    return ClosedLoop(**given)  # type: ignore[arg-type]  # tests change any field
+def loop(**changes: Any) -> ClosedLoop:
+    given: dict[str, Any] = {"profile": load_profile("chat"), "users": 8, "requests": 20, "seed": 1, **changes}
+    return ClosedLoop(**given)
 
 
 def test_a_closed_loop_begins_with_a_burst_and_each_user_goes_on_at_once() -> None:

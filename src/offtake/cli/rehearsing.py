@@ -59,7 +59,6 @@ def rehearse(
 ) -> None:
     """Serve traffic with the plan's fleet: who waits, who is turned away, what it costs."""
     from offtake.rehearse.verb import Asked, rehearse_run
-    from offtake.report.terminal import comparison_table, rehearsal_table
 
     asked = Asked(
         policy=policy,
@@ -86,6 +85,14 @@ def rehearse(
     )
     with progress_bars() as progress:
         found = rehearse_run(run, asked, progress)
+    tell(found, as_json=as_json, strict=strict)
+    refuse_unanswered(found, strict=strict)
+
+
+def tell(found: Rehearsed, *, as_json: bool, strict: bool) -> None:
+    """Say how it went: as one document, or as tables."""
+    from offtake.report.terminal import comparison_table, rehearsal_table
+
     if as_json:
         code = exit_code_of(found, strict=strict)
         told = {"exit_code": code} if code else {}
@@ -95,7 +102,6 @@ def rehearse(
     elif found.folder is not None:
         tables = [] if found.comparison is None else ["", comparison_table(found.comparison)]
         show(rehearsal_table(found.summaries), *tables, f"\nRehearsal: {found.folder}", *kept_words(found.kept))
-    refuse_unanswered(found, strict=strict)
 
 
 def kept_words(kept: list[str]) -> list[str]:
