@@ -72,3 +72,32 @@ def test_the_list_names_what_ships_and_what_a_folder_holds(tmp_path: Path, capsy
     kept = {row["name"]: row["kept"] for row in tables}
     assert kept[TABLE] == "package"
     assert kept[f"{TABLE}-east"] == str(tmp_path)
+
+
+def test_a_table_is_extrapolated_from_a_data_sheet_only_when_asked_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", str(tmp_path / "mine")]) == 0
+    capsys.readouterr()
+    asked = ["performance", "build", "llama-3.1-8b", "h100", "--roofline", "--portfolio", str(tmp_path / "mine")]
+    built = []
+    for _ in range(2):
+        assert main([*asked, "--out", str(tmp_path), "--json"]) == 0
+        built.append(json.loads(capsys.readouterr().out))
+    assert [one["built"] for one in built] == [True, False]
+    name = built[0]["table"]["name"]
+    assert name == "llama-3.1-8b-h100-tp1-roofline"
+    assert built[0]["table"]["provenance"]["extrapolated"] is True
+    assert load_named(name, tmp_path).provenance["confidence"] == "assumption"
+    assert main([*asked, "--out", str(tmp_path), "--chips", "2", "--name", name]) == 2
+    assert "another table has this name" in capsys.readouterr().err
+
+
+def test_an_unknown_chip_or_engine_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "mine")]) == 0
+    capsys.readouterr()
+    asked = ["performance", "build", "llama-3.1-8b", "abacus", "--out", str(tmp_path)]
+    assert main([*asked, "--roofline", "--portfolio", str(tmp_path / "mine")]) == 2
+    assert main([*asked, "--backend", "llamafile"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len([line for line in told if line.startswith(("chips.csv", "--backend"))]) == 2

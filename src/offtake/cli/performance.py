@@ -43,6 +43,44 @@ def list_tables(tables: Tables = Path(), as_json: AsJson = False) -> None:
         show(tables_table(found))
 
 
+@performance.command("build")
+def build_one(
+    model: Annotated[str, typer.Argument(help="Checkpoint, such as nvidia/Llama-3.1-70B-Instruct-FP8.")],
+    chip: Annotated[str, typer.Argument(help="Chip, such as h100_sxm; with --roofline one of the portfolio's.")],
+    backend: Annotated[str, typer.Option(help="Engine: vllm, sglang or trtllm.")] = "vllm",
+    chips: Annotated[int, typer.Option(help="Chips of one replica (tensor-parallel).", min=1)] = 1,
+    experts: Annotated[int, typer.Option(help="Chips over which experts are split.", min=1)] = 1,
+    weight_bits: Annotated[int, typer.Option(help="Bits of a weight; by default as the name tells.", min=0)] = 0,
+    kv_bits: Annotated[int, typer.Option(help="Bits of a KV value; 0: 8 where weights have fewer than 16.")] = 0,
+    roofline: Annotated[bool, typer.Option("--roofline", help="Extrapolate from the chip's data sheet.")] = False,
+    portfolio: Annotated[Path, typer.Option(help="Folder whose chips.csv holds the data sheet.")] = Path(),
+    name: Annotated[str, typer.Option(help="Name of the table.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the table, such as a portfolio.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Build the step table of a model on a chip from measured kernels, or take it from the folder."""
+    from offtake.performance.build import Wanted, build, sheet_of
+    from offtake.performance.library import listed
+    from offtake.report.performance import tables_table
+    from offtake.schema.read import read_folder
+
+    wanted = Wanted(model, chip, backend, chips, experts, weight_bits, kv_bits, name)
+    sheet = sheet_of(read_folder(portfolio).chips, chip) if roofline else None
+    out.mkdir(parents=True, exist_ok=True)
+    with progress_bars() as progress:
+        progress("build", 0.0)
+        stored, new = build(wanted, out, sheet)
+        progress("build", 1.0)
+    path = out / f"{stored.name}.json"
+    if as_json:
+        told = {"name": stored.name, "limits": stored.limits._asdict(), "provenance": stored.provenance}
+        emit("performance build", path=str(path), built=new, table=told)
+        return
+    row = [one for one in listed(out) if (one.name, one.kept) == (stored.name, str(out))]
+    show(tables_table(row), f"\n{'Built' if new else 'Kept, as it was built before'}: {path}")
+    show(f"In deployments.csv: performance = table:{stored.name}")
+
+
 @performance.command()
 def fit(
     measured: Annotated[Path, typer.Argument(help="Benchmark (CSV) or ledger of requests (CSV or Parquet).")],
