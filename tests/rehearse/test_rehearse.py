@@ -14,7 +14,8 @@ import pytest
 from offtake.demand.request import Requests, part, requests_of
 from offtake.errors import InputError, VerificationError
 from offtake.fleet import Fleet
-from offtake.performance.steps import ReplicaLimits
+from offtake.performance.deployment import load_named
+from offtake.performance.steps import ReplicaLimits, scaled
 from offtake.policy.view import Policy
 from offtake.rehearse.arrivals import checked, thin_fleet
 from offtake.rehearse.events import Loss, parse_loss, read_events, switches
@@ -169,6 +170,18 @@ def test_more_tokens_than_the_roofline_are_an_error() -> None:
     verify(ledger(), {0: 1e9})
     with pytest.raises(VerificationError, match="roofline"):
         verify(ledger(), {0: 1.0})
+
+
+def test_the_roofline_of_a_pool_follows_from_its_chip_and_stops_steps_that_are_too_fast() -> None:
+    name = "llama-3.1-8b-h100-tp1"
+    stored = load_named(name)
+    chips = one_pool(2, deployment=name)
+    honest = rehearse(chips, {name: (stored.table, stored.limits)}, poisson(20.0, 500), Options(stored={name: stored}))
+    assert any("under its roofline" in check for check in honest.summary.checks)
+    # at 2 · 8e9 operations a token, 1,978 TFLOP/s give 123,000 tokens a second at most; this load asks for 2.5 million
+    tables = {name: (scaled(stored.table, 1e-4), stored.limits)}
+    with pytest.raises(VerificationError, match="roofline"):
+        rehearse(chips, tables, poisson(5e4, 5_000), Options(policy=Policy.ROUND_ROBIN, stored={name: stored}))
 
 
 def test_littles_law_can_be_read_off_the_summary() -> None:

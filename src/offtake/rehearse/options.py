@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from offtake.performance.library import StoredTable
 from offtake.policy.view import Policy
 from offtake.rehearse.events import Loss
 from offtake.rehearse.timeline import Retries
@@ -19,7 +21,8 @@ class Options:
     thinned already, which keeps their bunching; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
     ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there; ``span_s``
     is how long the load lasts, if that is known, for ``progress``. Above ``keep_most`` requests the table of their
-    ends is not kept. ``retries`` makes clients ask again; a request's time to first token counts from its last
+    ends is not kept. Where ``stored`` says on which chip a pool's steps were measured, its roofline bounds the pool.
+    ``retries`` makes clients ask again; a request's time to first token counts from its last
     try.
     """
 
@@ -33,3 +36,4 @@ class Options:
     span_s: float = 0.0
     keep_most: int = KEEP_MOST
     retries: tuple[Retries, ...] = ()
+    stored: Mapping[str, StoredTable] = field(default_factory=dict)

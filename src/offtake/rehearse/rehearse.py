@@ -18,8 +18,10 @@ from offtake.demand.request import Requests
 from offtake.files import write_json
 from offtake.fleet import Fleet
 from offtake.performance.deployment import load_named
+from offtake.performance.library import StoredTable
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import ahead, checked, thin_fleet
+from offtake.rehearse.ceiling import ceilings
 from offtake.rehearse.costs import costs_of
 from offtake.rehearse.events import switches
 from offtake.rehearse.options import Options
@@ -48,8 +50,8 @@ class Rehearsal(NamedTuple):
         return self.outcome.frame()
 
 
-def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
-    """Return the step tables that the fleet's pools name, sped up where the name says so.
+def named_tables(fleet: Fleet) -> dict[str, StoredTable]:
+    """Return the step tables that the fleet's pools name, sped up where the name says so, with where they come from.
 
     Raises
     ------
@@ -57,8 +59,12 @@ def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]
         If a pool names a table that there is not.
     """
     names = {pool.deployment for pool in fleet.pools if pool.kind == "chips"}
-    stored = {name: load_named(name) for name in sorted(names)}
-    return {name: (found.table, found.limits) for name, found in stored.items()}
+    return {name: load_named(name) for name in sorted(names)}
+
+
+def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
+    """Return the step tables that the fleet's pools name, and their limits; see ``named_tables``."""
+    return {name: (found.table, found.limits) for name, found in named_tables(fleet).items()}
 
 
 def rehearse(
@@ -100,7 +106,7 @@ def rehearse(
     complete = run(drive, ahead(chain([first], load)), actions_of(options, small), options.seed, told)
     checks = ["not checked: the rehearsal was interrupted"]
     if complete:
-        checks = verify(ledger_of(drive.engine, drive.tally))
+        checks = verify(ledger_of(drive.engine, drive.tally), ceilings(small, options.stored, drive.tally))
     span_ns = int(drive.engine.book["last_ns"][0] - drive.tally.clock[0])
     costs = costs_of(drive.tally, drive.engine.seen, small, span_ns)
     parts = Parts(

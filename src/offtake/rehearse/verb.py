@@ -40,11 +40,11 @@ from offtake.rehearse.load import (
     traced,
 )
 from offtake.rehearse.options import Options
-from offtake.rehearse.rehearse import named_deployments, rehearse, write_rehearsal
+from offtake.rehearse.rehearse import named_deployments, named_tables, rehearse, write_rehearsal
 from offtake.rehearse.summary import Summary
 from offtake.schema.columns import NAME_PATTERN
 from offtake.schema.read import nearest
-from offtake.units import NS_PER_HOUR
+from offtake.units import NS_PER_HOUR, S_PER_HOUR
 
 Progress = Callable[[str, float], None]
 Answer = TypeVar("Answer")
@@ -130,7 +130,7 @@ def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) ->
     """Write each rehearsal into a folder as it ends, and yield its summary; an interrupted one is the last."""
     policies, losses, window = understood(asked, fleet)
     for policy in policies:
-        options = replace(options_of(asked, window, losses), policy=policy)
+        options = replace(options_of(asked, window, losses), policy=policy, stored=named_tables(fleet))
         report = partial(progress, f"rehearse {policy.name.lower()}")
         found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
         if found.summary.complete or found.summary.done_share > 0:
@@ -154,7 +154,8 @@ def compared_in(
         known=tuple(score_of(summary, fleet) for summary in summaries),
     )
     case = (fleet, named_deployments(fleet), partial(load_at, asked, fleet, window))
-    found = compare(case, options_of(asked, window, losses), contest, lambda _, share: progress("compare", share))
+    options = replace(options_of(asked, window, losses), measure_thinning=False)
+    found = compare(case, options, contest, lambda _, share: progress("compare", share))
     write_json(part / COMPARED, found)
     return found
 
@@ -167,6 +168,7 @@ def options_of(asked: Asked, window: Window, losses: list[Loss]) -> Options:
         thinned_load=not asked.traces,
         start_hour=window.start_hour,
         losses=losses,
+        span_s=0.0 if asked.traces else window.hours * S_PER_HOUR,
     )
 
 
