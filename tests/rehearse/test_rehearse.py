@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,34 @@ def test_a_thinned_fleet_waits_much_like_the_whole_one() -> None:
     assert whole.ttft_ms_p50 is not None
     assert thin.ttft_ms_p50 == pytest.approx(whole.ttft_ms_p50, rel=0.1)
     assert thin.requests == pytest.approx(60_000, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_error_stated_of_a_thinned_fleet_covers_what_thinning_did(seed: int) -> None:
+    # 96 replicas at 85%, thinned 1 in 4 with the error measured at 1 in 8, against the whole fleet
+    rate_rps = 0.85 * 96 * 8 / (50 * STEP_MS / 1_000)
+    requests, seen = poisson(rate_rps, 80_000, seed), one_pool(96)
+    options = Options(policy=Policy.LEAST_LOADED, seed=seed)
+    whole = rehearse(seen, PLAIN, requests, options).summary
+    thin = rehearse(seen, PLAIN, requests, replace(options, thin=4)).summary
+    assert whole.thin_figures == []
+    assert "the error to expect is" in thin.thin_error
+    for figure in thin.thin_figures:
+        exact = {"share_refused": 0.0}.get(figure.figure, getattr(whole.total, figure.figure, None))
+        assert exact is not None
+        assert figure.value is not None
+        assert figure.error is not None
+        assert abs(figure.value - exact) <= 2 * figure.error + 0.01 * exact
+
+
+def test_a_thinner_rehearsal_beside_changes_nothing_in_the_first() -> None:
+    requests = poisson(200.0, 4_000)
+    both, one = (
+        rehearse(one_pool(40), PLAIN, requests, Options(thin=4, measure_thinning=measure)) for measure in (True, False)
+    )
+    assert both.frame.equals(one.frame)
+    assert one.summary == msgspec.structs.replace(both.summary, thin_figures=[], thin_error=one.summary.thin_error)
+    assert one.summary.thin_error.endswith("not measured beside a thinner run")
 
 
 def test_batches_in_a_stream_are_the_same_as_one() -> None:

@@ -22,6 +22,25 @@ from offtake.fleet import Fleet, Pool
 THIN_STREAM = 2  #: stream of random numbers that thin the load
 
 
+class Thinning:
+    """Keep each request with chance 1 in ``keep_one_in``; those of a session stay or go together."""
+
+    def __init__(self, keep_one_in: int, seed: list[int]) -> None:
+        self.keep_one_in = keep_one_in
+        self.seed = seed
+        self._rng = np.random.default_rng(seed)
+
+    def kept(self, batch: Requests) -> Requests:
+        """Return what is kept of a batch; the next batch goes on from there."""
+        if self.keep_one_in == 1:
+            return batch
+        chance = self._rng.random(count_of(batch))
+        in_session = batch.session >= 0
+        if in_session.any():
+            chance = np.where(in_session, chance_of(batch.session, self.seed), chance)
+        return chosen(batch, chance * self.keep_one_in < 1.0)
+
+
 def checked(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1, seed: int = 0) -> Iterator[Requests]:
     """Yield the batches of a load as they come, 1 in ``thin`` of their requests, none of them empty.
 
@@ -32,8 +51,8 @@ def checked(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1
         indices, a request that no pool could ever take; at the end, if there was no request at all.
     """
     batches: Iterable[Requests] = [requests] if isinstance(requests, Requests) else requests
-    rng = np.random.default_rng([seed, THIN_STREAM])
-    seen, last_ns = 0, 0
+    thinning = Thinning(thin, [seed, THIN_STREAM])
+    seen, last_ns, left = 0, 0, 0
     for batch in batches:
         if not count_of(batch):
             continue
@@ -41,10 +60,11 @@ def checked(requests: Requests | Iterable[Requests], fleet: Fleet, thin: int = 1
         if faults:
             raise InputError(faults)
         seen, last_ns = seen + count_of(batch), int(batch.arrival_ns[-1])
-        kept = _kept(batch, thin, rng, seed)
+        kept = thinning.kept(batch)
+        left += count_of(kept)
         if count_of(kept):
             yield kept
-    if not seen:
+    if not left:
         raise InputError([Fault("requests", "there are none", "Give a trace or a longer window, or thin less.")])
 
 
@@ -55,17 +75,6 @@ def ahead(batches: Iterator[Requests]) -> Iterator[Requests]:
         while (batch := coming.result()) is not None:
             coming = maker.submit(next, batches, None)
             yield batch
-
-
-def _kept(batch: Requests, thin: int, rng: np.random.Generator, seed: int) -> Requests:
-    """Keep each request with chance 1 in ``thin``; those of a session stay or go together."""
-    if thin == 1:
-        return batch
-    chance = rng.random(count_of(batch))
-    in_session = batch.session >= 0
-    if in_session.any():
-        chance = np.where(in_session, chance_of(batch.session, [seed, THIN_STREAM]), chance)
-    return chosen(batch, chance * thin < 1.0)
 
 
 def _faults(load: Requests, fleet: Fleet, last_ns: int, seen: int) -> list[Fault]:

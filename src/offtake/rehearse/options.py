@@ -21,7 +21,8 @@ class Options:
     thinned already, which keeps their bunching; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
     ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there; ``span_s``
     is how long the load lasts, if that is known, for ``progress``. Above ``keep_most`` requests the table of their
-    ends is not kept. Where ``stored`` says on which chip a pool's steps were measured, its roofline bounds the pool.
+    ends is not kept. With ``measure_thinning`` a thinned load is also run thinned twice as far, to state the error.
+    Where ``stored`` says on which chip a pool's steps were measured, its roofline bounds the pool.
     ``retries`` makes clients ask again; a request's time to first token counts from its last
     try.
     """
@@ -36,4 +37,5 @@ class Options:
     span_s: float = 0.0
     keep_most: int = KEEP_MOST
     retries: tuple[Retries, ...] = ()
+    measure_thinning: bool = True
     stored: Mapping[str, StoredTable] = field(default_factory=dict)

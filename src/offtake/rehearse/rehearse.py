@@ -8,6 +8,7 @@ batches. An interrupted rehearsal keeps what was done, says how far it came, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -22,14 +23,15 @@ from offtake.performance.library import StoredTable
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import ahead, checked, thin_fleet
 from offtake.rehearse.ceiling import ceilings
-from offtake.rehearse.costs import costs_of
+from offtake.rehearse.costs import Costs, costs_of
 from offtake.rehearse.events import switches
 from offtake.rehearse.options import Options
 from offtake.rehearse.outcome import Ends, Outcome
-from offtake.rehearse.run import Drive, cut, run
+from offtake.rehearse.run import Course, Drive, cut, run_all
 from offtake.rehearse.state import new_engine
 from offtake.rehearse.summary import Parts, Summary, summarise
 from offtake.rehearse.tally import new_tally, requests_in
+from offtake.rehearse.thinning import with_thin_error
 from offtake.rehearse.timeline import Action, Kind
 from offtake.rehearse.verify import ledger_of, verify
 from offtake.units import NS_PER_S
@@ -96,32 +98,63 @@ def rehearse(
     VerificationError
         If the run broke one of its own checks.
     """
-    small, errors = thin_fleet(fleet, options.thin)
     thin = 1 if options.thinned_load else options.thin
-    load = cut(checked(requests, small, thin, options.seed), options.batch)
+    load = cut(checked(requests, fleet, thin, options.seed), options.batch)
     first = next(load)
-    ends = Ends(options.keep_most)
-    drive = Drive(new_engine(small, deployments, options), new_tally(small, int(first.arrival_ns[0])), ends.keep)
+    first_ns = int(first.arrival_ns[0])
+    runs = [_Run(fleet, deployments, options, first_ns)]
+    if options.thin > 1 and options.measure_thinning:
+        thinner = replace(options, thin=2 * options.thin, keep_most=0)
+        runs.append(_Run(fleet, deployments, thinner, first_ns, keep_one_in=2))
     told = _progress(requests, options, progress)
-    complete = run(drive, ahead(chain([first], load)), actions_of(options, small), options.seed, told)
-    checks = ["not checked: the rehearsal was interrupted"]
-    if complete:
-        checks = verify(ledger_of(drive.engine, drive.tally), ceilings(small, options.stored, drive.tally))
-    span_ns = int(drive.engine.book["last_ns"][0] - drive.tally.clock[0])
-    costs = costs_of(drive.tally, drive.engine.seen, small, span_ns)
-    parts = Parts(
-        engine=drive.engine,
-        tally=drive.tally,
-        costs=costs,
-        fleet=small,
-        options=options,
-        capacity_errors=errors,
-        complete=complete,
-        done_share=1.0 if complete else _done_share(drive, requests, options),
-        outcome_kept=ends.kept,
-        checks=checks,
-    )
-    return Rehearsal(Outcome(ends, small, costs), summarise(parts))
+    complete = run_all([each.course for each in runs], ahead(chain([first], load)), told)
+    done_share = 1.0 if complete else _done_share(runs[0].course.drive, requests, options)
+    summaries = [each.summary(complete, done_share) for each in runs]
+    summary = with_thin_error(*summaries) if complete and len(runs) > 1 else summaries[0]
+    return Rehearsal(runs[0].outcome(), summary)
+
+
+class _Run:
+    """Hold one rehearsal under way, of the fleet thinned as ``options`` say."""
+
+    def __init__(
+        self, fleet: Fleet, deployments: Deployments, options: Options, first_ns: int, *, keep_one_in: int = 1
+    ) -> None:
+        self.options = options
+        self.fleet, self.errors = thin_fleet(fleet, options.thin)
+        self.ends = Ends(options.keep_most)
+        drive = Drive(new_engine(self.fleet, deployments, options), new_tally(self.fleet, first_ns), self.ends.keep)
+        self.course = Course(drive, actions_of(options, self.fleet), options.seed, keep_one_in)
+
+    def costs(self) -> Costs:
+        """Return the prices of what was served."""
+        drive = self.course.drive
+        span_ns = int(drive.engine.book["last_ns"][0] - drive.tally.clock[0])
+        return costs_of(drive.tally, drive.engine.seen, self.fleet, span_ns)
+
+    def outcome(self) -> Outcome:
+        """Return what became of each request."""
+        return Outcome(self.ends, self.fleet, self.costs())
+
+    def summary(self, complete: bool, done_share: float) -> Summary:  # noqa: FBT001  # passed on as it is
+        """Return the summary, verified if the run came to its end."""
+        engine, tally = self.course.drive.engine, self.course.drive.tally
+        checks = ["not checked: the rehearsal was interrupted"]
+        if complete:
+            checks = verify(ledger_of(engine, tally), ceilings(self.fleet, self.options.stored, tally))
+        parts = Parts(
+            engine=engine,
+            tally=tally,
+            costs=self.costs(),
+            fleet=self.fleet,
+            options=self.options,
+            capacity_errors=self.errors,
+            complete=complete,
+            done_share=done_share,
+            outcome_kept=self.ends.kept,
+            checks=checks,
+        )
+        return summarise(parts)
 
 
 def actions_of(options: Options, fleet: Fleet) -> list[Action]:

@@ -1,8 +1,8 @@
 """Drive the engine through a load, batch by batch, in slices that can be watched and interrupted.
 
 Comes in: an engine, a tally, batches of requests, and the actions of the timeline. Goes out: the engine and the tally
-as they stand at the end, or where they were interrupted. How the load is cut into batches changes nothing in the
-outcome. This module must never read a clock.
+as they stand at the end, or where they were interrupted. Several engines can be driven through one load side by side.
+How the load is cut into batches changes nothing in the outcome. This module must never read a clock.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from offtake.demand.request import Requests, no_requests, part
+from offtake.demand.request import Requests, count_of, no_requests, part
 from offtake.performance.replica import NEVER_NS
 from offtake.rehearse.actions import apply
+from offtake.rehearse.arrivals import Thinning
 from offtake.rehearse.engine import Stop, advance
 from offtake.rehearse.sessions import with_room
 from offtake.rehearse.state import Engine, Feed, with_more_slots, with_room_to_end
@@ -23,6 +24,7 @@ from offtake.rehearse.tally import Tally, add
 from offtake.rehearse.timeline import Action
 
 TIE_STREAM = 1  #: stream of random numbers that break ties
+HALF_STREAM = 4  #: stream of random numbers that thin a load further
 TYPES = (np.int64, np.int32, np.int32, np.int16, np.int16, np.int16, np.int32, np.int32, np.int64)
 
 Progress = Callable[[int], None]
@@ -63,52 +65,66 @@ class Drive:
             self.keep(ended[:rows])
 
 
-def run(drive: Drive, load: Iterable[Requests], actions: list[Action], seed: int, progress: Progress) -> bool:
-    """Serve every request; return False if the user interrupted.
+class Course:
+    """Drive one engine through batches of a load: take each in order, then finish.
 
-    Parameters
-    ----------
-    drive
-        The engine and the tally; they are changed in place.
-    load
-        Batches in order of arrival, as ``checked`` yields them.
-    actions
-        In order of time.
-    seed
-        Of the numbers that break ties.
-    progress
-        Called with the time of the last arrival, after every batch.
+    ``actions`` are in order of time; ``seed`` is that of the numbers that break ties. With ``keep_one_in`` above 1 only
+    so many of the requests are taken, those of a session all or none.
+    """
+
+    def __init__(self, drive: Drive, actions: list[Action], seed: int, keep_one_in: int = 1) -> None:
+        self.drive = drive
+        self._actions = list(reversed(actions))
+        self._thinning = Thinning(keep_one_in, [seed, HALF_STREAM])
+        self._ties = np.random.default_rng([seed, TIE_STREAM])
+
+    def take(self, batch: Requests) -> None:
+        """Let a batch arrive, with the actions before its last request."""
+        kept = self._thinning.kept(batch)
+        if not count_of(kept):
+            return
+        feed = feed_of(kept, self._ties)
+        while self._actions and self._actions[-1].at_ns < feed.arrival_ns[-1]:
+            action = self._actions.pop()
+            last = int(np.searchsorted(feed.arrival_ns, action.at_ns, side="right"))
+            self.drive.advance(feed, last, action.at_ns + 1)
+            self.drive.act(action)
+        self.drive.advance(feed, len(feed.arrival_ns), 0)
+
+    def finish(self) -> None:
+        """Go on until nothing happens any more, and count every end."""
+        nothing = feed_of(no_requests(), self._ties)
+        while self._actions:
+            action = self._actions.pop()
+            self.drive.advance(nothing, 0, action.at_ns + 1)
+            self.drive.act(action)
+        self.drive.advance(nothing, 0, NEVER_NS)
+        self.drive.count()
+
+
+def run(drive: Drive, load: Iterable[Requests], actions: list[Action], seed: int, progress: Progress) -> bool:
+    """Serve every request of one drive; see ``run_all``."""
+    return run_all([Course(drive, actions, seed)], load, progress)
+
+
+def run_all(courses: list[Course], load: Iterable[Requests], progress: Progress) -> bool:
+    """Let every course serve the same load, batch by batch; return False if the user interrupted.
+
+    ``load`` yields batches in order of arrival, as ``checked`` does; ``progress`` is called with the time of the last
+    arrival, after every batch.
     """
     try:
-        for feed, stop, until_ns, action in _slices(load, actions, seed):
-            drive.advance(feed, stop, until_ns)
-            if action is not None:
-                drive.act(action)
-            elif stop > 0:
-                progress(int(feed.arrival_ns[stop - 1]))
+        for batch in load:
+            for course in courses:
+                course.take(batch)
+            progress(int(batch.arrival_ns[-1]))
+        for course in courses:
+            course.finish()
     except KeyboardInterrupt:
-        drive.count()
+        for course in courses:
+            course.drive.count()
         return False
-    drive.count()
     return True
-
-
-def _slices(
-    load: Iterable[Requests], actions: list[Action], seed: int
-) -> Iterator[tuple[Feed, int, int, Action | None]]:
-    """Yield a feed, the row to stop before, the time to advance to, and the action to apply then."""
-    rng = np.random.default_rng([seed, TIE_STREAM])
-    waiting = list(reversed(actions))
-    for batch in load:
-        feed = feed_of(batch, rng)
-        while waiting and waiting[-1].at_ns < feed.arrival_ns[-1]:
-            action = waiting.pop()
-            yield feed, int(np.searchsorted(feed.arrival_ns, action.at_ns, side="right")), action.at_ns + 1, action
-        yield feed, len(feed.arrival_ns), 0, None
-    nothing = feed_of(no_requests(), rng)
-    for action in reversed(waiting):
-        yield nothing, 0, action.at_ns + 1, action
-    yield nothing, 0, NEVER_NS, None
 
 
 def feed_of(batch: Requests, rng: np.random.Generator) -> Feed:

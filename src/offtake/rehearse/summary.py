@@ -27,6 +27,7 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 ALL = "all"
+NOT_MEASURED = "; not measured beside a thinner run"
 FORMAT = "offtake-rehearsal-1"
 SHORT_S = 2.0**-30  #: so that a load of one instant has a rate
 P95 = 95
@@ -96,6 +97,16 @@ class Tenants(msgspec.Struct, frozen=True, kw_only=True):
     share_served_max: float  #: Of the one that fared best.
 
 
+class ThinFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how far a figure may be off because the rehearsal was thinned."""
+
+    figure: str  #: Its name, as in a group.
+    kind: str  #: Kind of workload, or `all`.
+    value: float | None  #: As rehearsed; null where it does not exist.
+    value_thinner: float | None  #: Thinned twice as far, on half of the same requests.
+    error: float | None  #: The error to expect of `value`; null where one of the two does not exist.
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the answer of one rehearsal."""
 
@@ -127,6 +138,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tenants: Tenants | None = None  #: How evenly tenants were served.
     percentile_error: float = 0.0  #: Most relative error of a percentile by counting in bins.
     outcome_kept: bool = True  #: False if the requests were too many for a table of each.
+    thin_figures: list[ThinFigure] = []  #: The main figures, each with its error by thinning; none where not thinned.
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +223,7 @@ def _thin_error(parts: Parts) -> str:
     return (
         f"1 in {parts.options.thin} replicas and requests; the capacity of pool {worst_pool} is off by {error:+.1%}, "
         "of the others by less; smaller pools wait longer than large ones, so waits are not underestimated by "
-        "pooling; the error was not measured against a fuller run"
+        f"pooling{NOT_MEASURED}"
     )
 
 
