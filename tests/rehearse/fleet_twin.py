@@ -102,6 +102,7 @@ class FleetTwin:
             if storm.start_ns <= now_ns < storm.end_ns and ask.tries + 1 < storm.attempts_max and comes:
                 ask.tries, ask.status, ask.pool, ask.given, ask.done = ask.tries + 1, "retrying", -1, 0, 0
                 ask.start_ns = ask.first_token_ns = -1
+                ask.held = ask.cached = 0
                 self.timers.append((now_ns + storm.backoff_ns, ask.label, ask))
                 return True
         return False
@@ -199,20 +200,21 @@ class FleetTwin:
             self.mind.pools[index].free_ns = -MINUTE_NS
         for index in [] if up else lost:
             pool = self.pools[index]
-            held: list[Any] = list(pool.calls)
+            held, queued = list[Any](pool.calls), list[Any]()
             for place, replica in enumerate(pool.replicas):
                 held += replica.decoding + replica.prefilling + replica.queue
+                queued += replica.queue
                 pool.replicas[place] = Replica(replica.table, replica.limits)
             self.timers = [entry for entry in self.timers if entry[2] not in pool.calls]
             pool.calls.clear()
             for ask in held:
-                self.lose(ask, now_ns)
+                self.lose(ask, ask in queued, now_ns)
 
-    def lose(self, ask: Ask, now_ns: int) -> None:
+    def lose(self, ask: Ask, waits: bool, now_ns: int) -> None:
         pool = self.fleet.pools[ask.pool]
         chips, begun = pool.kind == "chips", ask.first_token_ns >= 0
         unread = 0 if chips and begun else ask.input_tokens
-        self.mind.gone(ask.pool, ask.workload, unread, int(chips and ask.start_ns < 0), now_ns)
+        self.mind.gone(ask.pool, ask.workload, unread, int(waits), now_ns)
         if begun and ask.first_token_ns <= now_ns:
             if self.asks_again(ask, now_ns):
                 return
