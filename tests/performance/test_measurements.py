@@ -111,3 +111,16 @@ def test_a_ledger_with_impossible_times_is_refused_by_row(tmp_path: Path) -> Non
     with pytest.raises(InputError) as caught:
         read_measured(path)
     assert [(fault.row, fault.column) for fault in caught.value.faults] == [(2, "output_tokens"), (3, "ttft_ms")]
+
+
+def test_a_ledger_of_several_pools_must_say_which(tmp_path: Path) -> None:
+    path = tmp_path / "outcome.csv"
+    rows = ["0,10,5,1,2,a", "1,10,5,1,2,b", "2,10,5,1,2,a"]
+    path.write_text("\n".join(["arrival_s,input_tokens,output_tokens,ttft_ms,e2e_ms,pool", *rows]), encoding="utf-8")
+    with pytest.raises(InputError, match="Give --pool: a, b"):
+        read_measured(path)
+    with pytest.raises(InputError, match="no such pool"):
+        read_measured(path, pool="c")
+    (measured,) = read_measured(path, pool="a")
+    assert measured.ledger is not None
+    assert measured.ledger.arrival_ns.tolist() == [0, 2_000_000_000]

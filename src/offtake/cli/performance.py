@@ -93,6 +93,7 @@ def fit(
     claim: Annotated[list[str] | None, typer.Option(help="A promise, such as tpot_ms=25@concurrency=64,...")] = None,
     claims: Annotated[Path | None, typer.Option(help="CSV of promises: metric, value, and a load.")] = None,
     replicas: Annotated[int, typer.Option(help="Replicas that shared a ledger's requests.", min=1)] = 1,
+    pool: Annotated[str, typer.Option(help="Pool of a ledger that holds several, such as outcome.parquet.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Fit a step table to measurements, and tell whether a partner delivers what the contract says."""
@@ -110,7 +111,7 @@ def fit(
     with gathered(faults):
         promised = parse_claims(claim or [], claims)
     with gathered(faults):
-        found = read_measured(measured, replicas)
+        found = read_measured(measured, replicas, pool)
     starts = starting_tables(found, table, tables, faults)
     names = names_of(found, starts, name)
     out.mkdir(parents=True, exist_ok=True)

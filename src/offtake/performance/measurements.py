@@ -112,10 +112,11 @@ class Measured(NamedTuple):
     ledger: Ledger | None = None
 
 
-def read_measured(path: Path, replicas: int = 1) -> list[Measured]:
+def read_measured(path: Path, replicas: int = 1, pool: str = "") -> list[Measured]:
     """Read a benchmark or a ledger; a file with a column ``arrival_ns`` or ``arrival_s`` is a ledger.
 
     ``replicas``: how many shared the ledger's requests; every so-many-th request stands for one replica's load.
+    ``pool``: which pool's requests to take, where a ledger holds several.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def read_measured(path: Path, replicas: int = 1) -> list[Measured]:
     """
     frame = _frame(path)
     if any(name.startswith("arrival") for name in frame.columns):
-        return [_ledger(path, frame, replicas)]
+        return [_ledger(path, _of_pool(path.name, frame, pool), replicas)]
     return _benchmark(path.name, frame)
 
 
@@ -252,10 +253,20 @@ def _refuse(file: str, faults: list[Fault]) -> None:
         raise InputError(faults[:FAULTS_LISTED_MAX] + more)
 
 
-def _ledger(path: Path, frame: pl.DataFrame, replicas: int) -> Measured:
-    """Turn served requests into windows of equal count; each is a point."""
+def _of_pool(file: str, frame: pl.DataFrame, pool: str) -> pl.DataFrame:
+    """Return the served requests of one pool; a ledger of several must say which."""
     if "status" in frame.columns:
         frame = frame.filter(pl.col("status").cast(pl.String).str.to_lowercase().is_in(["served", "ok", "200"]))
+    names = frame["pool"].cast(pl.String).unique().drop_nulls().sort().to_list() if "pool" in frame.columns else []
+    if pool and pool not in names:
+        raise InputError([Fault(file, "the ledger has no such pool", f"Use one of {', '.join(names)}.", value=pool)])
+    if len(names) > 1 and not pool:
+        raise InputError([Fault(file, "the ledger holds several pools", f"Give --pool: {', '.join(names)}.")])
+    return frame.filter(pl.col("pool").cast(pl.String) == pool) if pool else frame
+
+
+def _ledger(path: Path, frame: pl.DataFrame, replicas: int) -> Measured:
+    """Turn served requests into windows of equal count; each is a point."""
     arrays, faults = _ledger_arrays(path.name, frame)
     _refuse(path.name, faults)
     order = np.argsort(arrays["arrival_ns"], kind="stable")[::replicas]
