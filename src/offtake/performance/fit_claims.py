@@ -189,7 +189,7 @@ def _sentence(claim: Claim, point: Point, verdict: str, figures: tuple[float, fl
     by = f"the median is {abs(short) * PERCENT:.0f}% {'worse' if short > 0 else 'better'} than promised"
     if claim.load is None:
         load = point.load
-        at = f"{load.concurrency:g} in flight" if load.concurrency > 0 else f"{load.rate_rps:g} requests/s"
+        at = f"{load.concurrency:.3g} in flight" if load.concurrency > 0 else f"{load.rate_rps:.3g} requests/s"
         by += f" at the worst load measured ({at}, {load.input_tokens:,.0f} in, {load.output_tokens:,.0f} out)"
     if verdict == "delivered":
         return f"{claim.text}: delivered; {by}; met with probability {met:.2f}."
