@@ -117,9 +117,9 @@ def test_m_d_1_waits_as_pollaczek_and_khinchine_say_in_the_theory_that_the_tests
     assert wait_m_d_c(8, 0.95, 0.99) < wait_m_g_c(8, 0.95, 0.99, 0.5) < wait_m_m_c(8, 0.95, 0.99)
 
 
-HEAVY = [(1, 0.95, 24, 4_000_000), (8, 0.95, 12, 4_000_000), (64, 0.95, 8, 4_000_000), (1_024, 0.95, 8, 2_000_000)]
+HEAVY = [(1, 0.95, 12, 4_000_000), (8, 0.95, 6, 4_000_000), (64, 0.95, 4, 4_000_000), (1_024, 0.95, 6, 2_000_000)]
 # At 4,096 places and 95% load hardly anyone waits (1 in 1,600), so that the percentile is none; at 98% it is something.
-HEAVY += [(4_096, 0.95, 4, 1_000_000), (4_096, 0.98, 8, 4_000_000)]
+HEAVY += [(4_096, 0.95, 4, 1_000_000), (4_096, 0.98, 4, 4_000_000)]
 
 
 @pytest.mark.slow
@@ -139,17 +139,29 @@ def test_the_p99_wait_at_high_load_is_that_of_m_d_c_within_five_percent(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "variation_squared"), [("erlang", 0.5), ("two kinds", 2.0)])
-@pytest.mark.parametrize(("servers", "runs"), [(8, 8), (64, 4), (1_024, 4)])
+@pytest.mark.parametrize(
+    ("kind", "variation_squared", "servers", "runs"),
+    [
+        ("erlang", 0.5, 8, 6),
+        ("erlang", 0.5, 64, 4),
+        ("erlang", 0.5, 1_024, 4),
+        ("two kinds", 2.0, 8, 6),
+        ("two kinds", 2.0, 64, 4),
+    ],
+)
 def test_the_p99_wait_at_high_load_is_that_of_m_g_c_within_ten_percent(
     kind: str, variation_squared: float, servers: int, runs: int
 ) -> None:
+    """The approximation itself gives way where few wait and services vary: at 1,024 places it is 21% above.
+
+    There, as everywhere, the test below holds every wait to the exact recursion on the same requests.
+    """
     found = p99(servers, 0.95, kind, runs, 4_000_000).mean()
     assert found == pytest.approx(wait_m_g_c(servers, 0.95, 0.99, variation_squared), rel=0.10)
 
 
 @pytest.mark.parametrize("kind", ["constant", "erlang", "exponential", "two kinds"])
-@pytest.mark.parametrize(("servers", "load"), [(1, 0.95), (16, 0.9), (256, 0.98)])
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.95), (16, 0.9), (256, 0.98), (1_024, 0.95)])
 def test_every_wait_is_that_of_kiefer_and_wolfowitz_on_the_same_requests(kind: str, servers: int, load: float) -> None:
     """A request starts when the earliest of c servers is free, on the grid of steps on which a replica admits."""
     arrival_ns, outputs = load_of(servers, load, seed=7, kind=kind, count=30_000)
