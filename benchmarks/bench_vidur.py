@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.bench_rehearse import lengths
 from benchmarks.harness import Figure, Measure
+from benchmarks.scenes import lengths
 from benchmarks.vidur.environment import call
 from benchmarks.vidur.tables import table_of
 from offtake.demand.request import Requests, requests_of
