@@ -73,7 +73,7 @@ def assert_equal(seed: int, limits: ReplicaLimits, spacing_ns: float, *, caching
     return outcome
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("scheduler", list(Scheduler))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_scheduler_equals_the_twin_bit_for_bit(seed: int, scheduler: Scheduler, shape: ReplicaLimits) -> None:

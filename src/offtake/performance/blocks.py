@@ -10,6 +10,7 @@ nobody wants them, which is seldom long). This module must never know how long a
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from offtake.performance.compiled import aside, kernel
@@ -19,7 +20,21 @@ from offtake.performance.replica_state import NONE, REQUEST_BITS, REQUEST_MASK
 from offtake.performance.steps import RETRACT_STEPS, Scheduler
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from offtake.performance.replica_state import Plant
+
+
+@kernel
+def whole_blocks(limits: np.record, tokens: int) -> int:
+    """Return the blocks that ``tokens`` fill, rounded down: exact up to 2^40 tokens, as half a token is left over."""
+    return math.floor((tokens + 0.5) * limits.block_share)
+
+
+@kernel
+def place_in_block(limits: np.record, tokens: int) -> int:
+    """Return ``tokens`` modulo the block."""
+    return tokens - whole_blocks(limits, tokens) * limits.block_tokens  # type: ignore[no-any-return]
 
 
 @kernel
@@ -28,7 +43,7 @@ def blocks_of(plant: Plant, deployment: int, request: int, tokens: int) -> int:
     limits = plant.tables.limits[deployment]
     if limits.scheduler == Scheduler.TRTLLM:
         tokens = int(plant.work[request].input_tokens) + int(plant.work[request].output_tokens_max)
-    return (tokens + limits.block_tokens - 1) // limits.block_tokens  # type: ignore[no-any-return]
+    return whole_blocks(limits, tokens + limits.block_tokens - 1)
 
 
 @kernel
@@ -60,7 +75,7 @@ def join(plant: Plant, replica: int, request: int, given: int) -> None:
     if limits.scheduler == Scheduler.SGLANG:
         row.future_tokens += plant.work[request].output_tokens_max - given
     if limits.scheduler != Scheduler.TRTLLM:
-        plant.replicas.phase[replica, (row.iteration - held) % limits.block_tokens] += 1
+        plant.replicas.phase[replica, place_in_block(limits, row.iteration - held)] += 1
 
 
 @kernel
@@ -75,7 +90,7 @@ def leave(plant: Plant, replica: int, request: int, given: int) -> None:
         row.future_tokens -= plant.work[request].output_tokens_max - given
         row.full = 0
     if limits.scheduler != Scheduler.TRTLLM:
-        plant.replicas.phase[replica, (row.iteration - held) % limits.block_tokens] -= 1
+        plant.replicas.phase[replica, place_in_block(limits, row.iteration - held)] -= 1
 
 
 @kernel
@@ -85,7 +100,7 @@ def make_room(plant: Plant, replica: int) -> bool:
     limits = plant.tables.limits[plant.replicas.deployment[replica]]
     if limits.scheduler == Scheduler.TRTLLM:
         return False
-    at = row.iteration % limits.block_tokens
+    at = place_in_block(limits, row.iteration)
     short = plant.replicas.phase[replica, at] > row.kv_free
     if short:
         _push_back(plant, replica, at)
@@ -131,9 +146,10 @@ def take_later(plant: Plant, replica: int, steps: int) -> None:
     blocks = 0
     more = steps - 1
     if more >= size:
-        blocks = (more // size) * row.batch
-        more %= size
-    at = (row.iteration + 1) % size
+        turns = whole_blocks(limits, more)
+        blocks = turns * row.batch
+        more -= turns * size
+    at = place_in_block(limits, row.iteration + 1)
     for _ in range(more):
         blocks += plant.replicas.phase[replica, at]
         at = at + 1 if at + 1 < size else 0

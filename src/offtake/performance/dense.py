@@ -25,8 +25,11 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-#: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), and the cells of its grids.
-LIMITS = np.dtype([(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells")])
+#: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), the cells of its grids, and 1 over
+#: the tokens of a block, because to divide by it takes five times as long.
+LIMITS = np.dtype(
+    [(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells")] + [("block_share", "f8")]
+)
 
 BUCKET_BITS = 7  #: a prompt's prefill cell is looked up by its length in units of 128 tokens, then by going on
 
@@ -63,7 +66,10 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     if faults:
         raise InputError(faults)
     dense = [_dense(table, limits) for table, limits in deployments]
-    rows = [(*limits, len(table.prefill_grid) - 1, len(table.context_grid) - 1) for table, limits in deployments]
+    rows = [
+        (*limits, len(table.prefill_grid) - 1, len(table.context_grid) - 1, 1.0 / limits.block_tokens)
+        for table, limits in deployments
+    ]
     token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
     start = _prefill_cells([table for table, _ in deployments])
     return Tables(token, grid, value, slope, start, context, cells, np.array(rows, LIMITS).view(np.recarray))

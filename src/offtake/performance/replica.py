@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from offtake.errors import Fault, InputError
-from offtake.performance.blocks import blocks_of, enqueue, join, leave, length_of, take_later
+from offtake.performance.blocks import blocks_of, enqueue, join, leave, length_of, take_later, whole_blocks
 from offtake.performance.compiled import entry, kernel
 from offtake.performance.dense import Tables, prepare
 from offtake.performance.heap import pop
@@ -144,26 +144,39 @@ def _faults_of_requests(tables: Tables, work: Any) -> list[Fault]:  # noqa: ANN4
     """Return what makes the requests impossible for the first deployment."""
     limits = tables.limits[0]
     room = min(int(limits.context_tokens_max), int(limits.kv_blocks * limits.block_tokens))
-    total = work["input_tokens"].astype(np.int64)
-    answer = work["output_tokens_max"] if limits.scheduler == Scheduler.TRTLLM else work["output_tokens"]
-    few = (total < 1) | (work["output_tokens"] < 1)
-    total += answer
-    late = work["arrival_ns"]
-    unsorted = np.concatenate([[False], late[1:] < late[:-1]])
-    wrong = work["output_tokens_max"] < work["output_tokens"]
-    classes = (work["priority"] < 0) | (work["priority"] >= CLASSES)
+    found = np.zeros((5, 2), np.int64)
+    _look_for_faults(work, room, int(limits.scheduler == Scheduler.TRTLLM), found)
     checks = [
-        (few, "a request has fewer than one input or output token", "Leave out empty requests."),
-        (unsorted, "arrivals are not sorted by time", "Sort the requests by arrival."),
-        (total > room, f"a request is longer than the {room} tokens a replica can hold", "Shorten it or refuse it."),
-        (wrong, "an answer is longer than the request allows", "Raise output_tokens_max."),
-        (classes, f"a priority is not one of 0 to {CLASSES - 1}", "Give a class, 0 the most urgent."),
+        ("a request has fewer than one input or output token", "Leave out empty requests."),
+        ("arrivals are not sorted by time", "Sort the requests by arrival."),
+        (f"a request is longer than the {room} tokens a replica can hold", "Shorten it or refuse it."),
+        ("an answer is longer than the request allows", "Raise output_tokens_max."),
+        (f"a priority is not one of 0 to {CLASSES - 1}", "Give a class, 0 the most urgent."),
     ]
     return [
-        Fault("requests", problem, mend, row=int(np.argmax(bad)), value=f"{int(bad.sum())} such requests")
-        for bad, problem, mend in checks
-        if bad.any()
+        Fault("requests", problem, mend, row=int(first), value=f"{count} such requests")
+        for (problem, mend), (count, first) in zip(checks, found, strict=True)
+        if count
     ]
+
+
+@entry
+def _look_for_faults(work: Any, room: int, reserves: int, found: Ints) -> None:  # noqa: ANN401  # rows of WORK
+    """Count the requests that fail each check, and note the first of them [check, (count, row)]."""
+    for request in range(work.shape[0] - 1, -1, -1):
+        row = work[request]
+        answer = row.output_tokens_max if reserves else row.output_tokens
+        wrong = (
+            row.input_tokens < 1 or row.output_tokens < 1,
+            request > 0 and row.arrival_ns < work[max(request - 1, 0)].arrival_ns,
+            int(row.input_tokens) + int(answer) > room,
+            row.output_tokens_max < row.output_tokens,
+            row.priority < 0 or row.priority >= CLASSES,
+        )
+        for check in range(5):
+            if wrong[check]:
+                found[check, 0] += 1
+                found[check, 1] = request
 
 
 @entry
@@ -358,7 +371,7 @@ def _finish(plant: Plant, replica: int, request: int) -> None:
     if work[request].session >= 0 and plant.replicas.cache.entries.shape[0] > 0:
         limits = plant.tables.limits[deployment]
         if limits.prefix_cache != 0:
-            blocks = held // limits.block_tokens
+            blocks = whole_blocks(limits, held)
             remember(plant.replicas.cache, row, replica, work[request].session, blocks)
     work[request].link = row.done
     row.done = request

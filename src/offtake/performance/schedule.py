@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from offtake.performance.blocks import blocks_of, join, length_of, make_room, steps_with_room, take
+from offtake.performance.blocks import blocks_of, join, length_of, make_room, steps_with_room, take, whole_blocks
 from offtake.performance.compiled import kernel
 from offtake.performance.dense import BUCKET_BITS
 from offtake.performance.prefix import NOTHING, find, forget
@@ -237,7 +237,7 @@ def _hit(plant: Plant, replica: int, request: int, length: int) -> int:
         return 0
     size = limits.block_tokens
     tokens = min(int(plant.work[request].shared_tokens), int(cache.entries[entry].blocks) * size, length - 1)
-    return tokens // size * size  # type: ignore[no-any-return]
+    return whole_blocks(limits, tokens) * size  # type: ignore[no-any-return]
 
 
 @kernel
