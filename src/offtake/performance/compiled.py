@@ -29,6 +29,7 @@ KERNELS = (
     "performance/blocks.py",
     "performance/dense.py",
     "performance/fit_replay.py",
+    "performance/disaggregated.py",
     "performance/heap.py",
     "performance/prefix.py",
     "performance/replica*.py",

@@ -5,8 +5,9 @@ meet. Goes out: requests/s, tokens/s, the load they mean and what stopped them. 
 Poisson arrivals at rates found by bisection; every rate sees the same requests and the same gaps, only closer together
 (common random numbers), so that the answer is the same each time and comparable across chips. Each rate is judged on
 the middle of the run: the first quarter warms up, the last tenth drains. A rate counts only if the run is
-*stationary*: in that window as many requests finish as arrive. The rate of saturation is measured apart, with all
-requests waiting from the start. This module must never know a fleet, a price or a clock.
+*stationary* (``stationary``: the requests inside do not grow over its second half). The rate of saturation is measured
+apart, with all requests waiting from the start. A disaggregated replica is searched in the same way. This module
+must never know a fleet, a price or a clock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -26,17 +27,19 @@ import numpy.typing as npt
 from offtake.errors import Fault, InputError
 from offtake.performance.dense import Tables, prepare
 from offtake.performance.deployment import Deployment, known_hardware
+from offtake.performance.disaggregated import Disaggregation, simulate_disaggregated
 from offtake.performance.library import content_hash
 from offtake.performance.replica import simulate_prepared
 from offtake.performance.roofline import Claim, Shape, refuse_implausible, refuse_impossible, verify_possible
+from offtake.performance.stationary import Stationarity, stationarity
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.units import NS_PER_MS, NS_PER_S
 
-VERSION = 1  #: of the method; a change makes old cached answers void
+VERSION = 2  #: of the method; a change makes old cached answers void
 REQUESTS = 32_000
 WARM_SHARE = 0.25
 DRAIN_SHARE = 0.10
-BALANCE_MIN = 0.97  #: finishes per arrival in the window below which the backlog grows
+FINE_WINDOWS = 400  #: in which requests are counted for the test of stationarity
 LOAD_MAX = 0.98  #: of the rate of saturation; nearer to it no run of this length is stationary
 QUANTILE = 0.95
 IDLE_LOAD = 1e-3  #: of the rate of saturation, at which a replica that can never meet its times is found out
@@ -51,6 +54,23 @@ class Lengths(NamedTuple):
 
     input_tokens: npt.NDArray[np.int32]
     output_tokens: npt.NDArray[np.int32]
+
+
+class Workers(NamedTuple):
+    """Hold one of the two kinds of worker of a disaggregated replica, and how many there are of it."""
+
+    table: StepTable
+    limits: ReplicaLimits
+    count: int
+
+
+class Pair(NamedTuple):
+    """Hold a disaggregated replica; the two times are those of ``disaggregated.Disaggregation``."""
+
+    prefill: Workers
+    decode: Workers
+    transfer_ns_per_token: float
+    transfer_ns: int = 0
 
 
 class Slo(NamedTuple):
@@ -88,7 +108,7 @@ class Goodput(NamedTuple):
 class _Trial(NamedTuple):
     """Hold the requests of a search: gaps of mean 1, lengths, and the quantile that must meet the limits."""
 
-    tables: Tables
+    system: Tables | Disaggregation
     arrivals: npt.NDArray[np.float64]
     lengths: Lengths
     slo: Slo
@@ -114,12 +134,34 @@ def find_goodput(table: StepTable, limits: ReplicaLimits, case: Case, cache: Pat
     InputError
         If the sample is empty or holds a request without tokens.
     """
+    return _kept(content_hash(table, limits), case, cache, lambda: _search(prepare([(table, limits)]), [limits], case))
+
+
+def find_goodput_disaggregated(pair: Pair, case: Case, cache: Path | None = None) -> Goodput:
+    """Find the goodput of one disaggregated replica, all its workers together, for one workload.
+
+    Raises
+    ------
+    InputError
+        As ``find_goodput``.
+    """
+    prefill, decode = pair.prefill, pair.decode
+    said = [content_hash(each.table, each.limits) for each in (prefill, decode)]
+    times = (pair.transfer_ns_per_token, pair.transfer_ns)
+    tables = [prepare([(each.table, each.limits)]) for each in (prefill, decode)]
+    system = Disaggregation(tables[0], tables[1], prefill.count, decode.count, *times)
+    name = f"{said} {prefill.count} {decode.count} {times}"
+    return _kept(name, case, cache, lambda: _search(system, [prefill.limits, decode.limits], case))
+
+
+def _kept(name: str, case: Case, cache: Path | None, search: Callable[[], Goodput]) -> Goodput:
+    """Return the answer that is kept under all that goes into it, or search, and keep what is found."""
     if case.lengths.input_tokens.size == 0:
         raise InputError([Fault("lengths", "the sample of request lengths is empty", "Give at least one request.")])
-    kept = None if cache is None else cache / f"goodput-{_key(table, limits, case)}.json"
+    kept = None if cache is None else cache / f"goodput-{_key(name, case)}.json"
     if kept is not None and kept.exists():
         return Goodput(**json.loads(kept.read_text(encoding="utf-8")))
-    found = _search(table, limits, case)
+    found = search()
     if kept is not None:
         _keep(kept, found)
     return found
@@ -166,13 +208,13 @@ def default_cache() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "offtake"
 
 
-def _search(table: StepTable, limits: ReplicaLimits, case: Case) -> Goodput:
-    """Bisect for the highest rate that holds."""
+def _search(system: Tables | Disaggregation, limits: list[ReplicaLimits], case: Case) -> Goodput:
+    """Bisect for the highest rate that holds; a request must fit every kind of worker."""
     lengths, too_long = _fitting(limits, case.lengths)
     allowed = 1 - QUANTILE
     if too_long > allowed:
         return Goodput(0.0, 0.0, 0.0, 0.0, "length", math.inf, math.inf, too_long)
-    trial = _trial(prepare([(table, limits)]), lengths, case, 1 - (allowed - too_long) / (1 - too_long))
+    trial = _trial(system, lengths, case, 1 - (allowed - too_long) / (1 - too_long))
     saturation = _saturation_rps(trial)
     held, stopped = _bisect(trial, saturation)
     shape = shape_of(trial.lengths)
@@ -198,43 +240,58 @@ def _bisect(trial: _Trial, saturation_rps: float) -> tuple[_Verdict, str]:
     return best, top.broke
 
 
-def _fitting(limits: ReplicaLimits, lengths: Lengths) -> tuple[Lengths, float]:
+def _fitting(limits: list[ReplicaLimits], lengths: Lengths) -> tuple[Lengths, float]:
     """Return the requests that a replica can hold, and the share that it cannot."""
-    room = min(limits.context_tokens_max, limits.kv_blocks * limits.block_tokens)
+    room = min(min(each.context_tokens_max, each.kv_blocks * each.block_tokens) for each in limits)
     fits = lengths.input_tokens.astype(np.int64) + lengths.output_tokens <= room
     return Lengths(lengths.input_tokens[fits], lengths.output_tokens[fits]), float(1 - fits.mean())
 
 
-def _trial(tables: Tables, lengths: Lengths, case: Case, quantile: float) -> _Trial:
+def _trial(system: Tables | Disaggregation, lengths: Lengths, case: Case, quantile: float) -> _Trial:
     """Draw the gaps, and as many requests as a run has, from the sample; both from the case's seed."""
     gaps = np.random.default_rng([case.seed, 1]).exponential(size=REQUESTS)
     order = np.random.default_rng([case.seed, 2]).integers(lengths.input_tokens.size, size=REQUESTS)
     drawn = Lengths(lengths.input_tokens[order], lengths.output_tokens[order])
-    return _Trial(tables, np.cumsum(gaps), drawn, case.slo, quantile)
+    return _Trial(system, np.cumsum(gaps), drawn, case.slo, quantile)
 
 
 def _saturation_rps(trial: _Trial) -> float:
     """Return the rate at which a replica finishes requests when all wait from the start."""
     start = np.zeros(REQUESTS, np.int64)
-    outcome = simulate_prepared(trial.tables, start, *trial.lengths)
-    finish_ns = np.sort(outcome.finish_ns)
+    finish_ns = np.sort(_run(trial, start)[1])
     first, last = int(WARM_SHARE * REQUESTS), int((1 - WARM_SHARE) * REQUESTS)
     return (last - first) * NS_PER_S / max(1, int(finish_ns[last] - finish_ns[first]))
+
+
+def _run(trial: _Trial, arrival_ns: Ints) -> tuple[Ints, Ints]:
+    """Return when each request of a trial gives its first token and finishes, ns."""
+    if isinstance(trial.system, Disaggregation):
+        pair = simulate_disaggregated(trial.system, arrival_ns, *trial.lengths)
+        return pair.first_token_ns, pair.finish_ns
+    outcome = simulate_prepared(trial.system, arrival_ns, *trial.lengths)
+    return outcome.first_token_ns, outcome.finish_ns
+
+
+def _settled(arrival_ns: Ints, finish_ns: Ints) -> bool:
+    """Tell whether a run was stationary."""
+    begin_ns, span_ns = int(arrival_ns[0]), max(1, int(arrival_ns[-1] - arrival_ns[0]))
+    span = (begin_ns, begin_ns + span_ns)
+    counts = [np.histogram(times, FINE_WINDOWS, span)[0].astype(np.uint32) for times in (arrival_ns, finish_ns)]
+    stay = float(np.mean(finish_ns - arrival_ns)) / span_ns * FINE_WINDOWS
+    return stationarity(counts[0], counts[1], FINE_WINDOWS, stay) == Stationarity.STATIONARY
 
 
 def _judge(trial: _Trial, rate_rps: float) -> _Verdict:
     """Run one rate and say what broke, if anything: ``saturated`` comes before ``ttft``, and that before ``tpot``."""
     arrival_ns = (trial.arrivals * (NS_PER_S / rate_rps)).astype(np.int64)
-    outcome = simulate_prepared(trial.tables, arrival_ns, *trial.lengths)
+    firsts_ns, finishes_ns = _run(trial, arrival_ns)
     window = slice(int(WARM_SHARE * REQUESTS), int((1 - DRAIN_SHARE) * REQUESTS))
-    first_ns, finish_ns = outcome.first_token_ns[window], outcome.finish_ns[window]
+    first_ns, finish_ns = firsts_ns[window], finishes_ns[window]
     more = trial.lengths.output_tokens[window].astype(np.int64) - 1
     ttft_ms = _quantile(first_ns - arrival_ns[window], trial.quantile) / NS_PER_MS
     spread = (finish_ns - first_ns)[more > 0] / more[more > 0]
     tpot_ms = _quantile(spread, trial.quantile) / NS_PER_MS if spread.size else 0.0
-    begin_ns, end_ns = int(arrival_ns[window.start]), int(arrival_ns[window.stop])
-    finished = np.count_nonzero((outcome.finish_ns >= begin_ns) & (outcome.finish_ns < end_ns))
-    if finished < BALANCE_MIN * (window.stop - window.start):
+    if not _settled(arrival_ns, finishes_ns):
         return _Verdict(rate_rps, "saturated", ttft_ms, tpot_ms)
     if ttft_ms > trial.slo.ttft_ms_p95:
         return _Verdict(rate_rps, "ttft", ttft_ms, tpot_ms)
@@ -282,10 +339,10 @@ def _measured(goodput: Goodput, rate_rps: float | None) -> Goodput:
     )
 
 
-def _key(table: StepTable, limits: ReplicaLimits, case: Case) -> str:
+def _key(name: str, case: Case) -> str:
     """Return the hash of all that goes into an answer."""
     digest = hashlib.sha256(f"{VERSION} {REQUESTS} {case.seed} {tuple(case.slo)}".encode())
-    digest.update(content_hash(table, limits).encode())
+    digest.update(name.encode())
     for array in case.lengths:
         digest.update(np.ascontiguousarray(array, dtype="<i4").tobytes())
     return digest.hexdigest()

@@ -77,6 +77,7 @@ __all__ = [
     "ask",
     "boundary",
     "clear",
+    "faults_of_requests",
     "halt",
     "new_replicas",
     "new_work",
@@ -131,7 +132,7 @@ def simulate_work(tables: Tables, work: Any, cache_entries: int = 0) -> ReplicaO
     InputError
         As ``simulate_replica``.
     """
-    faults = _faults_of_requests(tables, work)
+    faults = faults_of_requests(tables, work)
     if faults:
         raise InputError(faults)
     replicas = new_replicas(tables, np.zeros(1, np.int64), cache_entries)
@@ -140,7 +141,7 @@ def simulate_work(tables: Tables, work: Any, cache_entries: int = 0) -> ReplicaO
     return ReplicaOutcome(start, first, finish, replicas.rows[0])
 
 
-def _faults_of_requests(tables: Tables, work: Any) -> list[Fault]:  # noqa: ANN401  # rows of WORK
+def faults_of_requests(tables: Tables, work: Any) -> list[Fault]:  # noqa: ANN401  # rows of WORK
     """Return what makes the requests impossible for the first deployment."""
     limits = tables.limits[0]
     room = min(int(limits.context_tokens_max), int(limits.kv_blocks * limits.block_tokens))
