@@ -14,7 +14,7 @@ from offtake.performance.dense import prepare
 from offtake.performance.disaggregated import Disaggregation, simulate_disaggregated, transfer_ns_per_token
 from offtake.performance.goodput import Case, Lengths, Pair, Slo, Workers, find_goodput_disaggregated
 from offtake.performance.steps import ReplicaLimits, StepTable
-from tests.performance.replica_twin import Replica, Request, walk
+from tests.performance.replica_twin import Request, walk
 from tests.performance.test_replica import constant_table, requests_of, table_of
 
 PREFILL = ReplicaLimits(40, 16, 8, 64, 10**6)
@@ -78,8 +78,9 @@ def test_every_worker_shares_the_work_and_every_token_is_given_once() -> None:
 
 
 def test_a_request_that_no_decode_worker_can_hold_is_refused() -> None:
+    rows = [np.array([value]) for value in (0, 300, 21)]
     with pytest.raises(InputError, match="longer than the 320 tokens"):
-        simulate_disaggregated(of(table_of(0), 1, 1, transfer_ns_per_token=1.0), np.zeros(1, int), [300], [21])
+        simulate_disaggregated(of(table_of(0), 1, 1, transfer_ns_per_token=1.0), *rows)
 
 
 def test_the_transfer_time_of_a_token_follows_from_bytes_and_bandwidth() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @kernel
 def whole_blocks(limits: np.record, tokens: int) -> int:
     """Return the blocks that ``tokens`` fill, rounded down: exact up to 2^40 tokens, as half a token is left over."""
-    return math.floor((tokens + 0.5) * limits.block_share)
+    return math.floor((tokens + 0.5) * limits.block_share)  # type: ignore[no-any-return]
 
 
 @kernel
@@ -43,7 +43,7 @@ def blocks_of(plant: Plant, deployment: int, request: int, tokens: int) -> int:
     limits = plant.tables.limits[deployment]
     if limits.scheduler == Scheduler.TRTLLM:
         tokens = int(plant.work[request].input_tokens) + int(plant.work[request].output_tokens_max)
-    return whole_blocks(limits, tokens + limits.block_tokens - 1)
+    return whole_blocks(limits, tokens + int(limits.block_tokens) - 1)
 
 
 @kernel

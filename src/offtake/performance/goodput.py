@@ -61,7 +61,7 @@ class Workers(NamedTuple):
 
     table: StepTable
     limits: ReplicaLimits
-    count: int
+    workers: int
 
 
 class Pair(NamedTuple):
@@ -149,8 +149,8 @@ def find_goodput_disaggregated(pair: Pair, case: Case, cache: Path | None = None
     said = [content_hash(each.table, each.limits) for each in (prefill, decode)]
     times = (pair.transfer_ns_per_token, pair.transfer_ns)
     tables = [prepare([(each.table, each.limits)]) for each in (prefill, decode)]
-    system = Disaggregation(tables[0], tables[1], prefill.count, decode.count, *times)
-    name = f"{said} {prefill.count} {decode.count} {times}"
+    system = Disaggregation(tables[0], tables[1], prefill.workers, decode.workers, *times)
+    name = f"{said} {prefill.workers} {decode.workers} {times}"
     return _kept(name, case, cache, lambda: _search(system, [prefill.limits, decode.limits], case))
 
 

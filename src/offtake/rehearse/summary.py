@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.fleet import Fleet
+from offtake.performance.stationary import REQUESTS_MIN, Stationarity, stationarity, worst
 from offtake.policy.view import Reason
 from offtake.rehearse.costs import Costs
 from offtake.rehearse.options import Options
 from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.state import Engine
-from offtake.performance.stationary import REQUESTS_MIN, Stationarity, stationarity, worst
 from offtake.rehearse.tally import E2E, ENTERED, LEFT, RESOLUTION, TPOT, TTFT, Tally, percentile_ns, requests_in
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_MINUTE
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import altair as alt
 import polars as pl
 
-from offtake.rehearse.outcome import NOWHERE
 from offtake.performance.stationary import Stationarity
+from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.summary import Group, PoolLoad, Summary
 from offtake.report import theme
 from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
