@@ -105,9 +105,9 @@ def _run_workers(plant: Plant, worker: Ints) -> None:
     A request goes to the replica with the fewest prompt tokens before it; of equals, with the fewest requests; of
     equals, to the first.
     """
-    rows = plant.replicas.rows
-    for request in range(plant.work.shape[0]):
-        now_ns = plant.work[request].arrival_ns
+    rows, count = plant.replicas.rows, plant.work.shape[0]
+    for request in range(count + 1):
+        now_ns = plant.work[request].arrival_ns if request < count else NEVER_NS
         best = 0
         for replica in range(rows.shape[0]):
             while rows[replica].next_ns < now_ns:
@@ -116,8 +116,6 @@ def _run_workers(plant: Plant, worker: Ints) -> None:
             same = rows[replica].queued_tokens == rows[best].queued_tokens
             if fewer or (same and rows[replica].in_flight < rows[best].in_flight):
                 best = replica
-        worker[request] = best
-        arrive(plant, best, request, now_ns)
-    for replica in range(rows.shape[0]):
-        while rows[replica].next_ns < NEVER_NS:
-            boundary(plant, replica)
+        if request < count:
+            worker[request] = best
+            arrive(plant, best, request, now_ns)

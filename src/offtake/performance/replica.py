@@ -184,13 +184,13 @@ def _look_for_faults(work: Any, room: int, reserves: int, found: Ints) -> None: 
 def run_one(plant: Plant) -> None:
     """Run replica 0 on all of ``plant.work``, in order of arrival, until it is idle."""
     row = plant.replicas.rows[0]
-    for request in range(plant.work.shape[0]):
-        now_ns = plant.work[request].arrival_ns
+    count = plant.work.shape[0]
+    for request in range(count + 1):
+        now_ns = plant.work[request].arrival_ns if request < count else NEVER_NS
         while row.next_ns < now_ns:
             boundary(plant, 0)
-        arrive(plant, 0, request, now_ns)
-    while row.next_ns < NEVER_NS:
-        boundary(plant, 0)
+        if request < count:
+            arrive(plant, 0, request, now_ns)
     row.done = NONE
 
 

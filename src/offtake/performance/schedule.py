@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from offtake.performance.blocks import blocks_of, join, length_of, make_room, steps_with_room, take, whole_blocks
-from offtake.performance.compiled import kernel
+from offtake.performance.compiled import aside, kernel
 from offtake.performance.dense import BUCKET_BITS
 from offtake.performance.prefix import NOTHING, find, forget
 from offtake.performance.replica_state import CLASSES, EXTEND, MIXED, NEVER_NS, NONE, REQUEST_BITS
@@ -150,7 +150,7 @@ def _mix(plant: Plant, replica: int, admitting: bool) -> tuple[int, float]:  # n
     return tokens, attention_ns
 
 
-@kernel
+@aside
 def _extend(plant: Plant, replica: int) -> tuple[int, float]:
     """Fill a step with prompts alone, as SGLang does; return their tokens, and their attention in ns."""
     row = plant.replicas.rows[replica]
