@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from offtake.performance.library import StoredTable
     from offtake.performance.measurements import Measured
 
-HELP = "Build, list and score step tables, and fit one to what was measured of a deployment."
+HELP = "Build and list step tables, and fit one to what was measured of a deployment."
 performance = typer.Typer(help=HELP, no_args_is_help=True)
 app.add_typer(performance, name="performance")
 
