@@ -27,6 +27,7 @@ class Ask(Request):
     given: int = 0
     session: int = -1
     think_ns: int = -1
+    asked: int = 0
     tries: int = 0
     follower: Ask | None = None
 
@@ -48,7 +49,7 @@ class FleetTwin:
         sites = [site.name for site in fleet.sites]
         self.fleet, self.view, self.policy = fleet, view, policy
         self.pools = [
-            PoolTwin([Replica(*deployments[p.deployment]) for _ in range(p.replicas)], sites.index(p.site))
+            PoolTwin([Replica(*deployments[p.deployment], True) for _ in range(p.replicas)], sites.index(p.site))
             for p in fleet.pools
         ]
         self.mind = PolicyTwin(view)
@@ -151,7 +152,7 @@ class FleetTwin:
     def offer(self, ask: Ask, now_ns: int) -> None:
         window_ns = round(self.fleet.workloads[ask.workload].deferral_hours * HOUR_NS)
         last_ns = ask.arrival_ns + window_ns
-        room = ask.input_tokens + ask.output_tokens
+        room = ask.input_tokens + 1
         asked = Asked(ask.workload, ask.region, ask.input_tokens, 0, room, ask.session, last_ns)
         index, reason, retry_ns = self.mind.choose(self.policy, asked, now_ns, ask.u)
         if index >= 0:
@@ -172,6 +173,8 @@ class FleetTwin:
         pool, known, seen = self.pools[index], self.view.pools[index], self.mind.pools[index]
         self.mind.routed(index, ask.workload, ask.input_tokens, now_ns)
         ask.status, ask.pool, ask.entered_ns = "running", index, now_ns
+        ask.output_tokens = min(ask.asked, int(known.context_tokens_max) - ask.input_tokens)
+        ask.output_max = ask.output_tokens
         if self.fleet.pools[index].kind == "api":
             ask.start_ns = max(now_ns, seen.free_ns)
             tokens = ask.input_tokens + ask.output_tokens
@@ -204,7 +207,7 @@ class FleetTwin:
             for place, replica in enumerate(pool.replicas):
                 held += replica.decoding + replica.prefilling + replica.queue
                 queued += replica.queue
-                pool.replicas[place] = Replica(replica.table, replica.limits)
+                pool.replicas[place] = Replica(replica.table, replica.limits, caching=True)
             self.timers = [entry for entry in self.timers if entry[2] not in pool.calls]
             pool.calls.clear()
             for ask in held:

@@ -52,8 +52,10 @@ def run_both(fleet: Fleet, requests: Requests, options: Options, actions: list[A
         Ask(int(t), int(i), int(o), label=label, workload=int(w), region=int(g), session=int(s), think_ns=int(think))
         for label, (t, i, o, w, g, _, s, _, think) in enumerate(zip(*requests, strict=True))
     ]
-    for ask, u in zip(asks, ties.tolist(), strict=True):
-        ask.u = u
+    urgency = {"interactive": 0, "agentic": 1, "internal": 2, "batch": 3}
+    for ask, u, shared in zip(asks, ties.tolist(), requests.shared_tokens.tolist(), strict=True):
+        ask.u, ask.shared, ask.asked = u, shared, ask.output_tokens
+        ask.priority = urgency[fleet.workloads[ask.workload].kind]
     twin.run(asks, [(action.at_ns, action.target, int(action.value == 0.0)) for action in actions])
     found, ends = drive(fleet, seed, requests, options, actions)
     verify(ledger_of(found.engine, found.tally))
@@ -73,6 +75,8 @@ def assert_equal(ends: Any, asks: list[Ask]) -> None:
     for name in ("start_ns", "first_token_ns"):
         assert ends[name][served].tolist() == [getattr(asks[index], name) for index in served]
     failed = [index for index, status in enumerate(said) if status == "failed"]
+    assert ends["output_tokens"][served].tolist() == [asks[index].output_tokens for index in served]
+    assert ends["cached_tokens"][served].tolist() == [asks[index].cached for index in served]
     assert ends["output_tokens"][failed].tolist() == [asks[index].given for index in failed]
 
 
@@ -84,7 +88,7 @@ def busy_fleet() -> Fleet:
     """Return the small fleet with tight SLOs and some value, so that bid prices bite."""
     chat = workload("chat", ttft_ms_p95=150.0, value_usd_per_request=0.002)
     code = workload("code", residency="us", ttft_ms_p95=400.0, refusal_usd_per_request=0.001, deferral_hours=0.5)
-    return msgspec.structs.replace(small_fleet(), workloads=[chat, code])
+    return msgspec.structs.replace(small_fleet(), workloads=[chat, msgspec.structs.replace(code, kind="batch")])
 
 
 @pytest.mark.parametrize("policy", list(Policy))
@@ -117,6 +121,27 @@ def test_sessions_equal_the_twin_each_request_after_the_end_of_the_one_before_it
             waited += int(row["arrival_ns"] > known_ns)
         last[session] = row["finish_ns"]
     assert waited > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_prompts_shared_within_a_session_are_found_in_the_cache_as_in_the_twin(seed: int) -> None:
+    requests = talk(seed, 300, 8e6)
+    rng = np.random.default_rng([seed, 4])
+    shared = (requests.input_tokens * rng.random(300) * (requests.session >= 0)).astype(np.int32)
+    ends, asks = run_both(small_fleet(), requests._replace(shared_tokens=shared), sliced(seed), [])
+    assert_equal(ends, asks)
+    assert (ends["cached_tokens"] > 0).sum() > 10
+
+
+def test_an_answer_ends_where_the_context_does_and_nobody_knows_before() -> None:
+    requests = load(5, 200, 8e6)
+    requests = requests._replace(output_tokens=np.full(200, 290, np.int32))
+    ends, asks = run_both(small_fleet(), requests, sliced(5, Policy.ROUND_ROBIN), [])
+    assert_equal(ends, asks)
+    short = ends["output_tokens"] < 290
+    assert set(ends["pool"][short].tolist()) == {1}  # its replicas hold 300 tokens
+    assert (ends["output_tokens"] + ends["input_tokens"])[short].tolist() == [300] * short.sum()
+    assert short.sum() > 20
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -149,7 +149,7 @@ def _offer(engine: Engine, slot: int, now_ns: int) -> None:
         int(flow[slot].region),
         int(work[slot].input_tokens),
         0,  # nobody knows how long an answer will be
-        int(work[slot].input_tokens) + int(work[slot].output_tokens),
+        int(work[slot].input_tokens) + 1,
         int(flow[slot].session),
         int(flow[slot].arrival_ns + engine.defer_ns[flow[slot].workload]),
     )
@@ -201,6 +201,8 @@ def _send(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
     flow[slot].reason = Reason.NONE
     flow[slot].entered_ns = now_ns
     flow[slot].rtt_ns = engine.seen.rtt_ns[pool, flow[slot].region]
+    room = engine.seen.pools[pool].context_tokens_max - tokens
+    engine.plant.work[slot].output_tokens = min(int(flow[slot].asked_tokens), room)  # the context ends the answer
     if pools[pool].deployment < 0:
         _call_api(engine, slot, pool, now_ns)
         return

@@ -111,6 +111,10 @@ def outcome_frame(rows: Any, outcome: Outcome) -> pl.DataFrame:  # noqa: ANN401 
         Times it was offered to the policy, and times its client asked again.
     input_tokens, output_tokens
         Its lengths; of a failed one, the answer that it was given.
+    asked_tokens
+        Its answer at full length; longer than ``output_tokens`` where the context ended it, or a failure.
+    cached_tokens
+        Of the prompt, found in a prefix cache.
     deferred_ms
         Time it was put off before it entered a pool.
     queue_ms
@@ -155,6 +159,8 @@ def outcome_frame(rows: Any, outcome: Outcome) -> pl.DataFrame:  # noqa: ANN401 
             "tries": rows["tries"].astype(np.int16),
             "input_tokens": rows["input_tokens"].astype(np.int32),
             "output_tokens": rows["output_tokens"].astype(np.int32),
+            "asked_tokens": rows["asked_tokens"].astype(np.int32),
+            "cached_tokens": rows["cached_tokens"].astype(np.int32),
             "deferred_ms": (rows["released_ns"] - rows["arrival_ns"]) / NS_PER_MS,
             "queue_ms": np.where(served, (rows["start_ns"] - rows["released_ns"]) / NS_PER_MS, -1.0),
             "ttft_ms": np.where(served, ttft_ns / NS_PER_MS, -1.0),

@@ -40,6 +40,7 @@ def take_slot(engine: Engine, feed: Feed, at: int) -> int:
     flow.reason = Reason.NONE
     ask(work, feed.arrival_ns[at], feed.input_tokens[at], feed.output_tokens[at])
     work.session = feed.session[at]
+    work.priority = engine.priority[flow.workload]
     work.shared_tokens = feed.shared_tokens[at]
     if flow.session != NOBODY and _must_wait(engine, slot, feed.arrival_ns[at]):
         return NONE
@@ -127,6 +128,7 @@ def end(engine: Engine, slot: int, now_ns: int) -> None:
     row.input_tokens = work.input_tokens
     row.output_tokens = work.output_tokens if flow.status != Status.FAILED else flow.given_tokens
     row.asked_tokens = flow.asked_tokens
+    row.cached_tokens = work.cached_tokens
     row.pool = flow.pool
     row.workload = flow.workload
     row.region = flow.region

@@ -37,6 +37,10 @@ TIMER_LEAF = 0  #: leaf of the timers in the tree of what happens next
 FIRST_LEAF = 1  #: leaf of the first replica
 
 
+#: Class of a kind of workload in a replica's queue, 0 the most urgent.
+PRIORITY = {"interactive": 0, "agentic": 1, "internal": 2, "batch": 3}
+
+
 class Status(IntEnum):
     """Say what has become of a request."""
 
@@ -126,7 +130,7 @@ ENDED = np.dtype(
             "rtt_ns",
         )
     ]
-    + [(name, "i4") for name in ("input_tokens", "output_tokens", "asked_tokens", "pool")]
+    + [(name, "i4") for name in ("input_tokens", "output_tokens", "asked_tokens", "cached_tokens", "pool")]
     + [(name, "i2") for name in ("workload", "region", "tenant", "attempts", "tries")]
     + [(name, "i1") for name in ("status", "reason")],
     align=True,
@@ -160,7 +164,7 @@ class Engine(NamedTuple):
 
     ``pools`` are rows of ``POOL``, ``flow [slot]`` of ``FLOW``, ``ended`` of ``ENDED``, ``book [1]`` of ``BOOK``,
     ``storms`` of ``STORM``; ``free [slot]`` is a stack of free slots; ``replica_state [replica]`` holds values of
-    ``Replica``, ``ready_ns [replica]`` when one that is loading will be up.
+    ``Replica``, ``ready_ns [replica]`` when one that is loading will be up; ``defer_ns``, ``priority [workload]``.
     """
 
     plant: Plant
@@ -179,6 +183,7 @@ class Engine(NamedTuple):
     pool_tree: Ints
     timers: Timers
     defer_ns: Ints
+    priority: Ints
     policy: int
 
 
@@ -227,6 +232,7 @@ def new_engine(
         pool_tree=pool_tree,
         timers=_timers(slots),
         defer_ns=np.array([round(w.deferral_hours * NS_PER_HOUR) for w in fleet.workloads], np.int64),
+        priority=np.array([PRIORITY[workload.kind] for workload in fleet.workloads], np.int64),
         policy=int(options.policy),
     )
 

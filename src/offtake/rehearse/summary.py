@@ -65,6 +65,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float  #: Chip time, use and tokens of the requests.
     value_in_time_usd: float = 0.0  #: Value of the requests served within both limits.
     cut_short: int = 0  #: Served, but only up to the longest context their replica can hold.
+    cached_tokens: int = 0  #: Prompt tokens of served requests that a prefix cache had.
+    cache_hits: int = 0  #: Served requests that found some.
 
 
 class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +88,7 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     queue_ms_mean: float | None  #: Mean wait before a request runs; null unless stationary.
     held_usd: float  #: Fee of the chip time that requests took.
     idle_usd: float  #: Fee of the rest.
+    preemptions: int = 0  #: Times a request was pushed back for lack of memory.
 
 
 class Tenants(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,6 +301,8 @@ def _group(parts: Parts, scope: Scope) -> Group:
         value_in_time_usd=float((tally.cells["within_slo"] * value)[scope.cells].sum()) * thin,
         cost_usd=float(_costs_usd(parts)[0][scope.cells].sum()) * thin,
         cut_short=count["cut_short"] * thin,
+        cached_tokens=count["cached_tokens"] * thin,
+        cache_hits=count["cache_hits"] * thin,
     )
 
 
@@ -368,6 +373,7 @@ def _pool_load(parts: Parts, index: int) -> PoolLoad:
         queue_ms_mean=float(mine["queue_ns"]) / served / NS_PER_MS if sound else None,
         held_usd=used_usd,
         idle_usd=max(0.0, paid_usd - used_usd),
+        preemptions=int(rows["preemptions"].sum()) * thin,
     )
 
 

@@ -56,6 +56,8 @@ CELL = np.dtype(
             "tokens_all",  # of all, prompt and answer
             "cut_short",  # served up to the limit of the context
             "tried_again",  # whose client asked more than once
+            "cached_tokens",  # of the served's prompts, found in a prefix cache
+            "cache_hits",  # served requests with any
             "backwards",  # served requests whose times are out of order
         )
     ]
@@ -147,6 +149,8 @@ def _add_served(tally: Tally, row: np.record, pool: int) -> None:
     cell.within_slo += first_in_time and rest_in_time
     cell.input_tokens += row.input_tokens
     cell.output_tokens += row.output_tokens
+    cell.cached_tokens += row.cached_tokens
+    cell.cache_hits += row.cached_tokens > 0
     cell.cut_short += row.output_tokens < row.asked_tokens
     cell.backwards += not (
         row.arrival_ns <= row.released_ns <= row.entered_ns <= row.start_ns <= row.first_token_ns <= row.finish_ns
