@@ -41,6 +41,10 @@ class PoolTwin:
     calls: list[Ask] = field(default_factory=list)
 
 
+def fresh(table: Any, limits: Any) -> Replica:
+    return Replica(table, limits, caching=True)
+
+
 class FleetTwin:
     """Serve requests one event at a time under ``policy``."""
 
@@ -49,7 +53,7 @@ class FleetTwin:
         sites = [site.name for site in fleet.sites]
         self.fleet, self.view, self.policy = fleet, view, policy
         self.pools = [
-            PoolTwin([Replica(*deployments[p.deployment], True) for _ in range(p.replicas)], sites.index(p.site))
+            PoolTwin([fresh(*deployments[p.deployment]) for _ in range(p.replicas)], sites.index(p.site))
             for p in fleet.pools
         ]
         self.mind = PolicyTwin(view)
@@ -207,7 +211,7 @@ class FleetTwin:
             for place, replica in enumerate(pool.replicas):
                 held += replica.decoding + replica.prefilling + replica.queue
                 queued += replica.queue
-                pool.replicas[place] = Replica(replica.table, replica.limits, caching=True)
+                pool.replicas[place] = fresh(replica.table, replica.limits)
             self.timers = [entry for entry in self.timers if entry[2] not in pool.calls]
             pool.calls.clear()
             for ask in held:
