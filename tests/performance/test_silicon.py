@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.performance.silicon import SiliconChoice, build_table, nearest_available, sparse_grid
+from offtake.performance.silicon import (
+    SiliconChoice,
+    build_table,
+    cached_table,
+    nearest_available,
+    refined,
+    sparse_grid,
+)
+from offtake.performance.silicon_engine import limits_of
 
 LLAMA_8B = SiliconChoice("meta-llama/Meta-Llama-3.1-8B", "h100_sxm", 1)
 INSTALLED = importlib.util.find_spec("aiconfigurator_core") is not None
@@ -64,4 +73,37 @@ def test_the_nearest_combination_keeps_system_and_backend_first() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="does not fit"):
-        build_table("any", SiliconChoice("deepseek-ai/DeepSeek-V3", "h100_sxm", 8, attention_format="bfloat16"))
+        limits_of(SiliconChoice("deepseek-ai/DeepSeek-V3", "h100_sxm", 8, attention_format="bfloat16"))
+
+
+def test_a_curve_is_asked_for_only_where_it_bends() -> None:
+    asked = []
+
+    def ask(x: int) -> float:
+        asked.append(x)
+        return 10.0 + max(0, x - 500)
+
+    x, y = refined(ask, [1, 1000], 0.01)
+    assert len(asked) < 60
+    every = np.arange(1.0, 1001.0)
+    assert np.max(np.abs(np.interp(every, x, y) / (10 + np.maximum(0, every - 500)) - 1)) < 0.05
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_is_within_three_percent_of_direct_calls_and_keeps_the_host_apart() -> None:
+    stored = build_table("any", LLAMA_8B._replace(batch_max=64, step_tokens_max=2048, context_tokens_max=4096))
+    assert stored.provenance["interpolation_check"]["error_p99"] < 0.03
+    assert stored.table.overhead_ns == stored.provenance["host"]["overhead_ns"] > 0
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_a_table_is_built_once_and_then_read(tmp_path: Path) -> None:
+    choice = LLAMA_8B._replace(batch_max=8, step_tokens_max=512, context_tokens_max=1024)
+    first = cached_table(choice, tmp_path)
+    files = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert len(files) == 2
+    again = cached_table(choice, tmp_path)
+    assert again.name == first.name
+    assert np.array_equal(again.table.decode_step_ns, first.table.decode_step_ns)

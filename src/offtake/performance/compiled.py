@@ -27,6 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 KERNELS = (
     "performance/compiled.py",
     "performance/blocks.py",
+    "performance/closed_loop.py",
     "performance/dense.py",
     "performance/fit_replay.py",
     "performance/disaggregated.py",

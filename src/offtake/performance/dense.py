@@ -108,14 +108,17 @@ def _faults_of_table(table: StepTable, limits: ReplicaLimits) -> list[Fault]:
 def _dense(table: StepTable, limits: ReplicaLimits) -> tuple[Floats, ...]:
     """Return token times, prefill grid, values and slopes, context grid, and cells of one deployment."""
     tokens = np.arange(limits.step_tokens_max + 1, dtype=np.float64)
-    token = _rows(table.token_grid, table.token_ns[:, None], tokens)[:, 0] + table.overhead_ns
+    token = np.maximum(_rows(table.token_grid, table.token_ns[:, None], tokens)[:, 0], table.launch_ns)
+    token += table.overhead_ns + table.uncaptured_ns
     prefill_slope = np.diff(table.prefill_ns) / np.diff(table.prefill_grid)
     batches = np.arange(limits.batch_max + 1, dtype=np.float64)
     width = np.diff(table.context_grid)
     step = _rows(table.batch_grid, table.decode_step_ns, batches)
     attention = _rows(table.batch_grid, table.decode_attention_ns, batches)
     attention[0] = 0.0
-    columns = [step[:, :-1] + table.overhead_ns, np.diff(step) / width, attention[:, :-1], np.diff(attention) / width]
+    host_ns = table.sequence_ns * batches[:, None]
+    first, mixed = step[:, :-1] + (table.overhead_ns + host_ns), attention[:, :-1] + host_ns
+    columns = [first, np.diff(step) / width, mixed, np.diff(attention) / width]
     return token, table.prefill_grid, table.prefill_ns, prefill_slope, table.context_grid, np.stack(columns, axis=-1)
 
 

@@ -26,6 +26,7 @@ from offtake.performance.steps import ReplicaLimits, Scheduler, StepTable
 
 FORMAT = "offtake-steps-1"
 TABLE_BYTES_MAX = 200_000
+LATER = ("sequence_ns", "launch_ns", "uncaptured_ns")  #: fields that older files lack; they are hashed only where they are not 0
 
 
 class StoredTable(NamedTuple):
@@ -140,6 +141,8 @@ def content_hash(table: StepTable, limits: ReplicaLimits) -> str:
     """
     digest = hashlib.sha256()
     for key, value in table._asdict().items():
+        if key in LATER and not value:
+            continue
         array = np.ascontiguousarray(value, dtype="<f8")
         digest.update(f"{key}{array.shape}".encode())
         digest.update(array.tobytes())
@@ -174,10 +177,10 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
     mend = "Take both files from the same build."
     try:
         with np.load(io.BytesIO(arrays)) as stored:
-            fields = {key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields}
+            fields = {key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields if key in stored}
         described = json.loads(notes)
-        overhead_ns = float(fields.pop("overhead_ns"))
-        table = StepTable(**fields, overhead_ns=overhead_ns)
+        host = {key: float(fields.pop(key)) for key in ("overhead_ns", *LATER) if key in fields}
+        table = StepTable(**fields, **host)
         limits = ReplicaLimits(**{key: int(value) for key, value in described["limits"].items()})
         provenance = dict(described["provenance"])
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:

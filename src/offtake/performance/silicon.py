@@ -1,112 +1,96 @@
 """Build step tables from ``aiconfigurator_core``, NVIDIA's file of measured kernels (the extra ``offtake[silicon]``).
 
 Comes in: a :class:`SiliconChoice` (model, system, backend, version, parallelism). Goes out: a ``library.StoredTable``,
-the small arrays of ``steps`` with their provenance. The heavy package is imported only inside functions, so that the
-base install never needs it. A combination without data is refused with the nearest that has some.
+the small arrays of ``steps`` with their provenance, built in about half a second and kept in the user's cache.
 
 What the arrays mean, in aiconfigurator's terms (``mixed_step_breakdown`` = total, rest, prefill attention A, decode
 attention; all with ``osl=2``, which makes ``isl`` the mean context): ``token_ns`` is the rest plus the
 floor A(1), paid once in each step that prefills; ``prefill_ns`` is A(p) - A(1). Where a model's attention is measured
 as one fused block (DeepSeek in FP8), A(p) is the block at one prompt of p less the block at prompts of 512 tokens, and
-the decode attention of a mixed step is what context adds to a pure decode step. This module must never know a price.
+the decode attention of a mixed step is what context adds to a pure decode step. Points are asked for only where a
+straight line between the last ones would miss by more than the tolerance; what that leaves is measured against direct
+calls and told in the provenance. This module must never know a price.
 """
 
 from __future__ import annotations
 
-import csv
-import difflib
-import importlib
-import logging
+import hashlib
+import json
 from importlib.metadata import version as package_version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from offtake.errors import Fault, InputError
-from offtake.performance.library import StoredTable
-from offtake.performance.steps import Floats, ReplicaLimits, StepTable
-from offtake.units import BYTES_PER_GB, FLOPS_PER_TFLOP, NS_PER_MS
+from offtake.performance.library import StoredTable, load_table, save_table
+from offtake.performance.overhead import host_of, with_host
+from offtake.performance.silicon_engine import (
+    PACKAGE,
+    Engine,
+    SiliconChoice,
+    data_sheet,
+    limits_of,
+    nearest_available,
+    open_engine,
+)
+from offtake.performance.steps import Floats, StepTable, prefill_attention_ns, step_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-PACKAGE = "aiconfigurator-core"
+__all__ = ["SiliconChoice", "build_table", "cached_table", "direct_step_ns", "nearest_available", "sparse_grid"]
+
+VERSION = 2  #: of the method; a change makes cached tables void
 LICENCE = "Apache-2.0"
-INSTALL_HINT = "Install the extra: `uv sync --extra silicon`, or `pip install 'offtake[silicon]'`."
 GRID_TOLERANCE = 0.004
 CONTEXT_TOLERANCE = 0.008
+ERROR_P99_MAX = 0.03
+ERROR_P99_DRAFTS_MAX = 0.15  #: in a mixed step the drafts' tokens are counted at one rate
+CHECK_SAMPLES = 200
+CHECK_SEED = 20_260_501
 SHORT_PROMPT_TOKENS = 512
-PREFILL_SAMPLES = 400
-CONTEXT_SAMPLES = 160
-PEAK = {16: "bfloat16_tc_flops", 8: "fp8_tc_flops", 4: "fp4_tc_flops"}
-FRACTION_KIND = {"vllm": "of_total", "sglang": "of_total", "trtllm": "of_free"}
-
-
-class SiliconChoice(NamedTuple):
-    """Name one deployment in aiconfigurator's words; the limits are the backend's own defaults.
-
-    ``tensor_parallel`` chips hold one replica; the experts of a sparse model are split over ``expert_parallel`` of
-    them and the rest of the split is tensor-parallel. ``stand_in`` is the name in ``model.MODELS``, with the bits of a
-    weight and of a KV value as this checkpoint is served. ``memory_fraction`` is what the backend may take of the
-    chip's memory. The defaults are vLLM's for its server on a chip of 70 GiB and more:
-    ``EngineArgs.get_batch_defaults`` in ``vllm/engine/arg_utils.py`` (8,192 tokens a step, 1,024 sequences), and
-    blocks of 16 tokens and 0.9 of the memory in ``vllm/config/cache.py`` (0.92 in later versions).
-    """
-
-    model: str
-    system: str
-    tensor_parallel: int
-    backend: str = "vllm"
-    backend_version: str = "0.24.0"
-    expert_parallel: int = 1
-    attention_format: str | None = None
-    stand_in: str = ""
-    weight_bits: int = 16
-    kv_bits: int = 16
-    step_tokens_max: int = 8192
-    batch_max: int = 1024
-    block_tokens: int = 16
-    memory_fraction: float = 0.9
-    context_tokens_max: int = 131_072
-
-
-class _Engine(NamedTuple):
-    """Ask one compiled engine; every answer is in nanoseconds."""
-
-    handle: Any
-    fused: bool
+FIRST_POINTS = 32  #: spread in ratio, from which a grid is refined
 
 
 def build_table(name: str, choice: SiliconChoice) -> StoredTable:
     """Build the step table and limits of one deployment, to be called ``name``, from measured kernels.
 
+    The host's share is kept in fields of its own (``overhead``).
+
     Raises
     ------
     InputError
-        If the extra is not installed, or there is no data for the combination: the nearest that exist are named.
+        If the extra is not installed, there is no data for the combination (the nearest that exist are named), the
+        weights do not fit, or straight lines between the points miss direct calls by more than 3% (99th percentile; 15% with
+        drafts).
     """
-    engine = _open_engine(choice)
-    tokens = np.arange(1, choice.step_tokens_max + 1, dtype=np.float64)
-    floor_ns = _prefill_attention(engine, 1)
-    rest_ns = np.array([_rest(engine, int(count)) for count in tokens]) + floor_ns
-    token_grid, token_ns = sparse_grid(tokens, rest_ns, rest_ns)
-    prefill_grid, prefill_ns = _prefill_arrays(engine, choice, float(rest_ns[0]))
-    batch_grid, context_grid = _decode_grids(engine, choice)
-    decode_step_ns = _decode_steps(engine, batch_grid, context_grid)
-    decode_attention_ns = _decode_attention(engine, batch_grid, context_grid, decode_step_ns)
-    table = StepTable(
-        token_grid,
-        token_ns,
-        prefill_grid,
-        prefill_ns,
-        batch_grid,
-        context_grid,
-        decode_attention_ns,
-        decode_step_ns,
-        0.0,
-    )
-    return StoredTable(name, table, _limits(choice), _provenance(engine, choice))
+    engine = open_engine(choice)
+    table = _table(engine, choice)
+    check = _check(engine, choice, table)
+    allowed = ERROR_P99_DRAFTS_MAX if choice.drafts else ERROR_P99_MAX
+    if check["error_p99"] > allowed:
+        problem = f"{name}: straight lines miss direct calls by {check['error_p99']:.1%} (99th percentile)"
+        raise InputError([Fault(PACKAGE, problem, f"Use another combination; {allowed:.0%} is allowed.")])
+    host = host_of(choice.backend, engine.layers, choice.chips, engine.sparse)
+    notes = _provenance(engine, choice) | {"interpolation_check": check, "host": host._asdict()}
+    return StoredTable(name, with_host(table, host), limits_of(choice), notes)
+
+
+def cached_table(choice: SiliconChoice, cache: Path | None) -> StoredTable:
+    """Return the table of ``choice`` from the folder ``cache``, built and kept there when it is not yet.
+
+    Its name holds a hash of the choice, the package's release and the method. None keeps nothing.
+    """
+    digest = hashlib.sha256(json.dumps([VERSION, package_version(PACKAGE), choice]).encode()).hexdigest()[:16]
+    name = f"{choice.model.rsplit('/', 1)[-1].lower()}-{choice.system}-{choice.backend}-{digest}"
+    if cache is None:
+        return build_table(name, choice)
+    folder = cache / "tables"
+    if not (folder / f"{name}.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_table(build_table(name, choice), folder)
+    return load_table(folder, name)
 
 
 def sparse_grid(x: Floats, y: Floats, scale: Floats, tolerance: float = GRID_TOLERANCE) -> tuple[Floats, Floats]:
@@ -131,201 +115,145 @@ def sparse_grid(x: Floats, y: Floats, scale: Floats, tolerance: float = GRID_TOL
     return x[keep], y[keep]
 
 
+def refined(ask: Callable[[int], float], points: Iterable[int], tolerance: float, floor: float = 0.0) -> _Curve:
+    """Return whole points x and values y of ``ask``, halved until the middle of each gap is within ``tolerance``.
+
+    An error counts relative to the value plus ``floor``.
+    """
+    known = {point: ask(point) for point in sorted(set(points))}
+    order = sorted(known)
+    pending = list(zip(order[:-1], order[1:], strict=True))
+    while pending:
+        low, high = pending.pop()
+        if high - low < 2:  # noqa: PLR2004 - no whole number lies between
+            continue
+        middle = (low + high) // 2
+        known[middle] = value = ask(middle)
+        line = known[low] + (known[high] - known[low]) * (middle - low) / (high - low)
+        if abs(value - line) > tolerance * (value + floor):
+            pending += [(low, middle), (middle, high)]
+    x = np.array(sorted(known), dtype=np.float64)
+    return x, np.array([known[int(point)] for point in x])
+
+
+_Curve = tuple[Floats, Floats]
+
+
 def direct_step_ns(choice: SiliconChoice) -> Callable[[int, int, int], float]:
     """Return the function that asks aiconfigurator itself for a step, to check a table against.
 
     ``ask(prompt_tokens, batch, context_tokens)``: a whole prompt of ``prompt_tokens`` (0 for none) beside ``batch``
     requests decoding at ``context_tokens``. A mixed answer counts decode attention at the decoding requests' context.
     """
-    engine = _open_engine(choice)
+    return _asking(open_engine(choice))
+
+
+def _asking(engine: Engine) -> Callable[[int, int, int], float]:
+    """Return the direct answer of an engine."""
 
     def ask(prompt_tokens: int, batch: int, context_tokens: int) -> float:
         if prompt_tokens == 0:
-            return _decode_step(engine, batch, context_tokens)
+            return engine.decode_step(batch, context_tokens)
         decode_ns = 0.0
         if batch and engine.fused:
-            decode_ns = max(0.0, _decode_step(engine, batch, context_tokens) - _decode_step(engine, batch, 1))
+            decode_ns = max(0.0, engine.decode_step(batch, context_tokens) - engine.decode_step(batch, 1))
         elif batch:
-            decode_ns = NS_PER_MS * float(engine.handle.mixed_step_breakdown(1, batch, context_tokens, 2)[3])
-        prompt = engine.handle.mixed_step_breakdown(prompt_tokens, batch, prompt_tokens, 2)
-        return NS_PER_MS * float(prompt[1] + prompt[2]) + decode_ns
+            decode_ns = engine.decode_attention(batch, context_tokens)
+        return engine.prompt_beside(prompt_tokens, batch) + decode_ns
 
     return ask
 
 
-def nearest_available(choice: SiliconChoice) -> list[str]:
-    """List the combinations nearest to ``choice`` that the package says it supports, nearest first."""
-    rows = list(_support_rows())
-    models = sorted({row["HuggingFaceID"] for row in rows})
-    if choice.model not in models:
-        close = difflib.get_close_matches(choice.model, models, n=3, cutoff=0.3)
-        return [f"model {name}" for name in close]
-    passing = [row for row in rows if row["HuggingFaceID"] == choice.model and row["Status"] == "PASS"]
-    found = {(row["System"], row["Backend"], row["Version"]) for row in passing}
-    wanted = (choice.system, choice.backend, choice.backend_version)
-    order = sorted(found, key=lambda one: (-sum(a == b for a, b in zip(one, wanted, strict=True)), one))
-    return [f"{system} with {backend} {release}" for system, backend, release in order[:3]]
-
-
-def _core(module: str) -> Any:  # noqa: ANN401 - an optional package without types
-    """Import a module of the optional package, or say how to install it."""
-    logging.getLogger("aiconfigurator_core").setLevel(logging.CRITICAL)
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise InputError([Fault("offtake[silicon]", f"{PACKAGE} is not installed", INSTALL_HINT)]) from None
-
-
-def _support_rows() -> Iterable[dict[str, str]]:
-    """Yield the rows of the package's own matrix of what it can answer."""
-    root = Path(_core("aiconfigurator_core").__file__).parent / "systems" / "support_matrix"
-    for path in sorted(root.glob("*.csv")):
-        with path.open(encoding="utf-8", newline="") as lines:
-            yield from csv.DictReader(lines)
-
-
-def _open_engine(choice: SiliconChoice) -> _Engine:
-    """Compile the engine and try it once, or refuse with the nearest combinations."""
-    engine_module = _core("aiconfigurator_core.sdk.engine")
-    if choice.model not in {row["HuggingFaceID"] for row in _support_rows()}:
-        raise InputError([_no_data(choice, "the model is not in its list")])
-    try:
-        handle = engine_module.EngineHandle.compile(
-            choice.model, choice.system, choice.backend, **_engine_options(choice)
-        )
-        parts = handle.mixed_step_breakdown(512, 8, 512, 2)
-        handle.decode_step_latency(8, 512, 2)
-    except Exception as error:  # noqa: BLE001 - the package raises many kinds; all mean that it has no answer here
-        raise InputError([_no_data(choice, str(error))]) from None
-    return _Engine(handle, fused=parts[2] == 0.0)
-
-
-def _engine_options(choice: SiliconChoice) -> dict[str, Any]:
-    """Return the keyword arguments that name the version and the split over chips."""
-    options: dict[str, Any] = {
-        "backend_version": choice.backend_version,
-        "tp_size": choice.tensor_parallel,
-        "moe_tp_size": choice.tensor_parallel // choice.expert_parallel,
-        "moe_ep_size": choice.expert_parallel,
-    }
-    if choice.attention_format is not None:
-        options["fmha_quant_mode"] = choice.attention_format
-    return options
-
-
-def _no_data(choice: SiliconChoice, reason: str) -> Fault:
-    """Return the fault of a combination without data."""
-    nearest = nearest_available(choice)
-    where = f"{choice.model} on {choice.system} with {choice.backend} {choice.backend_version}"
-    mend = f"Nearest available: {'; '.join(nearest)}." if nearest else "No combination of this model has data."
-    first_line = reason.strip().splitlines()[0][:200] if reason.strip() else "unknown reason"
-    return Fault(PACKAGE, f"no step times for {where} at {choice.tensor_parallel} chips ({first_line})", mend)
-
-
-def _rest(engine: _Engine, tokens: int) -> float:
-    """Return everything but attention in a step of ``tokens``, ns."""
-    rest_ns = NS_PER_MS * float(engine.handle.mixed_step_breakdown(tokens, 0, tokens, 2)[1])
-    return rest_ns - _fused_attention(engine, tokens) if engine.fused else rest_ns
-
-
-def _prefill_attention(engine: _Engine, tokens: int) -> float:
-    """Return the attention of a whole prompt of ``tokens``, ns."""
+def _table(engine: Engine, choice: SiliconChoice) -> StepTable:
+    """Return the arrays of one deployment, chip times alone."""
+    floor_ns = _prefill_attention(engine, 1)
+    token_grid, rest_ns = refined(lambda count: _rest(engine, count), _spread(choice.step_tokens_max), GRID_TOLERANCE)
+    first_ns = float(rest_ns[0]) + floor_ns
+    tokens, attention_ns = refined(
+        lambda count: _prefill_attention(engine, count), _spread(choice.context_tokens_max), GRID_TOLERANCE, first_ns
+    )
+    above_ns = np.maximum.accumulate(attention_ns - attention_ns[0])
+    prefill_grid, prefill_ns = sparse_grid(*_from_zero(tokens, above_ns), _from_zero(tokens, above_ns + first_ns)[1])
+    batch_grid, context_grid = _decode_grids(engine, choice)
+    steps_ns = np.array([[engine.decode_step(int(b), int(c)) for c in context_grid] for b in batch_grid])
     if engine.fused:
-        return _fused_attention(engine, tokens)
-    return NS_PER_MS * float(engine.handle.mixed_step_breakdown(tokens, 0, tokens, 2)[2])
+        inside_ns = np.maximum(0.0, steps_ns - steps_ns[:, :1])
+    else:
+        inside_ns = np.array([[engine.decode_attention(int(b), int(c)) for c in context_grid] for b in batch_grid])
+    if choice.drafts:
+        most = int(token_grid[-1])
+        per_token_ns = (_rest(engine, most) - _rest(engine, most // 4)) / (most - most // 4)
+        inside_ns = inside_ns + choice.drafts * per_token_ns * batch_grid[:, None]
+    token = sparse_grid(token_grid, rest_ns + floor_ns, rest_ns + floor_ns)
+    return StepTable(*token, prefill_grid, prefill_ns, batch_grid, context_grid, inside_ns, steps_ns, 0.0)
 
 
-def _fused_attention(engine: _Engine, tokens: int) -> float:
+def _spread(most: int) -> list[int]:
+    """Return whole points from 1 to ``most``, spread in ratio."""
+    return [int(point) for point in np.unique(np.geomspace(1, most, FIRST_POINTS).round())]
+
+
+def _from_zero(x: Floats, y: Floats) -> _Curve:
+    """Put the point (0, first value or 0) before a curve."""
+    return np.concatenate([[0.0], x]), np.concatenate([[y[0]], y])
+
+
+def _rest(engine: Engine, tokens: int) -> float:
+    """Return everything but attention in a step of ``tokens``, ns."""
+    return engine.rest(tokens) - (_fused_attention(engine, tokens) if engine.fused else 0.0)
+
+
+def _prefill_attention(engine: Engine, tokens: int) -> float:
+    """Return the attention of a whole prompt of ``tokens``, ns."""
+    return _fused_attention(engine, tokens) if engine.fused else engine.prefill_attention(tokens)
+
+
+def _fused_attention(engine: Engine, tokens: int) -> float:
     """Return what one prompt of ``tokens`` costs above the same tokens in prompts of 512, ns."""
     if tokens <= SHORT_PROMPT_TOKENS:
         return 0.0
-    whole = _fused_block(engine, 1, tokens)
     count = tokens // SHORT_PROMPT_TOKENS
-    short = _fused_block(engine, count, SHORT_PROMPT_TOKENS) * tokens / (count * SHORT_PROMPT_TOKENS)
-    return max(0.0, whole - short)
+    short_ns = engine.fused_block(count, SHORT_PROMPT_TOKENS) * tokens / (count * SHORT_PROMPT_TOKENS)
+    return max(0.0, engine.fused_block(1, tokens) - short_ns)
 
 
-def _fused_block(engine: _Engine, prompts: int, tokens: int) -> float:
-    """Return the fused attention block of ``prompts`` prompts of ``tokens`` tokens, ns."""
-    operations, _ = engine.handle.run_static_per_op(batch_size=prompts, isl=tokens, osl=2, mode="static_ctx")
-    return NS_PER_MS * sum(float(one[1]) for one in operations if "mla" in one[0])
-
-
-def _decode_step(engine: _Engine, batch: int, context: int) -> float:
-    """Return the time of a pure decode step, ns."""
-    return NS_PER_MS * float(engine.handle.decode_step_latency(batch, context, 2))
-
-
-def _prefill_arrays(engine: _Engine, choice: SiliconChoice, scale_ns: float) -> tuple[Floats, Floats]:
-    """Return the grid and values of cumulative prefill attention above its floor: A(p) - A(1), never falling."""
-    spread = np.geomspace(1, choice.context_tokens_max, PREFILL_SAMPLES).round()
-    tokens = np.unique(np.concatenate([spread, np.arange(1, 33), 2.0 ** np.arange(5, 17)]))
-    tokens = tokens[tokens <= choice.context_tokens_max]
-    attention_ns = np.array([_prefill_attention(engine, int(count)) for count in tokens])
-    above_ns = np.maximum.accumulate(attention_ns - attention_ns[0])
-    tokens, above_ns = np.concatenate([[0.0], tokens]), np.concatenate([[0.0], above_ns])
-    return sparse_grid(tokens, above_ns, above_ns + scale_ns)
-
-
-def _decode_grids(engine: _Engine, choice: SiliconChoice) -> tuple[Floats, Floats]:
+def _decode_grids(engine: Engine, choice: SiliconChoice) -> tuple[Floats, Floats]:
     """Return the batches and contexts at which a pure decode step bends."""
-    batches = np.arange(1, choice.batch_max + 1, dtype=np.float64)
     bends: set[float] = set()
-    for context in (256, 2048, 16_384):
-        times = np.array([_decode_step(engine, int(batch), context) for batch in batches])
-        bends |= set(sparse_grid(batches, times, times)[0].tolist())
-    spread = np.unique(np.geomspace(1, choice.context_tokens_max, CONTEXT_SAMPLES).round())
+    for context in (256, 2048, min(16_384, choice.context_tokens_max)):
+        points = {*(2**power for power in range(12) if 2**power < choice.batch_max), choice.batch_max}
+        x, y = refined(lambda batch, at=context: engine.decode_step(batch, at), points, GRID_TOLERANCE)  # type: ignore[misc]
+        bends |= set(sparse_grid(x, y, y)[0].tolist())
     turns: set[float] = set()
-    for batch in (1, 16, 128, 512):
-        times = np.array([_decode_step(engine, batch, int(context)) for context in spread])
-        turns |= set(sparse_grid(spread, times, times, CONTEXT_TOLERANCE)[0].tolist())
-    return np.array(sorted(bends)), np.array(sorted(turns))
+    for batch in {1, min(16, choice.batch_max), min(128, choice.batch_max), min(512, choice.batch_max)}:
+        points = {1, *(2**power for power in range(5, 18) if 2**power < choice.context_tokens_max)}
+        points.add(choice.context_tokens_max)
+        x, y = refined(lambda context, at=batch: engine.decode_step(at, context), points, CONTEXT_TOLERANCE)  # type: ignore[misc]
+        turns |= set(sparse_grid(x, y, y, CONTEXT_TOLERANCE)[0].tolist())
+    return np.array(sorted(bends | {1.0, 2.0})), np.array(sorted(turns))
 
 
-def _decode_steps(engine: _Engine, batch_grid: Floats, context_grid: Floats) -> Floats:
-    """Return pure decode steps [batch, context], ns."""
-    cells = [[_decode_step(engine, int(batch), int(context)) for context in context_grid] for batch in batch_grid]
-    return np.array(cells)
+def _check(engine: Engine, choice: SiliconChoice, table: StepTable) -> dict[str, float]:
+    """Return how far the table misses direct calls at random points, half of them mixed, spread in ratio."""
+    rng = np.random.default_rng([CHECK_SEED, 1])
+    ask, error = _asking(engine), []
+    for index in range(CHECK_SAMPLES):
+        batch = int(np.exp(rng.uniform(0, np.log(choice.batch_max))))
+        context = int(np.exp(rng.uniform(np.log(32), np.log(choice.context_tokens_max))))
+        longest = max(17, min(choice.step_tokens_max - batch, choice.context_tokens_max))
+        prompt = int(np.exp(rng.uniform(np.log(16), np.log(longest)))) * (index % 2)
+        attention_ns = prefill_attention_ns(table, 0.0, float(prompt))
+        found = step_ns(table, float(prompt), attention_ns, float(batch), float(context))
+        error.append(abs(found / ask(prompt, batch, context) - 1))
+    p50, p99 = (round(float(np.quantile(error, share)), 5) for share in (0.5, 0.99))
+    return {"samples": CHECK_SAMPLES, "error_p50": p50, "error_p99": p99}
 
 
-def _decode_attention(engine: _Engine, batch_grid: Floats, context_grid: Floats, decode_ns: Floats) -> Floats:
-    """Return decode attention inside a mixed step [batch, context], ns."""
-    if engine.fused:
-        return np.maximum(0.0, decode_ns - decode_ns[:, :1])
-    ask = engine.handle.mixed_step_breakdown
-    cells = [[float(ask(1, int(batch), int(context), 2)[3]) for context in context_grid] for batch in batch_grid]
-    return NS_PER_MS * np.array(cells)
-
-
-def _limits(choice: SiliconChoice) -> ReplicaLimits:
-    """Return what one replica holds: the KV capacity from the package's memory model, the rest from the backend."""
-    memory = _core("aiconfigurator_core.sdk.memory")
-    options = _engine_options(choice)
-    try:
-        answer = memory.estimate_kv_cache(
-            choice.model,
-            choice.system,
-            choice.backend,
-            options.pop("backend_version"),
-            max_num_tokens=choice.step_tokens_max,
-            max_batch_size=choice.batch_max,
-            memory_fraction_kind=FRACTION_KIND[choice.backend],
-            memory_fraction_value=choice.memory_fraction,
-            **options,
-        )
-    except (ValueError, RuntimeError) as error:
-        problem = f"{choice.model} does not fit {choice.tensor_parallel} chips of {choice.system} ({error})"
-        raise InputError([Fault(PACKAGE, problem, "Use more chips per replica.")]) from None
-    blocks = int(answer["total_kv_size_tokens"]) // choice.block_tokens
-    return ReplicaLimits(
-        blocks, choice.block_tokens, choice.batch_max, choice.step_tokens_max, choice.context_tokens_max
-    )
-
-
-def _provenance(engine: _Engine, choice: SiliconChoice) -> dict[str, Any]:
+def _provenance(engine: Engine, choice: SiliconChoice) -> dict[str, Any]:
     """Return what a reader must know to trust or rebuild the table."""
+    kind = "measured kernels and the package's own estimates" if choice.estimated else "measured kernels"
     return {
-        "source": f"{PACKAGE} {package_version(PACKAGE)} (NVIDIA), measured kernels composed into steps",
+        "source": f"{PACKAGE} {package_version(PACKAGE)} (NVIDIA), {kind} composed into steps",
         "licence": LICENCE,
         "stand_in": choice.stand_in,
         "checkpoint": choice.model,
@@ -335,26 +263,18 @@ def _provenance(engine: _Engine, choice: SiliconChoice) -> dict[str, Any]:
         "backend": f"{choice.backend} {choice.backend_version}",
         "tensor_parallel": choice.tensor_parallel,
         "expert_parallel": choice.expert_parallel,
+        "attention_ranks": choice.attention_ranks,
+        "layers": engine.layers,
+        "sparse": engine.sparse,
         "fused_attention": engine.fused,
         "step_time_share_by_source": _shares(engine),
         "choice": choice._asdict(),
-        "chip": _data_sheet(choice),
-        "confidence": "estimate",
+        "chip": data_sheet(choice),
+        "confidence": "assumption" if choice.estimated else "estimate",
     }
 
 
-def _data_sheet(choice: SiliconChoice) -> dict[str, float]:
-    """Return the chip's data sheet as the package states it, with the dense peak at the format served."""
-    path = Path(_core("aiconfigurator_core").__file__).parent / "systems" / f"{choice.system}.yaml"
-    facts = _core("yaml").safe_load(path.read_text(encoding="utf-8"))["gpu"]
-    return {
-        "memory_gb": facts["mem_capacity"] / BYTES_PER_GB,
-        "memory_bandwidth_gb_s": facts["mem_bw"] / BYTES_PER_GB,
-        "peak_tflops": facts[PEAK[choice.weight_bits]] / FLOPS_PER_TFLOP,
-    }
-
-
-def _shares(engine: _Engine) -> dict[str, float]:
+def _shares(engine: Engine) -> dict[str, float]:
     """Return the share of a step (512 prompt tokens beside 64 decodes) by the package's own mark of its source."""
     totals: dict[str, float] = {}
     for part in engine.handle.mixed_step_breakdown_per_op(512, 64, 1024, 2):

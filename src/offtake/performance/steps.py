@@ -4,9 +4,10 @@ Comes in: the tokens prefilled in the step, their attention, the decode batch an
 Goes out: nanoseconds. A mixed step (some prefill) costs
 
     interp(token_ns, prefill + batch) + Σ_chunks (A(p + c) - A(p))
-        + interp2(decode_attention_ns, batch, context) + overhead
+        + interp2(decode_attention_ns, batch, context) + overhead + uncaptured + sequence · batch
 
-and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead``. Everything is piecewise
+and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead + sequence · batch``; the first term is never
+below ``launch_ns``. Everything is piecewise
 linear and goes on with the first or last slope outside the grid. These functions say what a table means; the kernel
 reads the same numbers from the arrays that ``dense`` makes of it. This module must never know a model's name, a
 price, a clock or a random number.
@@ -31,7 +32,9 @@ class StepTable(NamedTuple):
     ``decode_attention_ns [batch_grid, context_grid]``: decode attention inside a mixed step.
     ``decode_step_ns [batch_grid, context_grid]``: a whole pure-decode step.
     ``context_grid``: MEAN context of the decoding requests, tokens.
-    ``overhead_ns``: host time per step, 0 unless fitted.
+    ``overhead_ns``: host time of every step that nothing hides; ``sequence_ns``: the same for each decoding request;
+    ``launch_ns``: the host's time to launch the kernels of a step with prefill one by one, hidden where the chip is slower;
+    ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``). All four are 0 in a table of chip times alone.
     """
 
     token_grid: Floats
@@ -43,6 +46,9 @@ class StepTable(NamedTuple):
     decode_attention_ns: Floats
     decode_step_ns: Floats
     overhead_ns: float
+    sequence_ns: float = 0.0
+    launch_ns: float = 0.0
+    uncaptured_ns: float = 0.0
 
 
 class Scheduler(IntEnum):
@@ -129,7 +135,7 @@ def prefill_attention_ns(table: StepTable, done_tokens: float, chunk_tokens: flo
 def decode_step_ns(table: StepTable, batch: float, context_mean: float) -> float:
     """Return the time of a step in which ``batch`` ≥ 1 requests decode one token each, ns."""
     cells = (table.batch_grid, table.context_grid, table.decode_step_ns)
-    return interpolate_2d(cells, batch, context_mean) + table.overhead_ns
+    return interpolate_2d(cells, batch, context_mean) + table.overhead_ns + table.sequence_ns * batch
 
 
 def mixed_step_ns(
@@ -140,10 +146,11 @@ def mixed_step_ns(
     ``prefill_tokens``: tokens of all chunks; ``attention_ns``: the sum of their ``prefill_attention_ns``;
     ``batch`` requests (0 is allowed) decode beside them at ``context_mean`` tokens.
     """
-    time_ns = interpolate(table.token_grid, table.token_ns, prefill_tokens + batch) + attention_ns + table.overhead_ns
+    rest_ns = max(interpolate(table.token_grid, table.token_ns, prefill_tokens + batch), table.launch_ns)
+    time_ns = rest_ns + attention_ns + table.overhead_ns + table.uncaptured_ns
     if batch > 0:
         cells = (table.batch_grid, table.context_grid, table.decode_attention_ns)
-        time_ns += interpolate_2d(cells, batch, context_mean)
+        time_ns += interpolate_2d(cells, batch, context_mean) + table.sequence_ns * batch
     return time_ns
 
 
@@ -162,4 +169,7 @@ def scaled(table: StepTable, factor: float) -> StepTable:
         decode_attention_ns=table.decode_attention_ns * factor,
         decode_step_ns=table.decode_step_ns * factor,
         overhead_ns=table.overhead_ns * factor,
+        sequence_ns=table.sequence_ns * factor,
+        launch_ns=table.launch_ns * factor,
+        uncaptured_ns=table.uncaptured_ns * factor,
     )

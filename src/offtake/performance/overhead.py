@@ -1,0 +1,100 @@
+"""Add what the host costs to step times that were measured on the chip alone.
+
+Comes in: an engine's name, the layers of the model and the chips of a replica. Goes out: the host's share of a step and
+of a request. Kernel measurements leave out all that the engine does between kernels; five causes matter:
+
+* ``step_ms``: per step, the work that no overlap hides: the sampled tokens come back, the next batch is prepared.
+* ``rank_ms``: per step and doubling of the chips, the batch is sent to every rank and the slowest is waited for.
+* ``sequence_ms``: per step and running request: block tables, sampling state, stop checks, detokenising.
+* ``launch_ms`` and ``uncaptured_ms``: per layer of a step with prefill, which no CUDA graph holds. The host launches its
+  kernels one by one, in a time that is hidden where the chip is slower (a sparse layer has many more kernels than a
+  dense one); and the small kernels that a graph or a fusion hides are seen (norms, rotary embeddings, quantising).
+* a front end with one thread: ``request_ms`` per request (HTTP, template, first chunk) and ``token_us`` per prompt token
+  (tokenising); and ``latency_ms`` for all that does not keep others waiting.
+
+What others publish: vLLM's scheduler update takes 1.1 µs per sequence and its all-decode schedule 12.7 µs (pull request
+46112 of vllm-project/vllm, 204 of openfabric-systems/simllm); a batch of 500 requests left a GPU bubble of 4 ms before
+vLLM's V1 engine (issue 6854); one receive over 8 ranks costs SGLang 1.4 ms (pull request 8947 of sgl-project/sglang: 200
+tokens/s became 280 with an interval of 50); AIConfigurator adds 0.8 ms per layer to a vLLM prefill. The values below are
+estimates from the measured file that ``score`` replays, by ``tools/estimate_overhead.py``, on the models of ``FITTED``
+alone: see there, and score on the others. This module must never know a price or a request.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from offtake.performance.closed_loop import Door
+from offtake.performance.steps import StepTable
+from offtake.units import NS_PER_MS, NS_PER_US
+
+
+class Costs(NamedTuple):
+    """Hold an engine's constants (see above). ``launch_dense_ms`` and ``launch_sparse_ms`` are per layer."""
+
+    step_ms: float
+    sequence_ms: float
+    rank_ms: float
+    launch_dense_ms: float
+    launch_sparse_ms: float
+    uncaptured_ms: float
+    request_ms: float
+    token_us: float
+    latency_ms: float
+
+
+class Host(NamedTuple):
+    """Hold the host's share of the steps of one deployment, ns, as ``StepTable`` has it."""
+
+    overhead_ns: float
+    sequence_ns: float
+    launch_ns: float
+    uncaptured_ns: float
+
+
+#: Models (parts of their names) on whose runs the constants were estimated; ``score`` tells them from the others.
+FITTED = ("Llama", "Qwen3-32B", "DeepSeek")
+#: Among those models vLLM has no sparse one (its layers are taken as dense ones: assumption); and before scheduling was
+#: overlapped, no front end (taken as the later one's: assumption).
+COSTS = {
+    "vllm": Costs(0.238, 0.021, 0.056, 0.523, 0.523, 0.173, 0.522, 3.71, 17.3),
+    "vllm, not overlapped": Costs(1.15, 0.045, 0.16, 0.27, 2.8, 0.01, 0.522, 3.71, 17.3),
+    "sglang": Costs(0.112, 0.041, 0.054, 1.258, 3.01, 0.255, 0.354, 4.85, 3.2),
+    "trtllm": Costs(0.04, 0.004, 0.073, 0.42, 2.08, 0.336, 1.0, 2.85, 7.0),
+}
+
+
+def host_of(backend: str, layers: int, chips: int, sparse: bool) -> Host:  # noqa: FBT001 - a fact, not a mode
+    """Return the host's share of a step, ns; ``sparse``: whether the model has experts.
+
+    An engine without constants of its own costs as much as vLLM (assumption).
+    """
+    return host_from(COSTS.get(backend, COSTS["vllm"]), layers, chips, sparse)
+
+
+def host_from(costs: Costs, layers: int, chips: int, sparse: bool) -> Host:  # noqa: FBT001 - a fact, not a mode
+    """Return the host's share of a step under given constants, ns."""
+    launch_ms = costs.launch_sparse_ms if sparse else costs.launch_dense_ms
+    return Host(
+        NS_PER_MS * (costs.step_ms + costs.rank_ms * math.log2(chips)),
+        NS_PER_MS * costs.sequence_ms,
+        NS_PER_MS * launch_ms * layers,
+        NS_PER_MS * costs.uncaptured_ms * layers,
+    )
+
+
+def with_host(table: StepTable, host: Host) -> StepTable:
+    """Return a table of chip times with the host's share in its own fields."""
+    return table._replace(**host._asdict())
+
+
+def front_of(backend: str) -> Door:
+    """Return the door of an engine: its front end alone."""
+    costs = COSTS.get(backend, COSTS["vllm"])
+    return front_from(costs)
+
+
+def front_from(costs: Costs) -> Door:
+    """Return the door of an engine under given constants."""
+    return Door(int(NS_PER_MS * costs.request_ms), int(NS_PER_US * costs.token_us), int(NS_PER_MS * costs.latency_ms))
