@@ -24,8 +24,8 @@ NOTHING = Own(math.nan, math.nan, "not asked")
 def measured(model: str, system: str, ttft_ms: float, tpot_ms: float, clients: int = 4) -> MeasuredRun:
     """Return a run of 1,000 prompt tokens and 101 of answer."""
     return MeasuredRun(
-        0, model, system, "vllm", "0.19.0", "bf16", "2026-04-01", False, 1, 1, 1, 0, 1000, 101, clients, ttft_ms, tpot_ms,
-        "", {},
+        0, model, system, "vllm", "0.19.0", "bf16", "2026-04-01", False, 1, 1, 1, 0, 1000, 101, clients, ttft_ms,
+        tpot_ms, "", {},
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_a_run_on_a_shipped_table_takes_at_least_its_chip_time() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_file_of_the_package_is_replayed_with_what_it_cannot_cover_labelled(tmp_path: Path) -> None:
     told: list[int] = []
-    report = score(Options(cache=tmp_path, every=800, own=False), lambda done, whole, what: told.append(done))
+    report = score(Options(cache=tmp_path, every=800, own=False), lambda done, _whole, _what: told.append(done))
     assert report.dropped == 711
     assert told == list(range(len(report.replays)))
     assert all(one.covered or one.reason for one in report.replays)

@@ -21,9 +21,9 @@ INTERNAL = "source_file=/x/aic-auto-gap-analysis/data/h100.csv; silicon_concurre
 R1 = "deepseek-ai/DeepSeek-R1"
 
 
-def line(source: str, backend: str, version: str, model: str, system: str, precision: str, split: str) -> str:
-    """Write a row: ``split`` holds batch, tp, attention dp, moe tp and moe ep."""
-    return f"a,{source},{backend},{version},{model},{system},{precision},agg,1024,1024,fp8,fp8,{split},100.0,10.0"
+def line(*cells: str) -> str:
+    """Write a row: source, backend, version, model, system, precision, and batch, tp, attention dp, moe tp, moe ep."""
+    return f"a,{','.join(cells[:-1])},agg,1024,1024,fp8,fp8,{cells[-1]},100.0,10.0"
 
 
 def read(tmp_path: Path, *lines: str) -> list[MeasuredRun]:
@@ -42,7 +42,7 @@ def test_rows_that_differ_in_version_alone_are_one_measurement(tmp_path: Path) -
     one = line(PUBLIC.format(32, "2025-11-02"), "trtllm", "", R1, "b200_sxm", "fp8", split)
     other = line(PUBLIC.format(32, "2025-11-02"), "trtllm", "1.0", R1, "b200_sxm", "fp8", split)
     path = tmp_path / "silicon_sample.csv"
-    path.write_text("\n".join([COLUMNS, one, other]) + "\n", encoding="utf-8")
+    path.write_text(f"{COLUMNS}\n{one}\n{other}\n", encoding="utf-8")
     runs, dropped = read_runs(path)
     assert (len(runs), dropped) == (1, 1)
 
@@ -115,7 +115,9 @@ def test_the_door_and_the_flags_are_those_of_the_published_script(tmp_path: Path
         tmp_path,
         line(PUBLIC.format(4, "2026-03-01"), "sglang", "0.5.9", R1, "b200_sxm", "fp4", "4,8,1,8,1"),
         line(PUBLIC.format(64, "2026-03-01"), "sglang", "0.5.9", R1, "b200_sxm", "fp4", "64,8,1,8,1"),
-        line(PUBLIC.format(64, "2025-10-29"), "trtllm", "", "meta-llama/Llama-3.1-70B", "b200_sxm", "fp8", "64,4,1,4,1"),
+        line(
+            PUBLIC.format(64, "2025-10-29"), "trtllm", "", "meta-llama/Llama-3.1-70B", "b200_sxm", "fp8", "64,4,1,4,1"
+        ),
     )
     assert [door_of(run).receive_steps for run in runs[:2]] == [10, 30]
     assert door_of(runs[2]).gather_steps == 20

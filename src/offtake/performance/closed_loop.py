@@ -2,13 +2,15 @@
 
 Comes in: a dense table, the lengths of the prompts, how many clients there are and by which door requests come to the
 engine. Goes out: when each prompt was sent, gave its first token and finished, int64 ns. All clients send at time 0; so
-benchmarks of serving engines do (``--request-rate inf --max-concurrency C``), and the burst is part of what they report.
+benchmarks of serving engines do (``--request-rate inf --max-concurrency C``), and the burst is part of what they
+report.
 
 Between client and engine stands a *door*: a front end with one thread (HTTP, tokenising), and the engine's own way of
 taking requests in. SGLang's scheduler looks for new requests only every ``receive_steps`` decode steps
-(``--scheduler-recv-interval``; a step with prefill is followed by a look at once). TensorRT-LLM holds prompts back until
-``gather_tokens`` wait, for ``gather_steps`` iterations at most (``batch_wait_timeout_iters``, ``attention_dp_config``).
-The replica is that of ``replica``, step for step. This module must never know a model, a price or a measurement.
+(``--scheduler-recv-interval``; a step with prefill is followed by a look at once). TensorRT-LLM holds prompts back
+until ``gather_tokens`` wait, for ``gather_steps`` iterations at most (``batch_wait_timeout_iters``,
+``attention_dp_config``). The replica is that of ``replica``, step for step. This module must never know a model, a
+price or a measurement.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ class Door(NamedTuple):
 
     ``request_ns`` and ``token_ns`` (per prompt token): work of the front end, one request after the other.
     ``latency_ns``: what every request waits beside that, without keeping others. ``receive_steps``: decode steps
-    between two looks at new requests (1: each). ``gather_steps``: iterations for which prompts are held back at most (0:
-    none), and ``gather_tokens`` in a step with which they are held no longer.
+    between two looks at new requests (1: each). ``gather_steps``: iterations for which prompts are held back at most
+    (0: none), and ``gather_tokens`` in a step with which they are held no longer.
     """
 
     request_ns: int = 0
@@ -58,7 +60,7 @@ LOOP = np.dtype([(name, "i8") for name in ("sent", "taken", "free_ns", "looked",
 
 
 class Loop(NamedTuple):
-    """Hold a closed loop: ``state [1]`` of ``LOOP``, and for each prompt when it was sent and is ready for the engine."""
+    """Hold a closed loop: ``state [1]`` of ``LOOP``, and when each prompt was sent and came to the engine, ns."""
 
     state: Any
     sent_ns: Ints

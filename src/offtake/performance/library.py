@@ -26,7 +26,12 @@ from offtake.performance.steps import ReplicaLimits, Scheduler, StepTable
 
 FORMAT = "offtake-steps-1"
 TABLE_BYTES_MAX = 200_000
-LATER = ("sequence_ns", "launch_ns", "uncaptured_ns")  #: fields that older files lack; they are hashed only where they are not 0
+NOTHING = np.zeros(())  #: a host's share that a file does not tell
+LATER = (
+    "sequence_ns",
+    "launch_ns",
+    "uncaptured_ns",
+)  #: fields that older files lack; they are hashed only where they are not 0
 
 
 class StoredTable(NamedTuple):
@@ -177,10 +182,20 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
     mend = "Take both files from the same build."
     try:
         with np.load(io.BytesIO(arrays)) as stored:
-            fields = {key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields if key in stored}
+            fields = {
+                key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields if key in stored
+            }
         described = json.loads(notes)
-        host = {key: float(fields.pop(key)) for key in ("overhead_ns", *LATER) if key in fields}
-        table = StepTable(**fields, **host)
+        overhead_ns, sequence_ns, launch_ns, uncaptured_ns = (
+            float(fields.pop(key, NOTHING)) for key in ("overhead_ns", *LATER)
+        )
+        table = StepTable(
+            **fields,
+            overhead_ns=overhead_ns,
+            sequence_ns=sequence_ns,
+            launch_ns=launch_ns,
+            uncaptured_ns=uncaptured_ns,
+        )
         limits = ReplicaLimits(**{key: int(value) for key, value in described["limits"].items()})
         provenance = dict(described["provenance"])
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:

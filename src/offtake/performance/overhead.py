@@ -6,18 +6,18 @@ of a request. Kernel measurements leave out all that the engine does between ker
 * ``step_ms``: per step, the work that no overlap hides: the sampled tokens come back, the next batch is prepared.
 * ``rank_ms``: per step and doubling of the chips, the batch is sent to every rank and the slowest is waited for.
 * ``sequence_ms``: per step and running request: block tables, sampling state, stop checks, detokenising.
-* ``launch_ms`` and ``uncaptured_ms``: per layer of a step with prefill, which no CUDA graph holds. The host launches its
-  kernels one by one, in a time that is hidden where the chip is slower (a sparse layer has many more kernels than a
+* ``launch_ms`` and ``uncaptured_ms``: per layer of a step with prefill, which no CUDA graph holds. The host launches
+  its kernels one by one, in a time that is hidden where the chip is slower (a sparse layer has many more kernels than a
   dense one); and the small kernels that a graph or a fusion hides are seen (norms, rotary embeddings, quantising).
-* a front end with one thread: ``request_ms`` per request (HTTP, template, first chunk) and ``token_us`` per prompt token
-  (tokenising); and ``latency_ms`` for all that does not keep others waiting.
+* a front end with one thread: ``request_ms`` per request (HTTP, template, first chunk) and ``token_us`` per prompt
+  token (tokenising); and ``latency_ms`` for all that does not keep others waiting.
 
 What others publish: vLLM's scheduler update takes 1.1 µs per sequence and its all-decode schedule 12.7 µs (pull request
 46112 of vllm-project/vllm, 204 of openfabric-systems/simllm); a batch of 500 requests left a GPU bubble of 4 ms before
-vLLM's V1 engine (issue 6854); one receive over 8 ranks costs SGLang 1.4 ms (pull request 8947 of sgl-project/sglang: 200
-tokens/s became 280 with an interval of 50); AIConfigurator adds 0.8 ms per layer to a vLLM prefill. The values below are
-estimates from the measured file that ``score`` replays, by ``tools/estimate_overhead.py``, on the models of ``FITTED``
-alone: see there, and score on the others. This module must never know a price or a request.
+vLLM's V1 engine (issue 6854); one receive over 8 ranks costs SGLang 1.4 ms (pull request 8947 of sgl-project/sglang:
+200 tokens/s became 280 with an interval of 50); AIConfigurator adds 0.8 ms per layer to a vLLM prefill. The values
+below are estimates from the measured file that ``score`` replays, by ``tools/estimate_overhead.py``, on the models of
+``FITTED`` alone: see there, and score on the others. This module must never know a price or a request.
 """
 
 from __future__ import annotations

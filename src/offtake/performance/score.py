@@ -1,14 +1,14 @@
 """Score simulated serving against measured runs: replay every row of the file and tell how far off it was.
 
 Comes in: the measured runs that ``aiconfigurator_core`` ships (``silicon_rows``). Goes out: a :class:`ScoreReport` with
-one :class:`Replay` per run and the errors of TTFT, TPOT and throughput by group, beside aiconfigurator's own prediction of
-the same rows. Each run is a closed loop at its concurrency, all clients starting at once, with ten prompts for each;
-lengths are whole numbers drawn evenly from 0.8 to 1.0 of the nominal (``benchmark_lib.sh`` and ``benchmark_serving.py`` of
-SemiAnalysisAI/InferenceX), or the nominal ones in NVIDIA's own sweeps. TTFT and TPOT are means over the prompts: the
+one :class:`Replay` per run and the errors of TTFT, TPOT and throughput by group, beside aiconfigurator's own prediction
+of the same rows. Each run is a closed loop at its concurrency, all clients starting at once, with ten prompts for each;
+lengths are whole numbers drawn evenly from 0.8 to 1.0 of the nominal (``benchmark_lib.sh`` and ``benchmark_serving.py``
+of SemiAnalysisAI/InferenceX), or the nominal ones in NVIDIA's own sweeps. TTFT and TPOT are means over the prompts: the
 measured TTFT behaves as a mean. Throughput is clients / (TTFT + TPOT · (answer - 1)), for both alike.
 
-Nothing here is calibrated on a row it reports as held out: the host's constants rest on the models of ``overhead.FITTED``
-alone, and ``held out`` leaves those out. This module must never change a table to fit a row.
+Nothing here is calibrated on a row it reports as held out: the host's constants rest on the models of
+``overhead.FITTED`` alone, and ``held out`` leaves those out. This module must never change a table to fit a row.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MEASURES = ("ttft", "tpot", "throughput")
 
 
 class Options(NamedTuple):
-    """Say what to score: the file (None: the package's), where tables are kept, every ``every``-th run, own ones too."""
+    """Say what to score: the file (None: the package's), where tables are kept, every ``every``-th run, own ones."""
 
     path: Path | None = None
     cache: Path | None = None
@@ -193,7 +193,7 @@ def simulated(run: MeasuredRun, stored: StoredTable) -> tuple[float, float]:
     together = door.gather_steps > 0 and run.attention_ranks > 1
     notes = stored.provenance
     table = with_host(stored.table, host_of(engine_of(run), int(notes["layers"]), run.chips, bool(notes["sparse"])))
-    table, limits = folded(table, limits, run.attention_ranks, run.input_tokens, together)
+    table, limits = folded(table, limits, run.attention_ranks, run.input_tokens, together=together)
     inputs, outputs = lengths_of(run)
     gain = TOKENS_PER_STEP[run.drafts]
     steps = np.maximum(1, np.ceil(1 + (outputs - 1) / gain)).astype(np.int32)

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from importlib.metadata import version as package_version
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,8 +64,8 @@ def build_table(name: str, choice: SiliconChoice) -> StoredTable:
     ------
     InputError
         If the extra is not installed, there is no data for the combination (the nearest that exist are named), the
-        weights do not fit, or straight lines between the points miss direct calls by more than 3% (99th percentile; 15% with
-        drafts).
+        weights do not fit, or straight lines between the points miss direct calls by more than 3% (99th percentile; 15%
+        with drafts).
     """
     engine = open_engine(choice)
     table = _table(engine, choice)
@@ -122,7 +124,7 @@ def refined(ask: Callable[[int], float], points: Iterable[int], tolerance: float
     """
     known = {point: ask(point) for point in sorted(set(points))}
     order = sorted(known)
-    pending = list(zip(order[:-1], order[1:], strict=True))
+    pending = list(pairwise(order))
     while pending:
         low, high = pending.pop()
         if high - low < 2:  # noqa: PLR2004 - no whole number lies between
@@ -222,15 +224,20 @@ def _decode_grids(engine: Engine, choice: SiliconChoice) -> tuple[Floats, Floats
     bends: set[float] = set()
     for context in (256, 2048, min(16_384, choice.context_tokens_max)):
         points = {*(2**power for power in range(12) if 2**power < choice.batch_max), choice.batch_max}
-        x, y = refined(lambda batch, at=context: engine.decode_step(batch, at), points, GRID_TOLERANCE)  # type: ignore[misc]
+        x, y = refined(partial(_step_by_batch, engine, context), points, GRID_TOLERANCE)
         bends |= set(sparse_grid(x, y, y)[0].tolist())
     turns: set[float] = set()
     for batch in {1, min(16, choice.batch_max), min(128, choice.batch_max), min(512, choice.batch_max)}:
         points = {1, *(2**power for power in range(5, 18) if 2**power < choice.context_tokens_max)}
         points.add(choice.context_tokens_max)
-        x, y = refined(lambda context, at=batch: engine.decode_step(at, context), points, CONTEXT_TOLERANCE)  # type: ignore[misc]
+        x, y = refined(partial(engine.decode_step, batch), points, CONTEXT_TOLERANCE)
         turns |= set(sparse_grid(x, y, y, CONTEXT_TOLERANCE)[0].tolist())
     return np.array(sorted(bends | {1.0, 2.0})), np.array(sorted(turns))
+
+
+def _step_by_batch(engine: Engine, context: int, batch: int) -> float:
+    """Return a pure decode step at a context, ns."""
+    return engine.decode_step(batch, context)
 
 
 def _check(engine: Engine, choice: SiliconChoice, table: StepTable) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 Comes in: a :class:`SiliconChoice` (model, system, backend, version, split over chips, formats). Goes out: an
 :class:`Engine` that answers in nanoseconds, and what one replica holds. The heavy package is imported only inside
-functions, so that the base install never needs it. A combination without data is refused with the nearest that has some.
-This module must never know a table or a price.
+functions, so that the base install never needs it. A combination without data is refused with the nearest that has
+some. This module must never know a table or a price.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class SiliconChoice(NamedTuple):
     of a weight and of a KV value as this checkpoint is served. ``memory_fraction`` is what the backend may take of the
     chip's memory. The defaults are vLLM's for its server on a chip of 70 GiB and more:
     ``EngineArgs.get_batch_defaults`` in ``vllm/engine/arg_utils.py`` (8,192 tokens a step, 1,024 sequences), and
-    blocks of 16 tokens and 0.9 of the memory in ``vllm/config/cache.py`` (0.92 in later versions). A format that is None
-    is what the checkpoint says. ``estimated``: let the package fill gaps in its data by its own estimates (its HYBRID
-    mode). ``drafts``: tokens that a multi-token-prediction head drafts for each step.
+    blocks of 16 tokens and 0.9 of the memory in ``vllm/config/cache.py`` (0.92 in later versions). A format that is
+    None is what the checkpoint says. ``estimated``: let the package fill gaps in its data by its own estimates (its
+    HYBRID mode). ``drafts``: tokens that a multi-token-prediction head drafts for each step.
     """
 
     model: str
@@ -148,7 +148,7 @@ def nearest_available(choice: SiliconChoice) -> list[str]:
 
 
 def limits_of(choice: SiliconChoice) -> ReplicaLimits:
-    """Return what one replica (with ``attention_ranks``: one rank) holds: the KV capacity from the package's memory model.
+    """Return what one replica (with ``attention_ranks``: one rank) holds: its KV cache by the package's memory model.
 
     SGLang's fraction covers weights and cache alone (``mem_fraction_static``), the others' the activations too.
 

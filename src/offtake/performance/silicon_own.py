@@ -1,8 +1,9 @@
 """Ask aiconfigurator for its own prediction of a measured run, to be reported beside ours.
 
-Comes in: a :class:`MeasuredRun`. Goes out: TTFT and TPOT, ms, as its ``cli estimate`` gives them for the row as it stands
-in the file (``run_agg`` with one prompt's tokens as the context budget), in its measured mode; first in the formats that
-the row names, then in those of the checkpoint. Models and databases are opened once. This module must never simulate.
+Comes in: a :class:`MeasuredRun`. Goes out: TTFT and TPOT, ms, as its ``cli estimate`` gives them for the row as it
+stands in the file (``run_agg`` with one prompt's tokens as the context budget), in its measured mode; first in the
+formats that the row names, then in those of the checkpoint. Models and databases are opened once. This module must
+never simulate.
 """
 
 from __future__ import annotations

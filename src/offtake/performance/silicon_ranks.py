@@ -1,11 +1,11 @@
 """Fold the ranks of data-parallel attention into one replica whose steps last as long as those of its slowest rank.
 
-Comes in: the step table and limits of one rank. Goes out: those of all ranks together, for the kernel of a replica. Ranks
-meet in every layer's experts, so they step together; a step lasts as long as that of the slowest. Requests are dealt
-evenly: B decoding requests are ⌈B / ranks⌉ on the fullest rank. One prompt is prefilled by one rank while the others wait;
-more prompts spread over the ranks, so that the slowest has ``max(min(T, prompt), T / ranks)`` of T tokens. Experts are
-taken at the load of the slowest rank (their table assumes equal ranks): a little too slow when only one prefills.
-This module must never know a model.
+Comes in: the step table and limits of one rank. Goes out: those of all ranks together, for the kernel of a replica.
+Ranks meet in every layer's experts, so they step together; a step lasts as long as that of the slowest. Requests are
+dealt evenly: B decoding requests are ⌈B / ranks⌉ on the fullest rank. One prompt is prefilled by one rank while the
+others wait; more prompts spread over the ranks, so that the slowest has ``max(min(T, prompt), T / ranks)`` of T tokens.
+Experts are taken at the load of the slowest rank (their table assumes equal ranks): a little too slow when only one
+prefills. This module must never know a model.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from offtake.performance.steps import Floats, ReplicaLimits, StepTable
 
 
 def folded(
-    table: StepTable, limits: ReplicaLimits, ranks: int, prompt_tokens: int, together: bool = False
-) -> tuple[StepTable, ReplicaLimits]:  # noqa: FBT001, FBT002
+    table: StepTable, limits: ReplicaLimits, ranks: int, prompt_tokens: int, *, together: bool = False
+) -> tuple[StepTable, ReplicaLimits]:
     """Return table and limits of ``ranks`` lock-stepped ranks as one replica.
 
     Parameters

@@ -1,12 +1,12 @@
 """Read the measured serving runs that ``aiconfigurator_core`` ships, and say what each of them really was.
 
-Comes in: the file ``silicon_sample.csv``. Goes out: one :class:`MeasuredRun` for each aggregated run, duplicates dropped,
-with the split over chips as it was run. Most rows come from the public InferenceX benchmark (SemiAnalysisAI/InferenceX),
-whose own files (``.github/configs/nvidia-master.yaml``, ``benchmarks/single_node``, read at the date of the run) tell what
-the shipped table has lost:
+Comes in: the file ``silicon_sample.csv``. Goes out: one :class:`MeasuredRun` for each aggregated run, duplicates
+dropped, with the split over chips as it was run. Most rows come from the public InferenceX benchmark
+(SemiAnalysisAI/InferenceX), whose own files (``.github/configs/nvidia-master.yaml``, ``benchmarks/single_node``, read
+at the date of the run) tell what the shipped table has lost:
 
-* its ``tp`` and ``ep`` were multiplied where both are above 1: ``tp_size`` 64 with ``moe_tp_size`` 8 and ``moe_ep_size`` 8
-  is 8 chips, as the row's own id says (``_tp8_ep8_``); ``attention_dp_size`` 64 likewise is 8 ranks;
+* its ``tp`` and ``ep`` were multiplied where both are above 1: ``tp_size`` 64 with ``moe_tp_size`` 8 and
+  ``moe_ep_size`` 8 is 8 chips, as the row's own id says (``_tp8_ep8_``); ``attention_dp_size`` 64 likewise is 8 ranks;
 * a vLLM row with experts split is labelled with attention ranks; only those of ``dp-attn: true`` had them;
 * DeepSeek on TensorRT-LLM was also run with multi-token prediction (images 1.1.0rc2.post2 from January 2026 and
   1.2.0rc6.post3), which the table does not tell;
@@ -42,7 +42,7 @@ class MeasuredRun(NamedTuple):
     ``labels``: the row as it stands in the file.
     """
 
-    index: int
+    row: int
     model: str
     system: str
     backend: str

@@ -1,11 +1,12 @@
 """Say how a measured run was served: formats, limits of the engine, and the door by which requests came.
 
-Comes in: a :class:`MeasuredRun`. Goes out: the :class:`SiliconChoice` to try, best first, and the :class:`Door`. The flags
-are those of the benchmark's published scripts (SemiAnalysisAI/InferenceX, ``benchmarks/``, at commits 21dc5d0e of October
-2025, e06929c7 of November 2025 and 68bf34d2 of April 2026); for NVIDIA's own sweeps, whose client is not published, the
-engines' defaults (assumption). Formats follow the checkpoint that a script serves: NVIDIA's FP8 Llama has static scales
-(``fp8_static``), DeepSeek, Qwen3-235B and MiniMax are FP8 in blocks, gpt-oss is MXFP4 with 16-bit activations on Hopper
-and 8-bit ones on Blackwell, whatever the table's label says. This module must never know a measured time.
+Comes in: a :class:`MeasuredRun`. Goes out: the :class:`SiliconChoice` to try, best first, and the :class:`Door`. The
+flags are those of the benchmark's published scripts (SemiAnalysisAI/InferenceX, ``benchmarks/``, at commits 21dc5d0e of
+October 2025, e06929c7 of November 2025 and 68bf34d2 of April 2026); for NVIDIA's own sweeps, whose client is not
+published, the engines' defaults (assumption). Formats follow the checkpoint that a script serves: NVIDIA's FP8 Llama
+has static scales (``fp8_static``), DeepSeek, Qwen3-235B and MiniMax are FP8 in blocks, gpt-oss is MXFP4 with 16-bit
+activations on Hopper and 8-bit ones on Blackwell, whatever the table's label says. This module must never know a
+measured time.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _vllm(run: MeasuredRun) -> Flags:
 
 
 def _sglang(run: MeasuredRun) -> Flags:
-    """Return SGLang's: prompts in chunks of 8,192 to 32,768, new requests looked for every 10 or 30 steps on Blackwell."""
+    """Return SGLang's: prompts in chunks of 8,192 to 32,768; on Blackwell it looks for more every 10 or 30 steps."""
     blackwell = run.system not in HOPPER
     if run.internal:
         return Flags(8192, 16_384, max(run.clients, 256), 0.85)
@@ -160,15 +161,20 @@ def _formats(run: MeasuredRun) -> list[Formats]:
     kv = _kv(run)
     if "gpt-oss" in run.model:
         return [Formats(None, "w4a16_mxfp4" if run.system in HOPPER else "w4a8_mxfp4_mxfp8", kv)]
-    if run.precision == "fp4":
-        return [Formats("nvfp4", "nvfp4", kv)]
-    if run.precision == "int4":
-        return [Formats("bfloat16", "int4_wo", kv), Formats("int4_wo", "int4_wo", kv)]
-    if run.precision == "bf16":
-        return [Formats("bfloat16", "bfloat16", kv)]
-    if "Llama" in run.model:
-        return [Formats("fp8_static", "fp8", kv), Formats("fp8", "fp8", kv)]
+    if run.precision == "fp8":
+        return _formats_fp8(run, kv)
+    return {
+        "fp4": [Formats("nvfp4", "nvfp4", kv)],
+        "int4": [Formats("bfloat16", "int4_wo", kv), Formats("int4_wo", "int4_wo", kv)],
+        "bf16": [Formats("bfloat16", "bfloat16", kv)],
+    }[run.precision]
+
+
+def _formats_fp8(run: MeasuredRun, kv: str | None) -> list[Formats]:
+    """Return the formats of an FP8 run: static scales, blocks, or plain."""
     plain, blocks = Formats("fp8", "fp8", kv), Formats("fp8_block", "fp8_block", kv)
+    if "Llama" in run.model:
+        return [Formats("fp8_static", "fp8", kv), plain]
     if "MiniMax" in run.model and run.system not in HOPPER:
         return [plain]  # FlashInfer's TRT-LLM kernels, whose rate stands under this name
     if any(name in run.model for name in BLOCK_FP8):
@@ -192,7 +198,7 @@ def _kv(run: MeasuredRun) -> str | None:
 
 
 def _shards_lack_data(run: MeasuredRun) -> bool:
-    """Say whether experts cut across chips lack data while whole experts spread over them, the same bytes, have some."""
+    """Say whether experts cut across chips lack data, while whole ones spread over them, the same bytes, have some."""
     return "gpt-oss" in run.model and run.backend == "trtllm" and run.chips > 1 and run.expert_parallel == 1
 
 

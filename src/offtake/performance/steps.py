@@ -6,8 +6,8 @@ Goes out: nanoseconds. A mixed step (some prefill) costs
     interp(token_ns, prefill + batch) + Σ_chunks (A(p + c) - A(p))
         + interp2(decode_attention_ns, batch, context) + overhead + uncaptured + sequence · batch
 
-and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead + sequence · batch``; the first term is never
-below ``launch_ns``. Everything is piecewise
+and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead + sequence · batch``; the first term is
+never below ``launch_ns``. Everything is piecewise
 linear and goes on with the first or last slope outside the grid. These functions say what a table means; the kernel
 reads the same numbers from the arrays that ``dense`` makes of it. This module must never know a model's name, a
 price, a clock or a random number.
@@ -33,8 +33,9 @@ class StepTable(NamedTuple):
     ``decode_step_ns [batch_grid, context_grid]``: a whole pure-decode step.
     ``context_grid``: MEAN context of the decoding requests, tokens.
     ``overhead_ns``: host time of every step that nothing hides; ``sequence_ns``: the same for each decoding request;
-    ``launch_ns``: the host's time to launch the kernels of a step with prefill one by one, hidden where the chip is slower;
-    ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``). All four are 0 in a table of chip times alone.
+    ``launch_ns``: the host's time to launch the kernels of a step with prefill one by one, hidden where the chip is
+    slower; ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``). All four are 0
+    in a table of chip times alone.
     """
 
     token_grid: Floats
