@@ -215,27 +215,24 @@ class PolicyTwin:
             left = 16.0 * (1.0 - near) / math.sqrt(float(pool.known.slots))
             ahead = max(left * MINUTE_NS, -patient) + float(pool.free_ns - now_ns)
         else:
-            ahead = self.drain(pool, near, patient)
+            over = 0.0
             if in_time and pool.tpot_now_ns > float(kind.slo_tpot_ns):
                 over = pool.tpot_now_ns - float(kind.slo_tpot_ns)
-                ahead = max(ahead, self.leave(pool, over / (pool.tpot_now_ns - float(pool.known.tpot_ns))))
+                over /= pool.tpot_now_ns - float(pool.known.tpot_ns)
+            stay = max(pool.service_ns, self.output(ask) * pool.tpot_now_ns)
+            ahead = pool.wait_ns + stay * self.turnovers(pool, near, over)
         return int(max(ahead, 0.0)) + 1_000_000
 
-    def drain(self, pool: PoolSeen, near: float, patient: float) -> float:
-        if pool.pressure <= 0:
-            return 0.0
-        aim = max(0.0, 1.0 - 16.0 * (1.0 - near) / math.sqrt(pool.in_flight / pool.pressure))
-        over = 1.0 - aim / pool.pressure
-        if over <= 0:
-            return max(0.0, pool.wait_ns - patient)
-        allowed = min(patient, aim * pool.reach / max(pool.tightest[1], 1.0 / HOUR_NS))
-        return max(pool.wait_ns - allowed, self.leave(pool, over))
-
     @staticmethod
-    def leave(pool: PoolSeen, share: float) -> float:
-        count: float = math.ceil(pool.in_flight * min(1.0, share))
-        count += 2.0 * math.sqrt(count) + 1.0
-        return count * pool.service_ns / max(pool.in_flight - pool.waiting, 1)
+    def turnovers(pool: PoolSeen, near: float, over: float) -> float:
+        if pool.in_flight == 0 or pool.pressure <= 0:
+            return 0.0
+        limit = pool.in_flight / pool.pressure
+        if pool.pressure >= 1.0:
+            limit *= 0.25 / pool.reach
+        left = min(limit - 16.0 * (1.0 - near) * math.sqrt(limit), (1.0 - over) * pool.in_flight)
+        left = min(max(left, 0.0), float(pool.in_flight)) + 1.0
+        return math.log((pool.in_flight + 1.0) / left) + 2.0 / math.sqrt(left)
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────────────────────────────
     def fit(self, ask: Asked) -> list[int]:

@@ -320,12 +320,15 @@ def test_retry_after_is_when_enough_have_finished_and_not_much_later(over: float
     fill(view, 0, over)
     choice = choose(int(Policy.BID_PRICE), view, ask(CHAT), 0, 0.0)
     assert choice.pool == NO_POOL
-    one_ns = service_s * NS_PER_S / int(view.pools[0].in_flight)  # the time in which one more finishes
-    left = int(choice.retry_after_ns / one_ns)
-    for _ in range(min(left, int(view.pools[0].in_flight))):
+    held = int(view.pools[0].in_flight)
+    stay_ns = max(service_s * NS_PER_S, 20.0 * float(view.pools[0].tpot_now_ns))
+    left = round(
+        (held + 1) * np.exp(2.0 - choice.retry_after_ns / stay_ns)
+    )  # answers of random length, the last two late
+    for _ in range(held - min(left, held)):
         finish(view, 0, int(view.pools[0].service_ns))
     assert chosen(Policy.BID_PRICE, view, ask(CHAT)) == 0
-    assert choice.retry_after_ns <= 1.3 * service_s * NS_PER_S + NS_PER_MS
+    assert choice.retry_after_ns <= (np.log(held + 1) + 2.0) * stay_ns + NS_PER_MS
 
 
 # ── the view ────────────────────────────────────────────────────────────────────────────────────────────────────────

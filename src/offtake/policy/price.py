@@ -34,7 +34,8 @@ FOLDS = 16.0  #: (1 - z/16)¹⁶ for exp(-z)
 LATE_WORTH = 0.5  #: share of its worth that an answer keeps when it is predicted to be late (assumption)
 PATIENCE = 0.9  #: share of its worth that work which can wait holds back on arrival, falling to 0 at its deadline
 EVEN = 1e-3  #: of worth, times pressure: between pools that cost the same, the emptier (assumption)
-SIGMAS = 2.0  #: of the time in which as many finish as must, that a Retry-After allows for
+SIGMAS = 2.0  #: standard deviations that a Retry-After allows for
+REACH_MIN = 0.25  #: least that measurement may find of a pool's reach (assumption)
 
 
 @kernel
@@ -168,9 +169,8 @@ def margin_usd(view: View, request: Request, pool: int, now_ns: int, paying: flo
 def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying: float) -> int:
     """Return after how long ``pool`` takes ``request`` if nobody else comes, ns; ``NO_RETRY_NS`` if never.
 
-    The price that the request can pay is turned into the pressure at which it is charged, and that into the requests
-    that must finish first, m; they do so at the rate running / service time (Little), and ``m + 2√m + 1`` are waited
-    for, because finishes come at random.
+    The price that the request can pay is turned into the requests at which it is charged, and those into the time in
+    which the others have gone, two standard deviations late, because answers end at random.
     """
     row, kind = view.pools[pool], view.workloads[request.workload]
     output = expected_output(view, request)
@@ -188,32 +188,28 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying:
         left = FOLDS * (1.0 - near) / math.sqrt(row.slots)
         ahead_ns = max(left * BUCKET_NS, -patient_ns) + float(row.free_ns - now_ns)
     else:
-        ahead_ns = _drain_ns(view, pool, near, patient_ns)
+        over = 0.0
         if in_time and row.tpot_now_ns > kind.slo_tpot_ns:
             over = (row.tpot_now_ns - kind.slo_tpot_ns) / (row.tpot_now_ns - row.tpot_ns)
-            ahead_ns = max(ahead_ns, _finish_ns(view, pool, over))
+        stay_ns = max(row.service_ns, output * row.tpot_now_ns)
+        ahead_ns = row.wait_ns + stay_ns * _turnovers(view, pool, near, over)
     return int(max(ahead_ns, 0.0)) + NS_PER_MS
 
 
 @kernel
-def _drain_ns(view: View, pool: int, near: float, patient_ns: float) -> float:
-    """Return after how long a pool of replicas is as far from its limit as ``near`` says, if nobody else comes, ns."""
+def _turnovers(view: View, pool: int, near: float, over: float) -> float:
+    """Return after how many mean stays a pool of replicas holds as few requests as ``near`` says, if nobody else comes.
+
+    A share of ``over`` must leave in any case. At random ends (each of n is as likely to end next) it takes ln((n + 1) /
+    (left + 1)) stays until ``left`` are left, give or take 1/√(left + 1). A pool that is over its limit gives late
+    answers, which may lower its reach to the least there is.
+    """
     row = view.pools[pool]
-    if row.pressure <= 0.0:
+    if row.in_flight == 0 or row.pressure <= 0.0:
         return 0.0
-    aim = max(0.0, 1.0 - FOLDS * (1.0 - near) / math.sqrt(row.in_flight / row.pressure))
-    over = 1.0 - aim / row.pressure
-    if over <= 0.0:
-        return max(0.0, float(row.wait_ns) - patient_ns)
-    wait_ns = float(row.wait_ns)
-    allowed_ns = min(patient_ns, aim * float(row.reach) / max(float(row.ttft_rate), 1.0 / NS_PER_HOUR))
-    return max(wait_ns - allowed_ns, _finish_ns(view, pool, over))
-
-
-@kernel
-def _finish_ns(view: View, pool: int, share: float) -> float:
-    """Return the time in which ``share`` of the requests in flight have finished, ns."""
-    row = view.pools[pool]
-    leaving = math.ceil(row.in_flight * min(1.0, share))
-    leaving += SIGMAS * math.sqrt(leaving) + 1.0
-    return leaving * row.service_ns / max(row.in_flight - row.waiting, 1)  # type: ignore[no-any-return]
+    limit = row.in_flight / row.pressure
+    if row.pressure >= 1.0:
+        limit *= REACH_MIN / row.reach
+    left = min(limit - FOLDS * (1.0 - near) * math.sqrt(limit), (1.0 - over) * row.in_flight)
+    left = min(max(left, 0.0), float(row.in_flight)) + 1.0
+    return math.log((row.in_flight + 1.0) / left) + SIGMAS / math.sqrt(left)

@@ -12,14 +12,14 @@ flight, because what is decided now shows only after as many have finished.
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.price import block_at, nearness, predicted_wait_ns, price_at
+from offtake.policy.price import REACH_MIN, block_at, nearness, predicted_wait_ns, price_at
 from offtake.policy.view import Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
 LATE_SHARE = 0.05  #: of answers may be late, since limits are on the 95th percentile
 TURNOVER_GAIN = 1.0  #: change of reach while as many finish as are in flight, all of them late (assumption)
 FEW = 20.0  #: requests in flight below which the gain no longer grows (assumption)
-REACH_MIN, REACH_MAX = 0.25, 2.0  #: bounds of what measurement may find (assumption)
+REACH_MAX = 2.0  #: most that measurement may find (assumption)
 
 
 @kernel
