@@ -28,6 +28,7 @@ class PoolSeen:
     work_ns: int = 0
     reach: float = 1.0
     price: float = 0.0
+    caution: float = 0.0
     wait_ns: float = 0.0
     tpot_now_ns: float = 0.0
     pressure: float = 0.0
@@ -141,6 +142,9 @@ class PolicyTwin:
         pool.pressure = max(more * pool.tightest[0], pool.wait_ns * pool.tightest[1], places) / pool.reach
         near = self.nearness(pool.pressure, pool.in_flight / pool.pressure) if pool.pressure > 0 else 0.0
         pool.price = self.price(near, bid, float(pool.known.density_usd))
+        eighth = near * near * near * near * near * near * near * near
+        more = max(0.0, eighth - eighth * eighth)
+        pool.caution = (float(pool.known.density_usd) - min(bid, float(pool.known.density_usd))) * more
 
     # ── predictions and prices ──────────────────────────────────────────────────────────────────────────────────────
     def block(self, now_ns: int) -> int:
@@ -270,7 +274,14 @@ class PolicyTwin:
         kind = self.kinds[ask.workload]
         even = 1e-3 * float(kind.worth_usd)
         margins = {index: self.margin(index, ask, now_ns) for index in order}
-        best = max(order, key=lambda index: margins[index] - even * self.pools[index].pressure)
+        best = max(order, key=lambda index: margins[index])
+
+        def score(index: int) -> float:
+            pool = self.pools[index]
+            return margins[index] - even * pool.pressure - pool.caution * self.need(index, ask)
+
+        calm = max(order, key=score)
+        best = calm if margins[calm] >= 0.0 else best
         owed = self.owed[ask.workload] + float(kind.admit_share_min) >= 1.0
         if margins[best] < 0.0 and not owed:
             return -1, "below_bid", self.retry_after(best, ask, now_ns)

@@ -322,9 +322,7 @@ def test_retry_after_is_when_enough_have_finished_and_not_much_later(over: float
     assert choice.pool == NO_POOL
     held = int(view.pools[0].in_flight)
     stay_ns = max(service_s * NS_PER_S, 20.0 * float(view.pools[0].tpot_now_ns))
-    left = round(
-        (held + 1) * np.exp(2.0 - choice.retry_after_ns / stay_ns)
-    )  # answers of random length, the last two late
+    left = round((held + 1) * np.exp(2.0 - choice.retry_after_ns / stay_ns))
     for _ in range(held - min(left, held)):
         finish(view, 0, int(view.pools[0].service_ns))
     assert chosen(Policy.BID_PRICE, view, ask(CHAT)) == 0

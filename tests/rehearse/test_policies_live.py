@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from offtake.demand.request import Requests, part, requests_of
+from offtake.demand.request import Requests, concat, part, requests_of
 from offtake.fleet import Fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.options import Options
@@ -29,7 +29,7 @@ def then(requests: Requests, row: int, at_ns: int) -> Requests:
     """Return the requests up to ``row``, and that one once more at ``at_ns``."""
     first, again = part(requests, 0, row + 1), part(requests, row, row + 1)
     again = again._replace(arrival_ns=np.array([at_ns]))
-    return Requests(*(np.concatenate(both) for both in zip(first, again, strict=True)))
+    return concat([first, again])
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -77,8 +77,8 @@ def test_in_a_shortage_bid_price_serves_more_value_in_time_than_any_baseline(see
 def test_with_slack_bid_price_serves_everything_in_time(seed: int) -> None:
     rng = np.random.default_rng([seed, 3])
     arrival_ns = np.cumsum(rng.exponential(NS_PER_S / 3.0, 600)).astype(np.int64)
-    lengths = [rng.integers(1, high, 600).astype(np.int32) for high in (120, 40)]
+    prompts, answers = (rng.integers(1, high, 600).astype(np.int32) for high in (120, 40))
     two = msgspec.structs.replace(one_pool(), pools=[pool("a", "A", replicas=9), pool("b", "A", replicas=9)])
-    done = rehearse(two, small_deployments(seed), requests_of(arrival_ns, *lengths), Options(seed=seed)).summary
+    done = rehearse(two, small_deployments(seed), requests_of(arrival_ns, prompts, answers), Options(seed=seed)).summary
     assert done.total.refused == 0
     assert done.total.share_within_slo > 0.99

@@ -19,7 +19,7 @@ from offtake.policy.baselines import (
     round_robin,
     weighted,
 )
-from offtake.policy.price import EVEN, margin_usd, patience, retry_after_ns
+from offtake.policy.price import EVEN, expected_output, margin_usd, need, patience, retry_after_ns
 from offtake.policy.view import NO_POOL, NO_RETRY_NS, Choice, Policy, Reason, Request, View
 
 
@@ -48,20 +48,26 @@ def choose(policy: int, view: View, request: Request, now_ns: int, u: float) -> 
 
 @kernel
 def by_bid_price(view: View, request: Request, now_ns: int, u: float) -> Choice:
-    """Take the pool with the largest margin; if none is worth it, refuse and say when it would be.
+    """Take the pool with the largest margin, with caution if one will do; if none pays, refuse and say when it would.
 
     A workload that is owed admissions by its floor is served at the best pool whatever the margin.
     """
-    best, best_usd, best_score = NO_POOL, 0.0, 0.0
+    best, best_usd, calm, calm_usd, calm_score = NO_POOL, 0.0, NO_POOL, 0.0, 0.0
     kind = view.workloads[request.workload]
     paying, even_usd = patience(view, request, now_ns), EVEN * kind.worth_usd
+    output = expected_output(view, request)
     for turn in range(kind.fits):
         pool = ranked(view, request, turn, u)
         if is_open(view, request, pool):
+            row = view.pools[pool]
             usd = margin_usd(view, request, pool, now_ns, paying)
-            score = usd - even_usd * view.pools[pool].pressure
-            if best == NO_POOL or score > best_score:
-                best, best_usd, best_score = pool, usd, score
+            score = usd - even_usd * row.pressure - row.caution_usd * need(view, request, pool, output)
+            if calm == NO_POOL or score > calm_score:
+                calm, calm_usd, calm_score = pool, usd, score
+            if best == NO_POOL or usd > best_usd:
+                best, best_usd = pool, usd
+    if calm_usd >= 0.0:
+        best, best_usd = calm, calm_usd
     if best == NO_POOL:
         return Choice(NO_POOL, Reason.NO_CAPACITY.value, 0.0, NO_RETRY_NS)
     if best_usd < 0.0 and kind.owed + kind.admit_share_min < 1.0:

@@ -107,6 +107,17 @@ def price_at(near: float, bid_usd: float, density_usd: float) -> float:
 
 
 @kernel
+def caution_at(near: float, bid_usd: float, density_usd: float) -> float:
+    """Return by how much more a unit of need is shunned than it costs while another pool can serve, US dollars.
+
+    The price then falls as y⁸ instead of y¹⁶, by a factor e with two deviations: an answer that is late there would
+    have been in time elsewhere.
+    """
+    eighth = near * near * near * near * near * near * near * near
+    return (density_usd - min(bid_usd, density_usd)) * max(0.0, eighth - eighth * eighth)
+
+
+@kernel
 def api_near(view: View, pool: int, now_ns: int) -> float:
     """Return y for an API: its pressure is the part of a minute's tokens that is used up."""
     row = view.pools[pool]
@@ -200,9 +211,9 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying:
 def _turnovers(view: View, pool: int, near: float, over: float) -> float:
     """Return after how many mean stays a pool of replicas holds as few requests as ``near`` says, if nobody else comes.
 
-    A share of ``over`` must leave in any case. At random ends (each of n is as likely to end next) it takes ln((n + 1) /
-    (left + 1)) stays until ``left`` are left, give or take 1/√(left + 1). A pool that is over its limit gives late
-    answers, which may lower its reach to the least there is.
+    A share of ``over`` must leave in any case. At random ends (each of n is as likely to end next) it takes
+    ln((n + 1) / (left + 1)) stays until ``left`` are left, give or take 1/√(left + 1). A pool that is over its limit
+    gives late answers, which may lower its reach to the least there is.
     """
     row = view.pools[pool]
     if row.in_flight == 0 or row.pressure <= 0.0:

@@ -12,7 +12,7 @@ flight, because what is decided now shows only after as many have finished.
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.price import REACH_MIN, block_at, nearness, predicted_wait_ns, price_at
+from offtake.policy.price import REACH_MIN, block_at, caution_at, nearness, predicted_wait_ns, price_at
 from offtake.policy.view import Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
@@ -114,4 +114,6 @@ def _see(view: View, pool: int, now_ns: int) -> None:
     pressure = max(pressure, row.in_flight / (row.places * row.replicas_up)) / row.reach
     row.pressure = pressure
     near = nearness(pressure, row.in_flight / pressure) if pressure > 0.0 else 0.0
-    row.price_usd = price_at(near, view.bid_usd[block_at(view, now_ns), pool], row.density_usd)
+    bid_usd = view.bid_usd[block_at(view, now_ns), pool]
+    row.price_usd = price_at(near, bid_usd, row.density_usd)
+    row.caution_usd = caution_at(near, bid_usd, row.density_usd)

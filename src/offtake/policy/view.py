@@ -107,7 +107,8 @@ POOL_VIEW = np.dtype(
         ("replicas_up", "i8"),
         ("context_tokens_max", "i8"),
         ("is_api", "i8"),
-        ("price_usd", "f8"),  # of a unit of need, now; of an API see ``price.api_price_usd``
+        ("price_usd", "f8"),  # of a unit of need, now; of an API the plan's, see ``price.api_near``
+        ("caution_usd", "f8"),  # by how much more it is shunned while another pool can serve
         ("wait_ns", "f8"),  # predicted, of a request sent now; of an API see ``free_ns``
         ("tpot_now_ns", "f8"),  # predicted, of a request sent now
         ("pressure", "f8"),  # load over the load at which the pool just keeps its service level
