@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bench_rehearse import DEPLOYMENT, fleet_of
+from benchmarks.scenes import DEPLOYMENT, fleet_of
 from benchmarks.harness import Measure, Side, compare
 from offtake.performance.compiled import entry
 from offtake.performance.dense import prepare
