@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.scenes import DEPLOYMENT, fleet_of
 from benchmarks.harness import Measure, Side, compare
+from benchmarks.scenes import DEPLOYMENT, fleet_of
 from offtake.performance.compiled import entry
 from offtake.performance.dense import prepare
 from offtake.performance.library import load_shipped

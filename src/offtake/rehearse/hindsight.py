@@ -124,7 +124,8 @@ def _work_ns(fleet: Fleet, deployment: Deployment, requests: Requests, allowed: 
     kind = requests.workload.astype(np.int64)
     mine = allowed[kind]
     prompt = (requests.input_tokens - requests.shared_tokens).astype(np.float64)
-    answer = requests.output_tokens - 1.0
+    room = min(deployment[1].context_tokens_max, deployment[1].kv_blocks * deployment[1].block_tokens)
+    answer = np.clip(requests.output_tokens, 1, np.maximum(room - requests.input_tokens, 1)) - 1.0  # it ends there
     slo_ns = _tpot_ns(fleet)[kind]
     if not mine.any():
         return np.zeros(len(kind))
