@@ -9,7 +9,7 @@ import pytest
 from offtake.errors import InputError
 from offtake.performance.library import content_hash, load_shipped, load_table, save_table, shipped_names, table_faults
 from offtake.performance.model import find_model
-from offtake.performance.steps import prefill_attention_ns, step_ns
+from offtake.performance.steps import ReplicaLimits, Scheduler, prefill_attention_ns, step_ns
 from tests.performance.test_steps import TABLE
 
 SAMPLES = json.loads((Path(__file__).parent / "silicon_samples.json").read_text(encoding="utf-8"))["samples"]
@@ -49,6 +49,26 @@ def test_a_longer_prompt_context_or_batch_is_never_much_quicker(name: str) -> No
     assert np.all(np.diff(table.prefill_ns) >= 0)
     growth = np.diff(table.decode_step_ns, axis=1) / table.decode_step_ns[:, :-1]
     assert growth.min() > -0.10  # measured kernels dip a little where the engine changes kernel
+
+
+@pytest.mark.parametrize(
+    ("backend", "scheduler"),
+    [
+        ("vllm 0.24.0", Scheduler.VLLM),
+        ("sglang 0.5.14", Scheduler.SGLANG),
+        ("trtllm 1.3.0rc20", Scheduler.TRTLLM),
+        ("", Scheduler.VLLM),
+    ],
+)
+def test_the_scheduler_of_a_table_that_does_not_name_one_follows_its_backend(
+    tmp_path: Path, backend: str, scheduler: Scheduler
+) -> None:
+    save_table(load_shipped("llama-3.1-70b-h100-tp4")._replace(name="t"), tmp_path)
+    notes = json.loads((tmp_path / "t.json").read_text())
+    notes["provenance"]["backend"] = backend
+    notes["limits"] = {name: notes["limits"][name] for name in ReplicaLimits._fields[:5]}
+    (tmp_path / "t.json").write_text(json.dumps(notes))
+    assert load_table(tmp_path, "t").limits.scheduler == scheduler
 
 
 def test_a_missing_table_is_refused_with_the_nearest_name() -> None:

@@ -193,11 +193,22 @@ def test_a_session_finds_its_prompt_again_in_whole_blocks() -> None:
 @pytest.mark.plain
 def test_the_least_recently_used_prompt_makes_room() -> None:
     limits = ReplicaLimits(kv_blocks=10, block_tokens=10, batch_max=8, step_tokens_max=100, context_tokens_max=100)
-    # three sessions leave 3, 3 and 3 blocks; the fourth needs 3 and one is free: two of the first one's go
+    # a prompt takes 4 blocks and leaves 3: the third finds 4 free; the fourth finds one, and takes the first one's 3;
+    # the fifth finds the second one's, and its own 3; then nothing is left of the first
     rows = [(at, 31, 1) for at in (0, 5_000, 10_000, 15_000, 20_000, 25_000)]
     _, outcome = run(limits, rows, session=[0, 1, 2, 3, 1, 0], shared_tokens=31)
-    assert outcome.row.hits == 1  # of session 1; what was left of session 0 went for it
-    assert outcome.row.evicted_blocks > 2
+    assert (outcome.row.hits, outcome.row.hit_tokens) == (1, 30)
+    assert outcome.row.evicted_blocks == 6
+
+
+@pytest.mark.plain
+def test_a_full_table_forgets_the_least_recently_used_prompt_of_the_same_replica() -> None:
+    work = new_work(np.arange(6) * 5_000, np.full(6, 31), np.ones(6, int))
+    work["session"], work["shared_tokens"] = [0, 1, 0, 1, 1, 0], 31
+    tables = prepare([(constant_table(float(STEP_NS)), ReplicaLimits(100, 10, 8, 100, 100))])
+    outcome = simulate_work(tables, work, cache_entries=1)
+    assert outcome.row.hits == 1  # only the fifth comes when its session's is the one prompt remembered
+    assert outcome.row.evicted_blocks == 12
 
 
 @pytest.mark.parametrize(
