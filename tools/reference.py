@@ -104,7 +104,7 @@ POLICY_MODULES = ("admit", "choose", "price", "update")
 def pages() -> dict[Path, str]:
     """Make every page of this module."""
     folder = ROOT / "docs" / "reference"
-    makers = {"commands": commands, "output": output, "policy": policy, "constraints": constraints}
+    makers = {"commands": commands, "output": output, "policy": policy, "constraints": constraints, "events": events}
     return {folder / f"{name}.md": make() for name, make in makers.items()}
 
 
@@ -330,6 +330,24 @@ def columns_of(name: str) -> list[str]:
 
 
 # ── policies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def events() -> str:
+    """Make the page of every kind of event, from the records that check an events file."""
+    from offtake.rehearse.timeline import FOREVER_HOURS, SINGLE, TABLES  # noqa: PLC0415  # the rest of the tools work before the package does
+    from offtake.schema.reference import columns_table, own_columns  # noqa: PLC0415  # the same
+
+    head = (
+        f"# Events\n\n{MADE}\n`offtake rehearse RUN --events FILE` reads a TOML file of these tables, each as often as "
+        "needed. Hours count from the first instant of the load. `sites`, `pools`, `offers`, `chips`, `workloads` and "
+        "`regions` are those of the run's `plan/fleet.json`. Every table may carry `source` and `note` too. An event's "
+        "effect stands in `rehearse.json` under `events_applied`.\n"
+    )
+    tables = [(f"[[{name}]]", record) for name, record in TABLES.items()]
+    tables += [(f"[{name}]", record) for name, record in SINGLE.items()]
+    return head + "".join(
+        f"\n## `{name}`\n\n{record.about}\n\n{columns_table(record, own_columns(record))}" for name, record in tables
+    ).replace(f"| {FOREVER_HOURS} |", "| for good |")
+
+
 def policy() -> str:
     """Make the page of the built-in policies: what they may see, how they decide, why they refuse."""
     view = parsed("policy/view.py")

@@ -60,7 +60,7 @@ class FleetTwin:
         self.timers: list[tuple[int, int, Ask]] = []
 
     # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
-    def run(self, asks: list[Ask], switches: list[tuple[int, int, int]]) -> None:
+    def run(self, asks: list[Ask], switches: list[tuple[int, int, str]]) -> None:
         inputs = [(ask.arrival_ns, 0, index, ask) for index, ask in enumerate(asks)]
         while True:
             ready: list[tuple[int, int, int, Any]] = inputs[:1]
@@ -198,30 +198,32 @@ class FleetTwin:
         chosen.arrive(ask, now_ns)
 
     # ── a lost site ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def switch(self, site: int, up: int, now_ns: int) -> None:
-        lost = [index for index, pool in enumerate(self.pools) if pool.site == site]
-        for index in lost:
-            self.pools[index].up = bool(up)
-            whole = len(self.pools[index].replicas) or 1
-            self.mind.capacity(index, whole if up else 0, now_ns)
+    def switch(self, site: int, what: str, now_ns: int) -> None:
+        for index, pool in [(index, pool) for index, pool in enumerate(self.pools) if pool.site == site]:
+            if what != "down":
+                if bool(pool.replicas) == (what == "replicas up"):
+                    pool.up = True
+                    self.mind.capacity(index, len(pool.replicas) or 1, now_ns)
+                continue
+            pool.up = False
+            self.mind.capacity(index, 0, now_ns)
             self.mind.pools[index].free_ns = -MINUTE_NS
-        for index in [] if up else lost:
-            pool = self.pools[index]
-            held, queued = list[Any](pool.calls), list[Any]()
+            held: list[Any] = list(pool.calls)
+            waiting: list[Any] = []
             for place, replica in enumerate(pool.replicas):
-                held += replica.decoding + replica.prefilling + replica.queue
-                queued += replica.queue
+                held += replica.decoding + replica.prefilling
+                waiting += replica.queue
                 pool.replicas[place] = fresh(replica.table, replica.limits)
             self.timers = [entry for entry in self.timers if entry[2] not in pool.calls]
             pool.calls.clear()
-            for ask in held:
-                self.lose(ask, ask in queued, now_ns)
+            for ask in held + waiting:
+                self.lose(ask, int(ask in waiting), now_ns)
 
-    def lose(self, ask: Ask, waits: bool, now_ns: int) -> None:
+    def lose(self, ask: Ask, waits: int, now_ns: int) -> None:
         pool = self.fleet.pools[ask.pool]
         chips, begun = pool.kind == "chips", ask.first_token_ns >= 0
         unread = 0 if chips and begun else ask.input_tokens
-        self.mind.gone(ask.pool, ask.workload, unread, int(waits), now_ns)
+        self.mind.gone(ask.pool, ask.workload, unread, waits, now_ns)
         if begun and ask.first_token_ns <= now_ns:
             if self.asks_again(ask, now_ns):
                 return

@@ -16,11 +16,12 @@ from offtake.rehearse.options import Options
 from offtake.rehearse.run import TIE_STREAM, Drive, cut, run
 from offtake.rehearse.state import Status, new_engine
 from offtake.rehearse.tally import new_tally
-from offtake.rehearse.timeline import Action, Kind, Retries
+from offtake.rehearse.timeline import Action, Kind, Loading, Retries, Timeline
 from offtake.rehearse.verify import ledger_of, verify
 from tests.rehearse.fleet_twin import Ask, FleetTwin
 from tests.rehearse.fleets import load, small_deployments, small_fleet, talk, workload
 
+WARM_UP_NS = 25_000_000
 LOST = [
     Action(400_000_000, Kind.LOST, 0, 1.0),
     Action(900_000_000, Kind.LOST, 0, 0.0),
@@ -45,6 +46,7 @@ def drive(fleet: Fleet, seed: int, requests: Requests, options: Options, actions
 
 def run_both(fleet: Fleet, requests: Requests, options: Options, actions: list[Action]) -> tuple[Any, list[Ask]]:
     seed = options.seed
+    options = replace(options, timeline=Timeline((), Loading(warm_up_s=0.025)))
     view = new_engine(fleet, small_deployments(seed), options).seen
     twin = FleetTwin(fleet, small_deployments(seed), view, options.policy.name.lower(), options.retries)
     ties = np.random.default_rng([seed, TIE_STREAM]).random(len(requests.arrival_ns))
@@ -56,12 +58,20 @@ def run_both(fleet: Fleet, requests: Requests, options: Options, actions: list[A
     for ask, u, shared in zip(asks, ties.tolist(), requests.shared_tokens.tolist(), strict=True):
         ask.u, ask.shared, ask.asked = u, shared, ask.output_tokens
         ask.priority = urgency[fleet.workloads[ask.workload].kind]
-    twin.run(asks, [(action.at_ns, action.target, int(action.value == 0.0)) for action in actions])
+    twin.run(asks, switches(actions))
     found, ends = drive(fleet, seed, requests, options, actions)
     verify(ledger_of(found.engine, found.tally))
     for name in ("in_flight", "waiting", "queued_tokens"):
         assert not found.engine.seen.pools[name].any()
     return ends, asks
+
+
+def switches(actions: list[Action]) -> list[tuple[int, int, str]]:
+    """Return what the twin does to a site: APIs come back at once, replicas after they have warmed up."""
+    found = [(at_ns, site, "down" if lost else "calls up") for at_ns, _, site, lost, *_ in actions]
+    return sorted(
+        found + [(at_ns + WARM_UP_NS, site, "replicas up") for at_ns, _, site, lost, *_ in actions if not lost]
+    )
 
 
 def assert_equal(ends: Any, asks: list[Ask]) -> None:

@@ -19,15 +19,14 @@ from offtake.performance.deployment import load_named
 from offtake.performance.steps import ReplicaLimits, scaled
 from offtake.policy.view import Policy
 from offtake.rehearse.arrivals import checked, thin_fleet
-from offtake.rehearse.events import Loss, parse_loss, read_events, switches
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import Rehearsal, rehearse, write_rehearsal
 from offtake.rehearse.run import Drive, run
 from offtake.rehearse.state import ENDED, Status, new_engine
 from offtake.rehearse.tally import add, bin_edge_ns, bin_of, new_tally, percentile_ns
-from offtake.rehearse.timeline import Action, Kind
+from offtake.rehearse.timeline import Action, Kind, Loading, LostSite, Timeline
 from offtake.rehearse.verify import Ledger, ledger_of, verify
-from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
+from offtake.units import NS_PER_MS, NS_PER_S
 from tests.rehearse.fleets import constant_table, fleet, load, pool, small_deployments, small_fleet, workload
 
 STEP_MS = 10
@@ -192,6 +191,9 @@ def test_littles_law_can_be_read_off_the_summary() -> None:
     assert found.busy_share <= 1.0
 
 
+LOST_A = Timeline((LostSite(site="A", start_hour=1 / 3_600, hours=1 / 3_600),), Loading(warm_up_s=0.0))
+
+
 # ── money and groups ────────────────────────────────────────────────────────────────────────────────────────────────
 def test_paid_capacity_is_either_used_by_a_request_or_idle() -> None:
     seen = one_pool(4, usd_per_chip_hour=3.0, usd_per_chip_hour_used=1.0)
@@ -214,9 +216,7 @@ def test_an_overloaded_pool_costs_what_it_costs_and_no_more() -> None:
 
 
 def test_groups_add_up_and_refusals_count_as_misses() -> None:
-    found = rehearse(
-        small_fleet(), small_deployments(1), load(1, 3_000, 4e6), Options(losses=[Loss("A", 10**9, 2 * 10**9)])
-    )
+    found = rehearse(small_fleet(), small_deployments(1), load(1, 3_000, 4e6), Options(timeline=LOST_A))
     summary = found.summary
     for groups in (summary.workloads, summary.kinds, summary.sites, summary.cells):
         assert sum(group.requests for group in groups) == summary.total.requests == 3_000
@@ -409,24 +409,3 @@ def test_a_faulty_load_is_refused_in_one_line(change: dict[str, Any], problem: s
 def test_an_empty_load_is_refused() -> None:
     with pytest.raises(InputError, match="there are none"):
         list(checked(part(load(1, 2, 1e6), 0, 0), small_fleet()))
-
-
-def test_a_lost_site_reads_as_written_and_an_unknown_one_is_a_fault(tmp_path: Path) -> None:
-    assert parse_loss("north-1@12+6.5", ["north-1"]) == Loss("north-1", 12 * NS_PER_HOUR, round(18.5 * NS_PER_HOUR))
-    with pytest.raises(InputError, match="Did you mean north-1"):
-        parse_loss("north1@12+6", ["north-1"])
-    with pytest.raises(InputError, match="not a lost site"):
-        parse_loss("north-1", ["north-1"])
-    with pytest.raises(InputError, match="must last"):
-        parse_loss("north-1@3+0", ["north-1"])
-    path = tmp_path / "events.toml"
-    path.write_text('[[lost_site]]\nsite = "A"\nstart_hour = 1\nhours = 2\n')
-    assert read_events(path, ["A"]) == [Loss("A", NS_PER_HOUR, 3 * NS_PER_HOUR)]
-    path.write_text('[[lost_site]]\nsite = "A"\nstart = 1\nhours = 2\n')
-    with pytest.raises(InputError, match="not a list of events"):
-        read_events(path, ["A"])
-
-
-def test_losses_of_one_site_that_overlap_are_one() -> None:
-    losses = [Loss("B", 5, 9), Loss("A", 1, 4), Loss("A", 3, 8), Loss("A", 10, 11)]
-    assert switches(losses, ["A", "B"]) == [(1, 0, 0), (5, 1, 0), (8, 0, 1), (9, 1, 1), (10, 0, 0), (11, 0, 1)]

@@ -14,13 +14,14 @@ from offtake.demand.request import requests_of
 from offtake.fleet import Fleet
 from offtake.performance.steps import ReplicaLimits
 from offtake.policy.view import Policy
-from offtake.rehearse.events import Loss
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import rehearse
 from offtake.rehearse.run import Drive, run
 from offtake.rehearse.state import new_engine
 from offtake.rehearse.tally import new_tally
+from offtake.rehearse.timeline import Loading, LostSite, Timeline
 from offtake.rehearse.verify import ledger_of, verify
+from offtake.units import S_PER_HOUR
 from tests.performance.queues import erlang_c, wait_g_m_1
 from tests.rehearse.fleets import constant_table, fleet, load, pool, small_deployments, small_fleet, workload
 
@@ -76,9 +77,9 @@ def test_joining_the_shortest_queue_lies_between_one_queue_for_all_and_queues_in
 SPACING_NS = 4e6
 
 
-def frame_of(asked: Fleet, seed: int, policy: Policy = Policy.BID_PRICE, losses: list[Loss] | None = None) -> Any:
+def frame_of(asked: Fleet, seed: int, policy: Policy = Policy.BID_PRICE, lost: tuple[LostSite, ...] = ()) -> Any:
     """Rehearse 600 requests and return what became of each."""
-    options = Options(policy, seed, losses=losses or [])
+    options = Options(policy, seed, timeline=Timeline(lost, Loading(warm_up_s=0.0)))
     return rehearse(asked, small_deployments(seed), load(seed, 600, SPACING_NS), options).frame
 
 
@@ -109,9 +110,9 @@ def test_twice_the_replicas_never_serve_less_nor_answer_later_in_the_mean(policy
 @pytest.mark.parametrize("policy", list(Policy))
 @pytest.mark.parametrize("seed", range(3))
 def test_a_pool_that_is_down_or_unfit_never_gets_a_request(policy: Policy, seed: int) -> None:
-    down = Loss(site="A", start_ns=500_000_000, end_ns=1_200_000_000)
-    frame = frame_of(small_fleet(), seed, policy, [down])
-    while_down = frame.filter(frame["arrival_ns"].is_between(down.start_ns, down.end_ns - 1))
+    down = LostSite(site="A", start_hour=0.5 / S_PER_HOUR, hours=0.7 / S_PER_HOUR)
+    frame = frame_of(small_fleet(), seed, policy, (down,))
+    while_down = frame.filter(frame["arrival_ns"].is_between(500_000_000, 1_199_999_999))
     assert len(while_down) > 50
     assert "A" not in while_down["site"].to_list()
     residents = frame.filter((frame["workload"] == "code") & (frame["status"] == "served"))

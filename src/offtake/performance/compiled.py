@@ -38,13 +38,16 @@ KERNELS = (
     "performance/steps.py",
     "policy/*.py",
     "rehearse/actions.py",
+    "rehearse/capacity.py",
     "rehearse/engine.py",
     "rehearse/loss.py",
     "rehearse/queues.py",
+    "rehearse/scaling.py",
     "rehearse/sessions.py",
     "rehearse/slots.py",
     "rehearse/state.py",
     "rehearse/tally.py",
+    "rehearse/timeline.py",
 )
 
 

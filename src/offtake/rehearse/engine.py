@@ -22,6 +22,7 @@ from offtake.policy.choose import choose
 from offtake.policy.update import is_late, update
 from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
 from offtake.rehearse.queues import least_leaf, pop_timer, set_key
+from offtake.rehearse.scaling import became_ready, stopped
 from offtake.rehearse.sessions import is_full
 from offtake.rehearse.slots import arrive_at, ask_again, end, set_timer, show_timer, take_slot
 from offtake.rehearse.state import FIRST_LEAF, TIMER_LEAF, Engine, Feed, Replica, Status
@@ -71,7 +72,10 @@ def advance(engine: Engine, feed: Feed, stop: int, until_ns: int) -> int:
 
 @kernel
 def _step(engine: Engine, replica: int) -> None:
-    """End a step of ``replica``, begin its next, and tell the policy what changed."""
+    """End a step of ``replica``, begin its next, and tell the policy; or let it serve once it is loaded."""
+    if engine.replica_state[replica] == Replica.LOADING:
+        became_ready(engine, replica)
+        return
     row = engine.plant.replicas.rows[replica]
     pool = engine.pool_of_replica[replica]
     now_ns = row.next_ns
@@ -95,6 +99,7 @@ def _step(engine: Engine, replica: int) -> None:
         done, service_ns = row.finished - finished, row.service_ns - served_ns
         update(engine.seen, Event(EventKind.FINISHED, pool, 0, done, late, service_ns, now_ns))
         show_in_flight(engine, pool, replica)
+        stopped(engine, replica)
 
 
 @kernel

@@ -1,41 +1,36 @@
-"""Lose a site and bring it back.
+"""Take away what a replica or an API runs.
 
-At the loss a request that has begun to answer fails, and every other request at the site is offered to the policy
-again at the same instant. When the site comes back its replicas are empty. Comes in: the engine between two events, and
-a site. Goes out: the engine changed in place. Cost: O(requests at the site · log requests), no allocation.
+A request that has begun to answer fails, and every other is offered to the policy again at the same instant, as a live
+router would before the first byte. Comes in: the engine between two events, and a replica or a pool. Goes out: the
+engine changed in place. Cost: O(requests there · log requests), no allocation. This module must never know why.
 """
 
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.performance.replica import NEVER_NS, NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
+from offtake.performance.replica import NONE, REQUEST_BITS, REQUEST_MASK, clear, halt
 from offtake.policy.update import update
 from offtake.policy.view import BUCKET_NS, Event, EventKind, Reason
-from offtake.rehearse.engine import count, set_next, show_in_flight
+from offtake.rehearse.engine import count
 from offtake.rehearse.queues import push_timer
+from offtake.rehearse.scaling import cause, go_down
 from offtake.rehearse.slots import ask_again, end, set_timer, show_timer
-from offtake.rehearse.state import FIRST_LEAF, Engine, Status
+from offtake.rehearse.state import Engine, Replica, Status
 
 
 @kernel
-def switch_site(engine: Engine, site: int, up: int, now_ns: int) -> None:
-    """Take every pool at ``site`` down (``up`` 0), or bring it back empty (1)."""
-    pools = engine.pools
-    for pool in range(pools.shape[0]):
-        if pools[pool].site == site:
-            whole = pools[pool].replicas if pools[pool].deployment >= 0 else 1
-            update(engine.seen, Event(EventKind.CAPACITY, pool, 0, whole * up, 0, 0, now_ns))
-            engine.seen.pools[pool].free_ns = -BUCKET_NS
-    for pool in range(pools.shape[0]):
-        if pools[pool].site == site and not up:
-            for replica in range(pools[pool].first, pools[pool].first + pools[pool].replicas):
-                _lose_replica(engine, pool, replica, now_ns)
-    if not up:
-        _lose_api_requests(engine, site, now_ns)
+def lose_replica(engine: Engine, replica: int, now_ns: int) -> None:
+    """Take ``replica`` down at once: fail the requests that decode there, take the others away."""
+    pool = engine.pool_of_replica[replica]
+    state = engine.replica_state[replica]
+    if (state == Replica.UP) | (state == Replica.DRAINING):
+        cause(engine).stopped += 1
+        _empty(engine, pool, replica, now_ns)
+    go_down(engine, pool, replica, now_ns)
 
 
 @kernel
-def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
+def _empty(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
     """Fail the requests that decode at ``replica``; take the others away."""
     plant = engine.plant
     row = plant.replicas.rows[replica]
@@ -58,8 +53,6 @@ def _lose_replica(engine: Engine, pool: int, replica: int, now_ns: int) -> None:
             _take_away(engine, request, waits, now_ns)
         request = following
     clear(plant, replica)
-    set_next(engine, FIRST_LEAF + replica, NEVER_NS)
-    show_in_flight(engine, pool, replica)
 
 
 @kernel
@@ -69,6 +62,7 @@ def _fail(engine: Engine, request: int, given_tokens: int, waits: int, now_ns: i
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
     engine.pools[pool].evicted_service_ns += float(now_ns - work[request].start_ns)
+    cause(engine).failed += 1
     _gone(engine, request, pool, waits, now_ns)
     if engine.pools[pool].deployment >= 0:
         engine.pools[pool].failed_read += work[request].input_tokens
@@ -99,6 +93,7 @@ def _take_away(engine: Engine, request: int, waits: int, now_ns: int) -> None:
     flow, work = engine.flow, engine.plant.work
     pool = flow[request].pool
     engine.pools[pool].evicted_ns += float(now_ns - flow[request].entered_ns)
+    cause(engine).moved += 1
     _gone(engine, request, pool, waits, now_ns)
     work[request].start_ns = work[request].first_token_ns = -1
     work[request].cached_tokens = 0
@@ -107,15 +102,15 @@ def _take_away(engine: Engine, request: int, waits: int, now_ns: int) -> None:
 
 
 @kernel
-def _lose_api_requests(engine: Engine, site: int, now_ns: int) -> None:
-    """Take the requests at the APIs of a lost site away, or fail those that had begun to answer."""
+def lose_calls(engine: Engine, pool: int, now_ns: int) -> None:
+    """Take the requests at an API away, or fail those that had begun to answer; its rate limit starts afresh."""
     flow, work, timers = engine.flow, engine.plant.work, engine.timers
+    engine.seen.pools[pool].free_ns = -BUCKET_NS
     count = timers.size[0]
     timers.size[0] = 0
     for place in range(count):
         at_ns, serial, request = timers.at_ns[place], timers.serial[place], timers.slot[place]
-        pool = flow[request].pool
-        if flow[request].status != Status.RUNNING or engine.pools[pool].site != site:
+        if flow[request].status != Status.RUNNING or flow[request].pool != pool:
             push_timer(timers, at_ns, serial, request)
         elif work[request].first_token_ns <= now_ns:
             past_ns = float(now_ns - work[request].first_token_ns)

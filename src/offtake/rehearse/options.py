@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from offtake.performance.library import StoredTable
 from offtake.policy.view import Policy
-from offtake.rehearse.events import Loss
-from offtake.rehearse.timeline import Retries
+from offtake.rehearse.timeline import Retries, Timeline
 
 KEEP_MOST = 5_000_000  #: requests whose ends are written down one by one; above it only their sums are (assumption)
 
@@ -18,7 +17,8 @@ class Options:
     """Hold the choices of one rehearsal.
 
     ``thin`` runs 1 in ``thin`` replicas and requests; with ``thinned_load`` the requests that are given were made
-    thinned already, which keeps their bunching; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
+    thinned already, which keeps their bunching; ``timeline`` is what happens, ``scenario`` the plan's
+    future that it comes from, if any; ``start_hour`` is the hour of the week (from Monday 00:00 UTC) at
     ns 0; ``batch`` requests are simulated between two calls of ``progress`` and may be interrupted there; ``span_s``
     is how long the load lasts, if that is known, for ``progress``. Above ``keep_most`` requests the table of their
     ends is not kept. With ``measure_thinning`` a thinned load is also run thinned twice as far, to state the error.
@@ -32,7 +32,8 @@ class Options:
     thin: int = 1
     thinned_load: bool = False
     start_hour: float = 0.0
-    losses: list[Loss] = field(default_factory=list)
+    timeline: Timeline = field(default_factory=Timeline)
+    scenario: str = ""
     batch: int = 65_536
     span_s: float = 0.0
     keep_most: int = KEEP_MOST

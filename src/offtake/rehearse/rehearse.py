@@ -24,17 +24,18 @@ from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import ahead, checked, thin_fleet
 from offtake.rehearse.ceiling import ceilings
 from offtake.rehearse.costs import Costs, costs_of
-from offtake.rehearse.events import switches
 from offtake.rehearse.options import Options
 from offtake.rehearse.outcome import Ends, Outcome
 from offtake.rehearse.run import Course, Drive, cut, run_all
+from offtake.rehearse.schedule import Frame, schedule, surges_of
 from offtake.rehearse.state import new_engine
 from offtake.rehearse.summary import Parts, Summary, summarise
+from offtake.rehearse.surge import with_surges
 from offtake.rehearse.tally import new_tally, requests_in
 from offtake.rehearse.thinning import with_thin_error
-from offtake.rehearse.timeline import Action, Kind
+from offtake.rehearse.told import told as told_events
 from offtake.rehearse.verify import ledger_of, verify
-from offtake.units import NS_PER_S
+from offtake.units import HOURS_PER_WEEK, NS_PER_S, S_PER_HOUR
 
 Deployments = Mapping[str, tuple[StepTable, ReplicaLimits]]
 Progress = Callable[[float], None]
@@ -99,7 +100,9 @@ def rehearse(
         If the run broke one of its own checks.
     """
     thin = 1 if options.thinned_load else options.thin
-    load = cut(checked(requests, fleet, thin, options.seed), options.batch)
+    options = replace(options, span_s=_span_ns(requests, options) / NS_PER_S)
+    surged = with_surges(checked(requests, fleet, thin, options.seed), surges_of(options.timeline, fleet), options.seed)
+    load = cut(surged, options.batch)
     first = next(load)
     first_ns = int(first.arrival_ns[0])
     runs = [_Run(fleet, deployments, options, first_ns)]
@@ -122,9 +125,11 @@ class _Run:
     ) -> None:
         self.options = options
         self.fleet, self.errors = thin_fleet(fleet, options.thin)
+        hours = options.span_s / S_PER_HOUR or float(HOURS_PER_WEEK)  # a week where it is not known
+        self.plan = schedule(options.timeline, Frame(self.fleet, options.thin, options.seed, hours))
         self.ends = Ends(options.keep_most)
         drive = Drive(new_engine(self.fleet, deployments, options), new_tally(self.fleet, first_ns), self.ends.keep)
-        self.course = Course(drive, actions_of(options, self.fleet), options.seed, keep_one_in)
+        self.course = Course(drive, self.plan.actions, options.seed, keep_one_in)
 
     def costs(self) -> Costs:
         """Return the prices of what was served."""
@@ -153,14 +158,9 @@ class _Run:
             done_share=done_share,
             outcome_kept=self.ends.kept,
             checks=checks,
+            events=told_events(self.options.timeline, engine.capacity.effects, self.plan.notes, self.options.thin),
         )
         return summarise(parts)
-
-
-def actions_of(options: Options, fleet: Fleet) -> list[Action]:
-    """Return what happens to the fleet, in order of time."""
-    lost = switches(options.losses, [site.name for site in fleet.sites])
-    return [Action(at_ns, Kind.LOST, site, 0.0 if up else 1.0) for at_ns, site, up in lost]
 
 
 def _progress(

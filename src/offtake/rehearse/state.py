@@ -21,8 +21,10 @@ from offtake.performance.replica import NEVER_NS, NONE, Plant, new_replicas, new
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.policy.build import view_of
 from offtake.policy.view import View
+from offtake.rehearse.capacity import Capacity, new_capacity
 from offtake.rehearse.options import Options
 from offtake.rehearse.queues import Timers, leaves_for
+from offtake.rehearse.schedule import retries_of
 from offtake.rehearse.sessions import Sessions, new_sessions
 from offtake.units import NS_PER_HOUR, NS_PER_MS
 
@@ -163,8 +165,9 @@ class Engine(NamedTuple):
     """Hold everything a rehearsal works on.
 
     ``pools`` are rows of ``POOL``, ``flow [slot]`` of ``FLOW``, ``ended`` of ``ENDED``, ``book [1]`` of ``BOOK``,
-    ``storms`` of ``STORM``; ``free [slot]`` is a stack of free slots; ``replica_state [replica]`` holds values of
-    ``Replica``, ``ready_ns [replica]`` when one that is loading will be up; ``defer_ns``, ``priority [workload]``.
+    ``storms`` of ``STORM``; ``capacity`` says what may run; ``free [slot]`` is a stack of free slots;
+    ``replica_state [replica]`` holds values of ``Replica``, ``ready_ns [replica]`` when one that is loading will be up;
+    ``defer_ns``, ``priority [workload]``.
     """
 
     plant: Plant
@@ -174,6 +177,7 @@ class Engine(NamedTuple):
     ended: Any
     book: Any
     storms: Any
+    capacity: Capacity
     free: Ints
     sessions: Sessions
     pool_of_replica: Ints
@@ -215,14 +219,16 @@ def new_engine(
     pools, pool_tree = _pools(fleet, size, deployment)
     leaves = leaves_for(len(pool_of_replica) + FIRST_LEAF)
     batch_max = int(tables.limits["batch_max"].max())
+    seen = view_of(fleet, tables, deployment, options.start_hour)
     return Engine(
         plant=Plant(tables, new_replicas(tables, deployment[pool_of_replica], PROMPTS_CACHED), _idle_work(slots)),
-        seen=view_of(fleet, tables, deployment, options.start_hour),
+        seen=seen,
         pools=pools,
         flow=np.zeros(slots, FLOW).view(np.recarray),
         ended=np.zeros(ENDED_ROWS + batch_max, ENDED).view(np.recarray),
         book=_book(slots),
         storms=_storms(options),
+        capacity=new_capacity(fleet, options.timeline, options.thin, seen.rtt_ns),
         free=np.arange(slots)[::-1].copy(),
         sessions=new_sessions(),
         pool_of_replica=pool_of_replica,
@@ -281,7 +287,8 @@ def _book(slots: int) -> Any:  # noqa: ANN401  # a row of BOOK
 
 def _storms(options: Options) -> Any:  # noqa: ANN401  # rows of STORM
     """Return when clients ask again, and how."""
-    rows = [(each.start_ns, each.end_ns, each.attempts_max, each.backoff_ns, each.share) for each in options.retries]
+    retries = [*options.retries, *retries_of(options.timeline)]
+    rows = [(each.start_ns, each.end_ns, each.attempts_max, each.backoff_ns, each.share) for each in retries]
     return np.array(rows, STORM).view(np.recarray)
 
 

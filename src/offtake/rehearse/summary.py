@@ -21,6 +21,7 @@ from offtake.rehearse.options import Options
 from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.state import Engine
 from offtake.rehearse.tally import E2E, ENTERED, LEFT, RESOLUTION, TPOT, TTFT, Tally, percentile_ns, requests_in
+from offtake.rehearse.told import EventApplied
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_MINUTE
 
 Bools = npt.NDArray[np.bool_]
@@ -140,6 +141,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     amplification: float = 1.0  #: Requests offered over requests.
     tenants: Tenants | None = None  #: How evenly tenants were served.
     percentile_error: float = 0.0  #: Most relative error of a percentile by counting in bins.
+    events_applied: list[EventApplied] = []  #: What each event of the timeline did.
+    scenario: str = ""  #: The plan's scenario that was rehearsed; empty: the fleet's own week.
     outcome_kept: bool = True  #: False if the requests were too many for a table of each.
     thin_figures: list[ThinFigure] = []  #: The main figures, each with its error by thinning; none where not thinned.
 
@@ -157,6 +160,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     done_share: float
     outcome_kept: bool
     checks: list[str]
+    events: list[EventApplied]
 
     @property
     def span_ns(self) -> int:
@@ -205,8 +209,9 @@ def summarise(parts: Parts) -> Summary:
         idle_usd=idle_usd,
         cost_usd=total.cost_usd + idle_usd,
         lost_sites=[
-            f"{loss.site} from {loss.start_ns / NS_PER_HOUR:g} h to {loss.end_ns / NS_PER_HOUR:g} h"
-            for loss in options.losses
+            f"{each.target} from {each.from_hour:g} h" + (f" to {each.to_hour:g} h" if each.to_hour else "")
+            for each in parts.events
+            if each.kind == "lost_site"
         ],
         checks=parts.checks,
         offered=int(book.offered) * options.thin,
@@ -214,6 +219,8 @@ def summarise(parts: Parts) -> Summary:
         tenants=_tenants(parts.tally),
         percentile_error=RESOLUTION,
         outcome_kept=parts.outcome_kept,
+        events_applied=parts.events,
+        scenario=options.scenario,
     )
 
 

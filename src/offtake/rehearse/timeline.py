@@ -130,7 +130,7 @@ class ChipFailures(Row):
     pool: str | None = column("The pool; blank: every pool.", default=None, refers="pools")
     start_hour: Hour = column("From when on.", "h", 0.0)
     hours: Hours = column("For how long.", "h", FOREVER_HOURS)
-    per_chip_hour: Annotated[float, Field(gt=0, le=1)] = column(
+    per_chip_hour: Annotated[float, Field(gt=0)] = column(
         "Failures per chip-hour; the default is Llama 3's: 419 in 54 days of 16,384 H100.",
         "failures per chip-hour",
         CHIP_FAILURES_PER_CHIP_HOUR,

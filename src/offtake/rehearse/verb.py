@@ -24,7 +24,7 @@ from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
 from offtake.policy.view import Policy
 from offtake.rehearse.compare import Comparison, Contest, compare, score_of
-from offtake.rehearse.events import Loss, parse_loss, read_events
+from offtake.rehearse.events import parse_loss, read_events
 from offtake.rehearse.load import (
     Replay,
     Traced,
@@ -41,7 +41,9 @@ from offtake.rehearse.load import (
 )
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import named_deployments, named_tables, rehearse, write_rehearsal
+from offtake.rehearse.scenario import chosen_scenarios, timeline_of_scenario, with_demand
 from offtake.rehearse.summary import Summary
+from offtake.rehearse.timeline import Timeline
 from offtake.schema.columns import NAME_PATTERN
 from offtake.schema.read import nearest
 from offtake.units import NS_PER_HOUR, S_PER_HOUR
@@ -65,6 +67,7 @@ class Asked:
     ``WORKLOAD=FILE`` or ``FILE``, the latter of ``workload``; ``scale``, ``stretch`` and ``loop`` change them, and
     ``hours``, where it is given, cuts them. ``shift_hours`` (``REGION=HOURS`` each) moves the clock of a region, of
     traces or of made traffic.
+    ``scenario`` is one of the plan's futures, the ``worst`` or ``all``.
     """
 
     policy: str = "bid_price"
@@ -88,6 +91,17 @@ class Asked:
     requests: int = 2_000_000
     seed: int = PLANNED_SEED
     name: str = ""
+    scenario: str = ""
+
+
+class Turn(NamedTuple):
+    """Hold one rehearsal of several: its folder (empty: the main one), fleet, policy, timeline and scenario."""
+
+    folder: str
+    fleet: Fleet
+    policy: Policy
+    timeline: Timeline
+    scenario: str = ""
 
 
 class Rehearsed(NamedTuple):
@@ -115,7 +129,7 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
         If a rehearsal broke one of its own checks.
     """
     fleet = read_fleet(run / "plan" / "fleet.json")
-    _, _, window = understood(asked, fleet)
+    _, window = understood(asked, fleet)
     if asked.traces:
         check_traces(traces_of(asked), fleet, replay_of(asked, fleet, window))
     with folder_to_fill(run / f".rehearse{'-' * bool(asked.name)}{asked.name}.part") as part:
@@ -128,13 +142,14 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
 
 def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) -> Iterator[Summary]:
     """Write each rehearsal into a folder as it ends, and yield its summary; an interrupted one is the last."""
-    policies, losses, window = understood(asked, fleet)
-    for policy in policies:
-        options = replace(options_of(asked, window, losses), policy=policy, stored=named_tables(fleet))
-        report = partial(progress, f"rehearse {policy.name.lower()}")
-        found = rehearse(fleet, named_deployments(fleet), load_of(asked, fleet, window), options, report)
+    turns, window = understood(asked, fleet)
+    for turn in turns:
+        report = partial(progress, f"rehearse {turn.folder or turn.policy.name.lower()}")
+        load = load_of(asked, turn.fleet, window)
+        options = replace(options_of(asked, window, turn), stored=named_tables(turn.fleet))
+        found = rehearse(turn.fleet, named_deployments(turn.fleet), load, options, report)
         if found.summary.complete or found.summary.done_share > 0:
-            write_rehearsal(found, part if policy is policies[0] else part / policy.name.lower())
+            write_rehearsal(found, part / turn.folder if turn.folder else part)
         yield found.summary
         if not found.summary.complete:
             return
@@ -144,30 +159,33 @@ def compared_in(
     part: Path, fleet: Fleet, asked: Asked, summaries: list[Summary], progress: Progress
 ) -> Comparison | None:
     """Compare the policies on the seed of the summaries and on those that follow it, and write ``compare.json``."""
-    policies, losses, window = understood(asked, fleet)
+    turns, window = understood(asked, fleet)
     if not all(summary.complete for summary in summaries):
         return None
     contest = Contest(
-        policies=tuple(policies),
+        policies=tuple(turn.policy for turn in turns),
         seeds=tuple(range(window.seed, window.seed + asked.seeds)),
         workers=asked.workers or os.cpu_count() or 1,
         known=tuple(score_of(summary, fleet) for summary in summaries),
     )
-    case = (fleet, named_deployments(fleet), partial(load_at, asked, fleet, window))
-    options = replace(options_of(asked, window, losses), measure_thinning=False)
+    asked_for = turns[0].fleet
+    case = (asked_for, named_deployments(asked_for), partial(load_at, asked, asked_for, window))
+    options = replace(options_of(asked, window, turns[0]), measure_thinning=False)
     found = compare(case, options, contest, lambda _, share: progress("compare", share))
     write_json(part / COMPARED, found)
     return found
 
 
-def options_of(asked: Asked, window: Window, losses: list[Loss]) -> Options:
-    """Return how the fleet is run, whatever the policy."""
+def options_of(asked: Asked, window: Window, turn: Turn) -> Options:
+    """Return how the fleet is run in one turn."""
     return Options(
+        policy=turn.policy,
         seed=window.seed,
         thin=window.thin,
         thinned_load=not asked.traces,
         start_hour=window.start_hour,
-        losses=losses,
+        timeline=turn.timeline,
+        scenario=turn.scenario,
         span_s=0.0 if asked.traces else window.hours * S_PER_HOUR,
     )
 
@@ -281,9 +299,8 @@ def _content_of(path: Path) -> dict[str, str]:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Window]:
-    """Return the policies, the lost sites and the window that were asked for, or every fault in them at once."""
-    sites = [site.name for site in fleet.sites]
+def understood(asked: Asked, fleet: Fleet) -> tuple[list[Turn], Window]:
+    """Return the rehearsals and the window that were asked for, or every fault in them at once."""
     faults: list[Fault] = []
 
     def tried(question: Callable[[], Answer]) -> Answer | None:
@@ -296,11 +313,35 @@ def understood(asked: Asked, fleet: Fleet) -> tuple[list[Policy], list[Loss], Wi
     tried(lambda: check_name(asked))
     tried(lambda: check_load(asked))
     policies = tried(lambda: policies_of(asked))
-    losses = tried(lambda: losses_of(asked, sites))
+    timeline = tried(lambda: timeline_of(asked, fleet))
     window = tried(lambda: window_of(asked, fleet))
-    if faults or policies is None or losses is None or window is None:
+    turns = tried(lambda: turns_of(asked, fleet, policies or [], timeline or Timeline(), window))
+    if faults or turns is None or window is None:
         raise InputError(faults)
-    return policies, losses, window
+    return turns, window
+
+
+def turns_of(
+    asked: Asked, fleet: Fleet, policies: list[Policy], timeline: Timeline, window: Window | None
+) -> list[Turn]:
+    """Return each rehearsal in its turn: the policies on one future, or one policy on many."""
+    if not asked.scenario:
+        folders = ["", *(policy.name.lower() for policy in policies[1:])]
+        return [Turn(folder, fleet, policy, timeline) for folder, policy in zip(folders, policies, strict=False)]
+    scenarios = chosen_scenarios(fleet, asked.scenario)
+    if len(scenarios) > 1 and asked.compare:
+        mend = "Compare policies on one scenario, such as worst, or leave --compare out."
+        raise InputError(
+            [Fault("--scenario", "all scenarios are rehearsed with one policy", mend, value=asked.scenario)]
+        )
+    turns: list[Turn] = []
+    for scenario in scenarios:
+        own = timeline_of_scenario(scenario, window.start_hour if window else 0.0)
+        joined = Timeline((*own.rows, *timeline.rows), timeline.loading)
+        for policy in policies:
+            folder = scenario.name if len(scenarios) > 1 else policy.name.lower()
+            turns.append(Turn(folder if turns else "", with_demand(fleet, scenario), policy, joined, scenario.name))
+    return turns
 
 
 def policies_of(asked: Asked) -> list[Policy]:
@@ -320,10 +361,11 @@ def policies_of(asked: Asked) -> list[Policy]:
     return [first, *(policy for policy in Policy if policy is not first and policy.name.lower() in others)]
 
 
-def losses_of(asked: Asked, sites: list[str]) -> list[Loss]:
-    """Return every lost site that was asked for, by flag and by file."""
-    losses = [parse_loss(text, sites) for text in asked.lose]
-    return losses + (read_events(asked.events, sites) if asked.events is not None else [])
+def timeline_of(asked: Asked, fleet: Fleet) -> Timeline:
+    """Return what was asked to happen, by flag and by file."""
+    lost = tuple(parse_loss(text, fleet) for text in asked.lose)
+    read = read_events(asked.events, fleet) if asked.events is not None else Timeline()
+    return Timeline((*lost, *read.rows), read.loading)
 
 
 def window_of(asked: Asked, fleet: Fleet) -> Window:
