@@ -25,6 +25,7 @@ IMPORTS = {
     "typer": "typer",
     "rich": "rich.console, rich.progress, rich.table",
     "altair": "altair",
+    "joblib": "joblib",
     "vl-convert-python": "vl_convert",
 }
 PARTS = {
