@@ -300,6 +300,13 @@ def test_a_satellite_over_a_week_is_drawn_quickly_and_ends() -> None:
     assert found[-1].value == 0.0
 
 
+def test_an_event_that_begins_after_the_load_does_nothing_and_says_so() -> None:
+    timeline = Timeline((LostSite(site="A", start_hour=9.0), LostSite(site="B", start_hour=11.0)))
+    found = schedule(timeline, Frame(small_fleet(), 1, 0, 10.0))
+    assert [(one.target, one.event) for one in found.actions] == [(0, 0)]
+    assert found.notes == {1: "it begins after the load has ended"}
+
+
 def test_surges_and_storms_are_told_by_index_and_time() -> None:
     timeline = Timeline(
         (SurgeRow(start_hour=1, hours=2, factor=3, region="eu"), RetryStorm(hours=2, share=0.5, backoff_s=2))

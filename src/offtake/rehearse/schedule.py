@@ -9,6 +9,7 @@ beforehand. Whatever is random is drawn here, from the seed. This module must ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil, floor
 from typing import NamedTuple
@@ -39,12 +40,14 @@ from offtake.rehearse.timeline import (
     SurgeRow,
     Timeline,
     Training,
+    span_of,
 )
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_HOUR
 
 LINK_STREAM = 9  #: stream of random numbers that draws a satellite's round trips
 BEFORE_NS = -1  #: what is so from the beginning is so before the first request
 ROUNDING = 1e-9
+TOO_LATE = "it begins after the load has ended"
 
 
 class Frame(NamedTuple):
@@ -76,7 +79,11 @@ Spells = dict[int, list[Spell]]  #: by target
 
 
 def schedule(timeline: Timeline, frame: Frame) -> Schedule:
-    """Return the actions of ``timeline``; at one instant they come in the order of ``Kind``."""
+    """Return the actions of ``timeline``; at one instant they come in the order of ``Kind``.
+
+    An event that begins after the load has ended does nothing.
+    """
+    timeline = replace(timeline, until_hour=frame.hours)
     actions = [
         *lost_sites(timeline, frame),
         *held(timeline, frame),
@@ -342,7 +349,9 @@ def surges_of(timeline: Timeline, fleet: Fleet) -> list[Surge]:
 
 def notes_of(timeline: Timeline, frame: Frame) -> dict[int, str]:
     """Return what is known beforehand of events whose effect is drawn: how often it is expected."""
-    return {event: _expected(row, frame) for event, row in timeline.of(ChipFailures)}
+    found = {event: _expected(row, frame) for event, row in timeline.of(ChipFailures)}
+    late = {event: TOO_LATE for event, row in enumerate(timeline.rows) if span_of(row)[0] > frame.hours}
+    return found | late
 
 
 def _expected(row: ChipFailures, frame: Frame) -> str:

@@ -302,16 +302,45 @@ SINGLE: dict[str, type[Row]] = {"loading": Loading}  #: Tables of which there is
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Hold what happens in a rehearsal, as a person asked for it, in the order of ``TABLES``."""
+    """Hold what happens in a rehearsal up to ``until_hour``, as a person asked for it."""
 
     rows: tuple[Row, ...] = ()
     loading: Loading = field(default_factory=Loading)
+    until_hour: float = FOREVER_HOURS
 
     def of(self, record: type[R]) -> Iterator[tuple[int, R]]:
-        """Yield the events of one kind with their place in ``rows``."""
-        return ((place, row) for place, row in enumerate(self.rows) if isinstance(row, record))
+        """Yield the events of one kind that begin in time, with their place in ``rows``."""
+        mine = ((place, row) for place, row in enumerate(self.rows) if isinstance(row, record))
+        return ((place, row) for place, row in mine if span_of(row)[0] <= self.until_hour)
 
 
 def table_of(row: Row) -> str:
     """Return the name of the table that an event stands in."""
     return next(table for table, record in TABLES.items() if isinstance(row, record))
+
+
+def span_of(row: Row) -> tuple[float, float | None]:
+    """Return the hours from which and until which an event holds."""
+    first, last = 0.0, FOREVER_HOURS
+    match row:
+        case Reclaim():
+            first = row.notice_hour + row.notice_hours
+        case LateTranche():
+            first, last = row.start_hour, row.until_hour
+        case Scale():
+            first = row.hour
+        case (
+            LostSite()
+            | Curtailment()
+            | ChipFailures()
+            | SlowReplica()
+            | LinkDegraded()
+            | SurgeRow()
+            | RetryStorm()
+            | ControlPlaneDown()
+            | Training()
+        ):
+            first, last = row.start_hour, row.start_hour + row.hours
+        case _:
+            pass
+    return first, last if last < FOREVER_HOURS else None

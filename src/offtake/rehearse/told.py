@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from offtake.rehearse.timeline import (
-    FOREVER_HOURS,
     Autoscale,
     ChipFailures,
     ControlPlaneDown,
@@ -27,6 +26,7 @@ from offtake.rehearse.timeline import (
     SurgeRow,
     Timeline,
     Training,
+    span_of,
     table_of,
 )
 from offtake.schema.tables import Row
@@ -56,7 +56,7 @@ def told(timeline: Timeline, effects: Any, notes: dict[int, str], thin: int) -> 
 
 def _applied(row: Row, effect: Any, note: str, thin: int) -> EventApplied:  # noqa: ANN401  # a row of EFFECT
     """Return the record of one event."""
-    target, (first, last) = _target(row), _span(row)
+    target, (first, last) = _target(row), span_of(row)
     counts = {name: int(effect[name]) * thin for name in ("moved", "failed", "stopped", "drained", "loaded")}
     until = f"to {last:g} h" if last is not None else "on"
     words = (
@@ -115,30 +115,3 @@ def _target(row: Row) -> str:
             return ", ".join(name for name in (row.workload, row.region) if name) or EVERYTHING
         case _:
             return EVERYTHING
-
-
-def _span(row: Row) -> tuple[float, float | None]:
-    """Return the hours from which and until which an event holds."""
-    first, last = 0.0, FOREVER_HOURS
-    match row:
-        case Reclaim():
-            first = row.notice_hour + row.notice_hours
-        case LateTranche():
-            first, last = row.start_hour, row.until_hour
-        case Scale():
-            first = row.hour
-        case (
-            LostSite()
-            | Curtailment()
-            | ChipFailures()
-            | SlowReplica()
-            | LinkDegraded()
-            | SurgeRow()
-            | RetryStorm()
-            | ControlPlaneDown()
-            | Training()
-        ):
-            first, last = row.start_hour, row.start_hour + row.hours
-        case _:
-            pass
-    return first, last if last < FOREVER_HOURS else None
