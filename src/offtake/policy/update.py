@@ -4,9 +4,10 @@ Comes in: a view and one event. Goes out: nothing; the view is changed in place.
 rehearsal's replicas and from the router's upstreams, so the same log gives the same decisions in both.
 
 What a pool really bears is learned here: its *reach* is moved until the share of late answers is the one that the
-service level allows (stochastic approximation of a quantile: Robbins and Monro, 1951). A late answer lowers it by
-``gain · (1 - 0.05)`` and one in time raises it by ``gain · 0.05``; the gain is a share of one over the requests in
-flight, because what is decided now shows only after as many have finished.
+service level allows (stochastic approximation of a quantile: Robbins and Monro, 1951). At the limit 5 % may be late,
+and below it 5 % · y¹⁶, with y as in ``price``; a late answer lowers the reach, one in time raises it, so that it rests
+where the late are as many as that. The gain is one over the requests in flight, because what is decided now shows only
+after as many have finished.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from offtake.policy.view import Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
 LATE_SHARE = 0.05  #: of answers may be late, since limits are on the 95th percentile
-TURNOVER_GAIN = 1.0  #: change of reach while as many finish as are in flight, all of them late (assumption)
+#: Change of reach while as many finish as are in flight, all of them late. Swept over 0.2, 0.5, 1 and 2 on the starter,
+#: three-contracts and may-2026 fleets at 0.8 to 4 times their load, seeds 1 and 2: value in time 97.4, 97.6, 97.5 % of
+#: what was offered at 0.5, 1 and 2; a target of 0.02 instead of 0.05 late gave 0.1 points less at a gain of 0.5.
+TURNOVER_GAIN = 1.0
 FEW = 20.0  #: requests in flight below which the gain no longer grows (assumption)
 REACH_MAX = 2.0  #: most that measurement may find (assumption)
 
