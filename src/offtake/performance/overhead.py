@@ -12,12 +12,15 @@ of a request. Kernel measurements leave out all that the engine does between ker
 * a front end with one thread: ``request_ms`` per request (HTTP, template, first chunk) and ``token_us`` per prompt
   token (tokenising); and ``latency_ms`` for all that does not keep others waiting.
 
-What others publish: vLLM's scheduler update takes 1.1 µs per sequence and its all-decode schedule 12.7 µs (pull request
-46112 of vllm-project/vllm, 204 of openfabric-systems/simllm); a batch of 500 requests left a GPU bubble of 4 ms before
-vLLM's V1 engine (issue 6854); one receive over 8 ranks costs SGLang 1.4 ms (pull request 8947 of sgl-project/sglang:
-200 tokens/s became 280 with an interval of 50); AIConfigurator adds 0.8 ms per layer to a vLLM prefill. The values
-below are estimates from the measured file that ``score`` replays, by ``tools/estimate_overhead.py``, on the models of
-``FITTED`` alone: see there, and score on the others. This module must never know a price or a request.
+What others publish: vLLM's scheduler update takes 1.1 µs per sequence (pull request 46112 of vllm-project/vllm) and
+its whole all-decode schedule 12.7 µs (204 of openfabric-systems/simllm); before its V1 engine each decode step left the
+chip idle for about 4 ms (issue 6854); one receive costs SGLang about 1.4 ms (pull request 8947 of sgl-project/sglang:
+200 tokens/s became 280 with an interval of 50); AIConfigurator adds 0.8 ms per layer to a vLLM prefill.
+
+The values below were estimated from the measured file that ``score`` replays, on runs of the models of ``FITTED``
+alone (80 to 100 of them per engine, at most 128 clients, no drafts), by Nelder and Mead on the sum of |log TPOT ratio|
+and half of |log TTFT ratio|; the search began at values found on a sample of all models. Score on the others. This
+module must never know a price or a request.
 """
 
 from __future__ import annotations

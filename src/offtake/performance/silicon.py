@@ -47,39 +47,36 @@ VERSION = 2  #: of the method; a change makes cached tables void
 LICENCE = "Apache-2.0"
 GRID_TOLERANCE = 0.004
 CONTEXT_TOLERANCE = 0.008
-ERROR_P99_MAX = 0.03
-ERROR_P99_DRAFTS_MAX = 0.15  #: in a mixed step the drafts' tokens are counted at one rate
 CHECK_SAMPLES = 200
 CHECK_SEED = 20_260_501
 SHORT_PROMPT_TOKENS = 512
 FIRST_POINTS = 32  #: spread in ratio, from which a grid is refined
 
 
-def build_table(name: str, choice: SiliconChoice) -> StoredTable:
+def build_table(name: str, choice: SiliconChoice, error_max: float = 0.03) -> StoredTable:
     """Build the step table and limits of one deployment, to be called ``name``, from measured kernels.
 
-    The host's share is kept in fields of its own (``overhead``).
+    The host's share is kept in fields of its own (``overhead``). ``error_max``: by how much straight lines between the
+    points may miss direct calls (99th percentile).
 
     Raises
     ------
     InputError
         If the extra is not installed, there is no data for the combination (the nearest that exist are named), the
-        weights do not fit, or straight lines between the points miss direct calls by more than 3% (99th percentile; 15%
-        with drafts).
+        weights do not fit, or the error is above ``error_max``.
     """
     engine = open_engine(choice)
     table = _table(engine, choice)
     check = _check(engine, choice, table)
-    allowed = ERROR_P99_DRAFTS_MAX if choice.drafts else ERROR_P99_MAX
-    if check["error_p99"] > allowed:
+    if check["error_p99"] > error_max:
         problem = f"{name}: straight lines miss direct calls by {check['error_p99']:.1%} (99th percentile)"
-        raise InputError([Fault(PACKAGE, problem, f"Use another combination; {allowed:.0%} is allowed.")])
+        raise InputError([Fault(PACKAGE, problem, f"Use another combination; {error_max:.0%} is allowed.")])
     host = host_of(choice.backend, engine.layers, choice.chips, engine.sparse)
     notes = _provenance(engine, choice) | {"interpolation_check": check, "host": host._asdict()}
     return StoredTable(name, with_host(table, host), limits_of(choice), notes)
 
 
-def cached_table(choice: SiliconChoice, cache: Path | None) -> StoredTable:
+def cached_table(choice: SiliconChoice, cache: Path | None, error_max: float = 0.03) -> StoredTable:
     """Return the table of ``choice`` from the folder ``cache``, built and kept there when it is not yet.
 
     Its name holds a hash of the choice, the package's release and the method. None keeps nothing.
@@ -87,11 +84,11 @@ def cached_table(choice: SiliconChoice, cache: Path | None) -> StoredTable:
     digest = hashlib.sha256(json.dumps([VERSION, package_version(PACKAGE), choice]).encode()).hexdigest()[:16]
     name = f"{choice.model.rsplit('/', 1)[-1].lower()}-{choice.system}-{choice.backend}-{digest}"
     if cache is None:
-        return build_table(name, choice)
+        return build_table(name, choice, error_max)
     folder = cache / "tables"
     if not (folder / f"{name}.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        save_table(build_table(name, choice), folder)
+        save_table(build_table(name, choice, error_max), folder)
     return load_table(folder, name)
 
 
