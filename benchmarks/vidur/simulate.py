@@ -126,12 +126,6 @@ def write_rows(path: Path, rows: list[dict[str, float]]) -> str:
     return str(path)
 
 
-def blocks_of(trace: Path) -> int | None:
-    """Return the KV blocks that a trace's name asks for (``requests-NAME@BLOCKS.csv``), None for all that fit."""
-    _, _, blocks = trace.stem.partition("@")
-    return int(blocks) if blocks else None
-
-
 def config_of(folder: Path, trace: Path) -> SimulationConfig:
     """Return the configuration of one run: one A100 with Llama 3 8B, Sarathi, as little recorded as Vidur allows."""
     quiet = ("write_json_trace", "enable_chrome_trace", "store_plots", "store_request_metrics", "store_batch_metrics")
@@ -142,7 +136,7 @@ def config_of(folder: Path, trace: Path) -> SimulationConfig:
             replica_config=ReplicaConfig(
                 model_name=MODEL, num_pipeline_stages=1, tensor_parallel_size=1, device=CHIP, network_device="a100_dgx"
             ),
-            cache_config=CacheConfig(block_size=BLOCK_TOKENS, num_blocks=blocks_of(trace)),
+            cache_config=CacheConfig(block_size=BLOCK_TOKENS),
             replica_scheduler_config=SarathiSchedulerConfig(batch_size_cap=BATCH_MAX, chunk_size=CHUNK_TOKENS),
         ),
         request_generator_config=TraceRequestGeneratorConfig(
