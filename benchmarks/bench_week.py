@@ -69,7 +69,7 @@ def figures(name: str, spent: Spent) -> list[Figure]:
     said = json.dumps(found)
     return [
         Figure(f"week, {name}, {said}: by the clock", spent.wall_s, "s", SECONDS_BAR),
-        Figure(f"week, {name}: CPU seconds of all threads", spent.cpu_s, "s"),
+        Figure(f"week, {name}: CPU seconds of all threads", spent.cpu_s, "s", SECONDS_BAR),
         Figure(f"week, {name}: most memory", spent.memory_mb, "MB", MEMORY_BAR_MB),
     ]
 
