@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from offtake.performance.library import StoredTable
     from offtake.performance.measurements import Measured
 
-HELP = "Build and list step tables, and fit one to what was measured of a deployment."
+HELP = "Build and list step tables, score them against measured runs, and fit one to what was measured."
 performance = typer.Typer(help=HELP, no_args_is_help=True)
 app.add_typer(performance, name="performance")
 
@@ -128,6 +128,35 @@ def fit(
         emit("performance fit", reports=reports, paths=paths)
     else:
         show(*(fit_table(report) for report in reports), *told(reports, paths))
+
+
+@performance.command()
+def score(
+    file: Annotated[
+        Path | None, typer.Option(help="Measured runs; by default those that aiconfigurator-core ships.")
+    ] = None,
+    every: Annotated[int, typer.Option(help="Replay one run in so many.", min=1)] = 1,
+    own: Annotated[bool, typer.Option(help="Ask aiconfigurator for its own prediction of each run.")] = True,
+    out: Annotated[Path, typer.Option("--out", help="File for every replay and every group.")] = Path("score.json"),
+    as_json: AsJson = False,
+) -> None:
+    """Replay measured serving runs and tell how far off the simulation is, by system, backend and model."""
+    from offtake.files import write_json
+    from offtake.performance.goodput import default_cache
+    from offtake.performance.score import Options, record_of
+    from offtake.performance.score import score as replay_all
+    from offtake.report.performance import score_table
+
+    with progress_bars() as progress:
+        options = Options(path=file, cache=default_cache(), every=every, own=own)
+        found = replay_all(options, lambda done, total, _: progress("replay", done / max(total, 1)))
+        progress("replay", 1.0)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, record_of(found, every))
+    if as_json:
+        emit("performance score", path=str(out), score=record_of(found, every, replays=False))
+    else:
+        show(score_table(found), f"\nEvery replay and group: {out}")
 
 
 def told(reports: list[FitReport], paths: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ Nothing here is calibrated on a row it reports as held out: the host's constants
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -161,6 +161,18 @@ def groups_of(replays: Sequence[Replay]) -> list[Group]:
         names = dict.fromkeys(sorted(key(one) for one in replays))
         groups += [_group(kind, name, [one for one in replays if key(one) == name]) for name in names]
     return groups
+
+
+def record_of(report: ScoreReport, every: int, *, replays: bool = True) -> dict[str, Any]:
+    """Return a report as it is written down, with every replay or the groups alone; NaN becomes null."""
+    rows = [one._asdict() | {"run": one.run._asdict(), "own": one.own._asdict()} for one in report.replays]
+    spreads = ("errors", "own")
+    groups = [
+        one._asdict() | {name: {key: value._asdict() for key, value in getattr(one, name).items()} for name in spreads}
+        for one in report.groups
+    ]
+    whole = {"dropped": report.dropped, "every": every, "reasons": report.reasons, "groups": groups}
+    return whole | ({"replays": rows} if replays else {})
 
 
 def throughput_rps(run: MeasuredRun, ttft_ms: float, tpot_ms: float) -> float:

@@ -12,11 +12,13 @@ from rich.text import Text
 
 from offtake.performance.fit_report import FitReport
 from offtake.performance.library import Listed
+from offtake.performance.score import MEASURES, ScoreReport, Spread
 from offtake.report.terminal import answered, table
 from offtake.report.words import NOTHING, number, plural, share, tally
 
 VERDICT_STYLES = {"delivered": "bold green", "below": "bold red", "cannot tell": "yellow"}
-METRIC_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
+METRIC_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E", "throughput": "Throughput"}
+SCORE_KINDS = ("all", "constants", "system, backend", "source")  #: groups that a terminal has room for
 
 
 def tables_table(tables: Sequence[Listed]) -> Group:
@@ -27,6 +29,28 @@ def tables_table(tables: Sequence[Listed]) -> Group:
         cells = [one.name, one.checkpoint, one.system, one.backend, str(one.chips), tally(one.kv_tokens)]
         made.add_row(*(Text(cell) for cell in (*cells, one.confidence, one.kept)))
     return answered(f"{plural(len(tables), 'step table')}.", made)
+
+
+def score_table(report: ScoreReport) -> Group:
+    """Table the errors of replayed runs by group, beside aiconfigurator's own."""
+    heads = [f"{METRIC_WORDS[measure]}, median (p90)" for measure in MEASURES]
+    theirs = [f"own {METRIC_WORDS[measure]}" for measure in MEASURES]
+    made = table([("Runs", False), ("covered", True), *((head, True) for head in (*heads, *theirs))])
+    for group in report.groups:
+        if group.kind in SCORE_KINDS:
+            cells = [spread_cell(group.errors.get(measure)) for measure in MEASURES]
+            cells += [spread_cell(group.own.get(measure)) for measure in MEASURES]
+            made.add_row(*(Text(cell) for cell in (group.name, f"{group.covered} of {group.runs}", *cells)))
+    whole = report.groups[0]
+    told = f"{whole.covered} of {whole.runs} measured runs replayed; {report.dropped} exact duplicates were left out."
+    about = "Errors are absolute, relative to what was measured. Own: what aiconfigurator itself predicts of the runs."
+    left = [Text(f"Not covered: {reason} ({count}).") for reason, count in sorted(report.reasons.items())]
+    return Group(answered(told, made), Text(about, style="dim"), *left)
+
+
+def spread_cell(spread: Spread | None) -> str:
+    """Write an error: its median and 90th percentile."""
+    return NOTHING if spread is None else f"{share(spread.median)} ({share(spread.p90)})"
 
 
 def fit_table(report: FitReport) -> Group:
