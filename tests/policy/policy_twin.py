@@ -152,7 +152,7 @@ class PolicyTwin:
 
     @staticmethod
     def nearness(pressure: float, held: float) -> float:
-        return max(0.0, 1.0 - math.sqrt(held) * (1.0 - pressure) / 16.0)
+        return max(0.0, 1.0 - math.sqrt(max(held, 64.0)) * (1.0 - pressure) / 16.0)
 
     @staticmethod
     def price(near: float, bid: float, density: float) -> float:
@@ -216,7 +216,7 @@ class PolicyTwin:
         near = math.sqrt(math.sqrt(min(1.0, gain / most))) if most > 0 else 1.0
         patient = max(0.0, float(kind.slo_ttft_ns) - own) if in_time else float(HOUR_NS)
         if pool.known.is_api:
-            left = 16.0 * (1.0 - near) / math.sqrt(float(pool.known.slots))
+            left = 16.0 * (1.0 - near) / math.sqrt(max(float(pool.known.slots), 64.0))
             ahead = max(left * MINUTE_NS, -patient) + float(pool.free_ns - now_ns)
         else:
             over = 0.0
@@ -234,7 +234,7 @@ class PolicyTwin:
         limit = pool.in_flight / pool.pressure
         if pool.pressure >= 1.0:
             limit *= 0.25 / pool.reach
-        left = min(limit - 16.0 * (1.0 - near) * math.sqrt(limit), (1.0 - over) * pool.in_flight)
+        left = min(limit * (1.0 - 16.0 * (1.0 - near) / math.sqrt(max(limit, 64.0))), (1.0 - over) * pool.in_flight)
         left = min(max(left, 0.0), float(pool.in_flight)) + 1.0
         return math.log((pool.in_flight + 1.0) / left) + 2.0 / math.sqrt(left)
 

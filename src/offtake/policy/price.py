@@ -34,6 +34,7 @@ FOLDS = 16.0  #: (1 - z/16)¹⁶ for exp(-z)
 LATE_WORTH = 0.5  #: share of its worth that an answer keeps when it is predicted to be late (assumption)
 PATIENCE = 0.9  #: share of its worth that work which can wait holds back on arrival, falling to 0 at its deadline
 EVEN = 1e-3  #: of worth, times pressure: between pools that cost the same, the emptier (assumption)
+HELD_MIN = 64.0  #: requests from which N counts in the price: at half its limit a pool then costs e⁻⁴ of its density
 SIGMAS = 2.0  #: standard deviations that a Retry-After allows for
 REACH_MIN = 0.25  #: least that measurement may find of a pool's reach (assumption)
 
@@ -95,7 +96,13 @@ def ttft_ns(view: View, request: Request, pool: int, now_ns: int) -> float:
 @kernel
 def nearness(pressure: float, held: float) -> float:
     """Return y of the price: 1 at the limit, 0 from 16 deviations below it; ``held`` is N."""
-    return max(0.0, 1.0 - math.sqrt(held) * (1.0 - pressure) / FOLDS)
+    return max(0.0, 1.0 - steepness(held) * (1.0 - pressure) / FOLDS)
+
+
+@kernel
+def steepness(held: float) -> float:
+    """Return √N, but no less than 8: a pool that holds few keeps no more than half of itself free for the best."""
+    return math.sqrt(max(held, HELD_MIN))
 
 
 @kernel
@@ -196,7 +203,7 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying:
     near = math.sqrt(math.sqrt(min(1.0, gain / most))) if most > 0.0 else 1.0
     patient_ns = max(0.0, kind.slo_ttft_ns - own_ns) if in_time else float(NS_PER_HOUR)
     if row.is_api:
-        left = FOLDS * (1.0 - near) / math.sqrt(row.slots)
+        left = FOLDS * (1.0 - near) / steepness(row.slots)
         ahead_ns = max(left * BUCKET_NS, -patient_ns) + float(row.free_ns - now_ns)
     else:
         over = 0.0
@@ -221,6 +228,6 @@ def _turnovers(view: View, pool: int, near: float, over: float) -> float:
     limit = row.in_flight / row.pressure
     if row.pressure >= 1.0:
         limit *= REACH_MIN / row.reach
-    left = min(limit - FOLDS * (1.0 - near) * math.sqrt(limit), (1.0 - over) * row.in_flight)
+    left = min(limit * (1.0 - FOLDS * (1.0 - near) / steepness(limit)), (1.0 - over) * row.in_flight)
     left = min(max(left, 0.0), float(row.in_flight)) + 1.0
     return math.log((row.in_flight + 1.0) / left) + SIGMAS / math.sqrt(left)
