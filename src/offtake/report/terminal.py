@@ -113,28 +113,29 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
 def comparison_table(comparison: Comparison) -> Group:
     """Table every policy that was compared: means over the seeds, and value in time against the first with 95 %."""
     kinds = list(comparison.rows[0].attainment)
-    names = ["Value in time", "against the first", "Value", "Cost", "Hindsight", "Refused", "Fair", *kinds]
-    made = table([("Policy", False), *((name, True) for name in names)])
+    made = table([("Policy", False), *((name, True) for name in ("Value", "In time", "Against", "Cost", "Hindsight"))])
+    more = table([("Policy", False), *((name, True) for name in ("Refused", "Fairness", *kinds))])
     whole = comparison.offered_usd or 1.0
     for row in comparison.rows:
         first = row is comparison.rows[0]
         cells = [
-            row.policy.replace("_", " "),
+            short(row.means["value_usd"] / whole),
             short(row.means["value_in_time_usd"] / whole),
             NOTHING if first else against(row.differences["value_in_time_usd"], whole),
-            short(row.means["value_usd"] / whole),
             money(row.means["cost_usd"]),
             NOTHING if row.hindsight_share is None else short(row.hindsight_share),
-            short(row.means["share_refused"]),
-            f"{row.means['fairness']:.3f}",
-            *(short(row.attainment[kind]) for kind in kinds),
         ]
-        made.add_row(*(Text(cell) for cell in cells), style="bold" if first else "")
+        classes = [short(row.attainment[kind]) for kind in kinds]
+        others = [short(row.means["share_refused"]), f"{row.means['fairness']:.3f}", *classes]
+        for one, filled in ((made, cells), (more, others)):
+            one.add_row(
+                *(Text(cell) for cell in (row.policy.replace("_", " "), *filled)), style="bold" if first else ""
+            )
     answer = (
         f"{len(comparison.rows)} policies on {plural(len(comparison.seeds), 'load')}; values are shares of "
         f"{money(comparison.offered_usd)} offered, those of each kind requests in time."
     )
-    return answered(answer, made)
+    return Group(answered(answer, made), Text(""), more)
 
 
 def against(difference: Interval, whole: float) -> str:
