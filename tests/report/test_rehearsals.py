@@ -29,8 +29,19 @@ def test_an_overloaded_system_is_called_not_stationary_before_anything_else(over
 
 def test_an_overloaded_workload_has_no_percentile_anywhere(overloaded: Page) -> None:
     rows = {row[0]: row for row in grid_of(overloaded, "Service by workload").rows}
-    assert rows["coding"][-4:] == ["not stationary", "–", "–", "–"]
+    assert rows["coding"][-4:] == ["–", "–", "–", "–"]
     assert rows["chat"][-4:] == ["310 ms", "1.24 s", "2.41 s", "48.5 ms"]
+
+
+def test_an_overloaded_workload_has_no_share_in_time_anywhere(overloaded: Page) -> None:
+    rows = {row[0]: row for row in grid_of(overloaded, "Service by workload").rows}
+    assert (rows["coding"][3], rows["chat"][3]) == ("not stationary", "97.7%")
+    chart = next(figure for figure in figures_of(overloaded) if figure.key == "fates")
+    assert "coding,served in time,0.0" in chart.csv
+    assert chart.says.startswith(
+        "What share is served in time cannot be told of coding (not stationary) and batch (not stationary)."
+    )
+    assert "Of the others us-only fares worst" in chart.says
 
 
 def test_cells_that_are_not_stationary_are_left_out_of_the_chart_and_named(overloaded: Page) -> None:

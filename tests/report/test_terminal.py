@@ -73,11 +73,21 @@ def test_tables_for_the_terminal_load_no_charts_and_no_engine() -> None:
 
 def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() -> None:
     lines = printed(rehearsal_table([summary("bid_price", Wish(overloaded=True))]))
-    assert lines[0].startswith("Not stationary. ")
-    rows = {line.split()[0]: " ".join(line.split()) for line in lines[3:]}
-    assert rows["coding"].endswith("not stationary –")
+    told = " ".join(lines[: lines.index("")])
+    assert told.startswith("Not stationary: requests come faster than they are served")
+    assert "What share is served in time cannot be told; of 1.76 m requests 1.1% were refused" in told
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines[lines.index("") + 2 :]}
+    assert rows["coding"] == "coding 520,000 not stationary 1.1% 0% – –"
     assert rows["chat"].endswith("1.24 s 48.5 ms")
-    assert rows["all"].endswith("not stationary –")
+    assert rows["all"].endswith("not stationary 1.1% 0% – –")
+
+
+@pytest.mark.parametrize("status", ["not stationary", "too short", "too few requests", "interrupted"])
+def test_no_share_in_time_is_told_of_a_run_that_is_not_known_to_be_stationary(status: str) -> None:
+    cut = msgspec.structs.replace(summary("bid_price", Wish()), status=status)
+    lines = printed(rehearsal_table([cut, cut]))
+    assert "95.5%" not in " ".join(lines[: lines.index("")])
+    assert all(status in line and "95" not in line for line in lines if line.split()[:1] in (["all"], ["bid"]))
 
 
 def test_a_sound_rehearsal_shows_its_percentiles() -> None:
@@ -88,14 +98,14 @@ def test_a_sound_rehearsal_shows_its_percentiles() -> None:
 
 def test_each_policy_that_was_compared_has_its_line() -> None:
     lines = printed(rehearsal_table([summary(policy, Wish()) for policy in ("bid_price", "round_robin")]))
-    assert [line.split()[:3] for line in lines[-2:]] == [["under", "bid", "price"], ["under", "round", "robin"]]
+    assert [line.split()[:3] for line in lines[-2:]] == [["bid", "price", "1.76"], ["round", "robin", "1.76"]]
 
 
 def test_a_rehearsal_that_lost_a_site_is_named_by_it() -> None:
     main = summary("bid_price", Wish())
     lost = msgspec.structs.replace(main, lost_sites=["colossus-1 from 0.1 h to 0.15 h"])
     lines = printed(rehearsal_table([main, lost]))
-    assert [line.split()[:2] for line in lines[-2:]] == [["under", "bid"], ["without", "colossus-1"]]
+    assert [line.split()[:2] for line in lines[-2:]] == [["bid", "price"], ["without", "colossus-1"]]
 
 
 def test_a_rehearsal_is_read_whole_on_a_terminal_of_80_columns() -> None:

@@ -38,7 +38,8 @@ P99_REQUESTS_MIN = 5 * REQUESTS_MIN  #: a P99 of fewer is the maximum
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Say how one group of requests fared; percentiles are null unless ``status`` is ``stationary``.
 
-    Shares are of all requests offered, so that a refusal counts as a miss.
+    Shares are of all requests offered, so that a refusal counts as a miss. They say what happened in the run; only where
+    ``status`` is ``stationary`` do they say what would happen in a longer one.
     """
 
     workload: str  #: Workload, or `all`.
@@ -53,7 +54,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     share_served: float  #: Served.
     share_within_ttft: float  #: Served with a first token in time.
     share_within_tpot: float  #: Served with tokens fast enough.
-    share_within_slo: float  #: Both.
+    share_within_slo: float  #: Both; holds for longer than the run only where `status` is `stationary`.
     ttft_ms_p50: float | None  #: Median time to first token, round trip included.
     ttft_ms_p95: float | None  #: 95th percentile.
     ttft_ms_p99: float | None  #: 99th percentile; needs 100 requests.

@@ -11,26 +11,21 @@ from collections.abc import Mapping
 import altair as alt
 import polars as pl
 
-from offtake.performance.stationary import Stationarity
 from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.summary import Group, PoolLoad, Summary
 from offtake.report import theme
 from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
+from offtake.report.verdicts import WHY, in_time, overall, sound, wait
 from offtake.report.words import NOTHING, day, duration, listing, money, number, plural, share, tally
 from offtake.units import PERCENT
 
 CAPACITY_ERROR_MOST = 0.1
 GOAL = 0.95  # the share of requests that a workload's times are stated for
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-ENDS = ("served in time", "served late", "refused", "failed")
-END_PAINTS = ("var(--series-3)", "var(--series-2)", "var(--bad)", "var(--series-7)")
+ENDS = ("served in time", "served late", "served, in time or not cannot be told", "refused", "failed")
+END_PAINTS = ("var(--series-3)", "var(--series-2)", "url(#option-ink)", "var(--bad)", "var(--series-7)")
 ROW_HEIGHT = 32
 MARK_HEIGHT = 8
-
-
-def sound(status: str) -> bool:
-    """Tell whether a group was stationary, so that its figures hold for longer than the run."""
-    return status == Stationarity.STATIONARY
 
 
 def section(summaries: Mapping[str, Summary]) -> Section:
@@ -52,14 +47,6 @@ def key_figure(summary: Summary) -> KeyFigure:
     note = f"of {tally(summary.total.requests)} requests served within their times"
     good: Tone = "good" if summary.total.share_within_slo >= GOAL else "caution"
     return KeyFigure(label="In rehearsal", value=share(summary.total.share_within_slo), note=note, tone=good)
-
-
-WHY = {
-    str(Stationarity.NOT_STATIONARY): "requests come faster than they are served: waits grow for as long as that lasts",
-    str(Stationarity.TOO_SHORT): "the run is too short beside the time that requests stay to tell",
-    str(Stationarity.TOO_FEW): "too few requests ran to tell",
-    str(Stationarity.INTERRUPTED): "only the requests that had ended are counted",
-}
 
 
 def warnings(summary: Summary) -> list[str]:
@@ -88,7 +75,11 @@ def verdict(summary: Summary) -> Sentences:
     else:
         groups = [group.workload for group in summary.workloads if not sound(group.status)]
         which = f" ({listing(groups)})" if groups else ""
-        told.insert(0, f"{summary.status.capitalize()}{which}: {WHY[summary.status]}. No percentile exists to report.")
+        told.insert(
+            0,
+            f"{summary.status.capitalize()}{which}: {WHY[summary.status]}. "
+            "Neither a share in time nor a percentile can be told.",
+        )
     if not summary.complete:
         told.append(f"The run was interrupted at {share(summary.done_share)}.")
     if summary.lost_sites:
@@ -97,8 +88,10 @@ def verdict(summary: Summary) -> Sentences:
         told.append(f"Thinned: {summary.thin_error}.")
     left = money(total.value_in_time_usd - summary.cost_usd)
     idle = f"of which idle {money(summary.idle_usd)}"
+    lasting = "" if sound(summary.status) else " while this lasted"
     told.append(
-        f"Value served in time {money(total.value_in_time_usd)}, cost {money(summary.cost_usd)} ({idle}), left {left}."
+        f"Value served in time{lasting} {money(total.value_in_time_usd)}, "
+        f"cost {money(summary.cost_usd)} ({idle}), left {left}."
     )
     return Sentences(sentences=told, tone="plain" if sound(summary.status) and summary.complete else "bad")
 
@@ -141,25 +134,39 @@ def fates(summary: Summary) -> Figure | None:
             ],
         )
     )
-    worst = min(groups, key=lambda group: group.share_within_slo)
+    met = {end for _, end, percent, _ in rows if percent > 0.0}
     return Figure(
         key="fates",
         question="What becomes of each workload's requests?",
-        says=f"{worst.workload} fares worst: {share(worst.share_within_slo)} served in time, "
-        f"{share(rate(worst.refused, worst))} refused.",
+        says=say_fates(groups),
         spec=theme.finish(chart, ROW_HEIGHT * len(groups)),
         csv=theme.csv(frame.drop("place")),
-        legend=[Key(label=end, paint=paint) for end, paint in zip(ENDS, END_PAINTS, strict=True)],
+        legend=[Key(label=end, paint=paint) for end, paint in zip(ENDS, END_PAINTS, strict=True) if end in met],
         note="A refusal counts as a miss. In an overloaded run these shares depend on how long it lasts."
         if not sound(summary.status)
         else "A refusal counts as a miss.",
     )
 
 
-def ends_of(group: Group) -> tuple[float, float, float, float]:
+def say_fates(groups: list[Group]) -> str:
+    """Say which workload fares worst, and of which it cannot be told."""
+    judged = [group for group in groups if sound(group.status)]
+    untold = [f"{group.workload} ({group.status})" for group in groups if not sound(group.status)]
+    told = [f"What share is served in time cannot be told of {listing(untold)}."] if untold else []
+    if judged:
+        worst = min(judged, key=lambda group: group.share_within_slo)
+        named = f"{'Of the others ' if untold else ''}{worst.workload} fares worst"
+        refused = share(rate(worst.refused, worst))
+        told.append(f"{named}: {share(worst.share_within_slo)} served in time, {refused} refused.")
+    return " ".join(told)
+
+
+def ends_of(group: Group) -> tuple[float, float, float, float, float]:
     """Return the shares of a group's requests that end in each of ``ENDS``."""
-    late = max(group.share_served - group.share_within_slo, 0.0)
-    return group.share_within_slo, late, rate(group.refused, group), rate(group.failed, group)
+    lost = (rate(group.refused, group), rate(group.failed, group))
+    if not sound(group.status):
+        return 0.0, 0.0, group.share_served, *lost
+    return group.share_within_slo, max(group.share_served - group.share_within_slo, 0.0), 0.0, *lost
 
 
 def attainment(summary: Summary) -> Figure | None:
@@ -235,7 +242,7 @@ def attainment_chart(frame: pl.DataFrame, paints: dict[str, str], shapes: dict[s
 
 
 def group_grid(summary: Summary) -> Grid:
-    """Table how each workload fared; where a percentile does not exist, the reason stands in its place."""
+    """Table how each workload fared; where it was not stationary, the reason stands in place of its share."""
     names = ["Requests", "In time", "Refused", "Failed", "TTFT p50", "TTFT p95", "TTFT p99", "TPOT p95"]
     columns = [Column(name="Workload"), Column(name="Class"), *(Column(name=name, figures=True) for name in names)]
     rows = [
@@ -243,7 +250,7 @@ def group_grid(summary: Summary) -> Grid:
             group.workload,
             group.kind,
             tally(group.requests),
-            share(group.share_within_slo),
+            in_time(group),
             share(rate(group.refused, group)),
             share(rate(group.failed, group)),
             *waits(group),
@@ -256,11 +263,9 @@ def group_grid(summary: Summary) -> Grid:
 
 
 def waits(group: Group) -> list[str]:
-    """Write a group's percentiles, or why there are none."""
-    if not sound(group.status):
-        return [group.status, NOTHING, NOTHING, NOTHING]
+    """Write a group's percentiles, where there are any."""
     figures = (group.ttft_ms_p50, group.ttft_ms_p95, group.ttft_ms_p99, group.tpot_ms_p95)
-    return [NOTHING if figure is None else duration(figure) for figure in figures]
+    return [wait(group, figure) for figure in figures]
 
 
 def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
@@ -276,7 +281,7 @@ def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
             name.replace("_", " "),
             policy_name(each),
             each.status,
-            share(each.total.share_within_slo),
+            in_time(overall(each)),
             share(rate(each.total.refused, each.total)),
             share(rate(each.total.failed, each.total)),
             money(each.total.value_in_time_usd),

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
+from offtake.report import verdicts
 from offtake.report.sums import by_interest
-from offtake.report.words import NOTHING, change, count, day, duration, money, number, plural, power, share, tally
+from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share, tally
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
@@ -100,14 +101,15 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
     main = summaries[0]
     names = ["Requests", "In time", "Refused", "Failed", "TTFT p95", "TPOT p95"]
     made = table([("Workload", False), *((name, True) for name in names)])
-    for group in [*main.workloads, main.total]:
-        made.add_row(*service_cells(group.workload, group), style="bold" if group is main.total else "")
+    made.columns[0].no_wrap = False
+    for group in main.workloads:
+        made.add_row(*service_cells(group.workload, group))
+    made.add_row(*service_cells(main.total.workload, verdicts.overall(main)), style="bold")
     if len(summaries) > 1:
         made.add_section()
         for each in summaries:
-            made.add_row(*service_cells(run_name(each, main), each.total))
-    answer = f"{share(main.total.share_within_slo)} of {tally(main.total.requests)} requests were served in time."
-    return answered(answer if main.status == "stationary" else f"{main.status.capitalize()}. {answer}", made)
+            made.add_row(*service_cells(run_name(each, main), verdicts.overall(each)))
+    return answered(verdicts.answer(main), made)
 
 
 def comparison_table(comparison: Comparison) -> Group:
@@ -147,7 +149,7 @@ def against(difference: Interval, whole: float) -> str:
 def run_name(each: Summary, main: Summary) -> str:
     """Name one rehearsal of several: by its policy, or by sites that it lost and the first did not."""
     lost = [text.partition(" from ")[0] for text in each.lost_sites if text not in main.lost_sites]
-    return f"without {', '.join(lost)}" if lost else f"under {each.policy.replace('_', ' ')}"
+    return f"without {', '.join(lost)}" if lost else each.policy.replace("_", " ")
 
 
 def short(part: float) -> str:
@@ -156,13 +158,13 @@ def short(part: float) -> str:
 
 
 def service_cells(name: str, group: Requests) -> list[Text]:
-    """Write how a group of requests fared; where a percentile does not exist, the reason stands in its place."""
+    """Write how a group of requests fared; where it was not stationary, the reason stands in place of its share."""
     whole = max(group.requests, 1)
-    waits = [NOTHING if wait is None else duration(wait) for wait in (group.ttft_ms_p95, group.tpot_ms_p95)]
     cells = [
         name,
         tally(group.requests),
-        *(short(part) for part in (group.share_within_slo, group.refused / whole, group.failed / whole)),
-        *(waits if group.ttft_ms_p95 is not None else [group.status, NOTHING]),
+        verdicts.in_time(group, short),
+        *(short(part / whole) for part in (group.refused, group.failed)),
+        *(verdicts.wait(group, wait) for wait in (group.ttft_ms_p95, group.tpot_ms_p95)),
     ]
     return [Text(cell) for cell in cells]
