@@ -38,8 +38,8 @@ P99_REQUESTS_MIN = 5 * REQUESTS_MIN  #: a P99 of fewer is the maximum
 class Group(msgspec.Struct, frozen=True, kw_only=True):
     """Say how one group of requests fared; percentiles are null unless ``status`` is ``stationary``.
 
-    Shares are of all requests offered, so that a refusal counts as a miss. They say what happened in the run; only where
-    ``status`` is ``stationary`` do they say what would happen in a longer one.
+    Shares are of all requests offered, so that a refusal counts as a miss. They say what happened in the run; only
+    where ``status`` is ``stationary`` do they say what would happen in a longer one.
     """
 
     workload: str  #: Workload, or `all`.
