@@ -23,6 +23,8 @@ from offtake.plan.result import (
     Price,
     Size,
 )
+from offtake.rehearse.compare import FORMAT as COMPARISON_FORMAT
+from offtake.rehearse.compare import MEASURES, Comparison, Interval, Row, Score
 from offtake.rehearse.summary import FORMAT as REHEARSAL_FORMAT
 from offtake.rehearse.summary import Group, PoolLoad, Summary
 
@@ -62,6 +64,7 @@ class Wish:
     )
     rehearsals: tuple[str, ...] = ("bid_price",)
     overloaded: bool = False
+    compared: bool = True
     rename: dict[str, str] = field(default_factory=dict)
 
 
@@ -335,6 +338,39 @@ def summary(policy: str, wish: Wish) -> Summary:
     )  # fmt: skip
 
 
+def comparison(*, overloaded: str = "", seeds: int = 3) -> Comparison:
+    """Return three policies on some loads; one may have been overloaded on the first."""
+    values = {"bid_price": 0.91, "least_loaded": 0.88, "prefix_affinity": 0.905}
+    spread = {"bid_price": 0.0, "least_loaded": 0.01, "prefix_affinity": 0.02}
+    offered = 40_000.0
+    status = {name: "not stationary" if name == overloaded else "stationary" for name in values}
+    scores = [
+        Score(policy=name, seed=seed, status=status[name] if seed == 1 else "stationary", requests=1_760_000,
+              offered_usd=offered, value_usd=0.95 * offered, value_in_time_usd=value * offered, cost_usd=21_300.0,
+              share_within_slo=value, share_refused=0.012, share_failed=0.0, fairness=0.987,
+              attainment={"batch": 0.999, "interactive": value})
+        for name, value in values.items() for seed in range(1, seeds + 1)
+    ]  # fmt: skip
+    rows = [
+        Row(policy=name, status=status[name],
+            means={"value_usd": 0.95 * offered, "value_in_time_usd": value * offered, "cost_usd": 21_300.0,
+                   "share_within_slo": value, "share_refused": 0.012, "fairness": 0.987},
+            attainment={"batch": 0.999, "interactive": value}, hindsight_share=value / 0.94,
+            differences={
+                measure: Interval(mean=(value - 0.91) * offered,
+                                  low=(value - 0.91 - spread[name]) * offered if seeds > 1 else None,
+                                  high=(value - 0.91 + spread[name]) * offered if seeds > 1 else None)
+                for measure in MEASURES
+            })
+        for name, value in values.items()
+    ]  # fmt: skip
+    return Comparison(
+        format=COMPARISON_FORMAT, portfolio_hash="9f1c" * 16, fleet="may-2026", week="2026-08-03",
+        seeds=list(range(1, seeds + 1)), thin=40, requests=1_760_000.0, offered_usd=offered,
+        hindsight_usd=0.94 * offered, rows=rows, scores=scores,
+    )  # fmt: skip
+
+
 def write_json(record: msgspec.Struct, path: Path, rename: dict[str, str]) -> None:
     """Write a record, with names replaced as the wish says."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -365,5 +401,7 @@ def build_run(folder: Path, wish: Wish | None = None) -> Path:
     for place, policy in enumerate(wish.rehearsals):
         where = folder / "rehearse" / policy if place else folder / "rehearse"
         write_json(summary(policy, wish), where / "rehearse.json", wish.rename)
+    if wish.compared:
+        write_json(comparison(), folder / "rehearse" / "compare.json", wish.rename)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

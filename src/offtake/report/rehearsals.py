@@ -15,7 +15,7 @@ from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.summary import Group, PoolLoad, Summary
 from offtake.report import theme
 from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
-from offtake.report.verdicts import WHY, in_time, overall, sound, wait
+from offtake.report.verdicts import WHY, in_time, overall, policy_name, sound, wait
 from offtake.report.words import NOTHING, day, duration, listing, money, number, plural, share, tally
 from offtake.units import PERCENT
 
@@ -94,11 +94,6 @@ def verdict(summary: Summary) -> Sentences:
         f"cost {money(summary.cost_usd)} ({idle}), left {left}."
     )
     return Sentences(sentences=told, tone="plain" if sound(summary.status) and summary.complete else "bad")
-
-
-def policy_name(summary: Summary) -> str:
-    """Write a policy's name."""
-    return summary.policy.replace("_", " ")
 
 
 def rate(part: int, group: Group) -> float:

@@ -1,9 +1,9 @@
 """Read a run folder: what each stage wrote, with stages that were not run left out and named.
 
 Comes in: ``plan/`` (``plan.json``, Parquet tables, ``fleet.json``), ``appraise/OFFER/appraisal.json`` and
-``rehearse/rehearse.json``, with ``rehearse/NAME/rehearse.json`` of policies or events that were tried beside
-it. Goes out: one :class:`Run`. It computes nothing and draws nothing; see ``sums.py`` for the figures that are made
-from these tables.
+``rehearse/rehearse.json``, with ``rehearse/NAME/rehearse.json`` of policies or events that were tried beside it, and
+``compare.json`` beside either. Goes out: one :class:`Run`. It computes nothing and draws nothing; see ``sums.py`` for
+the figures that are made from these tables.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import polars as pl
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, read_fleet
 from offtake.plan.result import APPRAISAL_FORMAT, PLAN_FORMAT, Appraisal, PlanResult
+from offtake.rehearse.compare import FORMAT as COMPARISON_FORMAT
+from offtake.rehearse.compare import Comparison
 from offtake.rehearse.summary import FORMAT as REHEARSAL_FORMAT
 from offtake.rehearse.summary import Summary
 
@@ -73,6 +75,7 @@ class Run:
     fleet: Fleet | None
     appraisals: list[Appraisal]
     rehearsals: dict[str, Summary]
+    comparisons: dict[str, Comparison]
     missing: list[str]
 
 
@@ -94,12 +97,17 @@ def read_run(folder: Path) -> Run:
         read_record(path, Appraisal, APPRAISAL_FORMAT, faults)
         for path in sorted((folder / "appraise").glob("*/appraisal.json"))
     ]
-    rehearsals = read_rehearsals(folder / "rehearse", faults)
+    rehearsals = read_by_folder(folder / "rehearse", "rehearse.json", (Summary, REHEARSAL_FORMAT), faults)
+    comparisons = read_by_folder(folder / "rehearse", "compare.json", (Comparison, COMPARISON_FORMAT), faults)
     fleet = read_fleet_if_there(folder / "plan" / "fleet.json", faults)
     if faults:
         raise InputError(faults)
     appraisals = [appraisal for appraisal in found if appraisal is not None and same_portfolio(plan, appraisal)]
-    stale = [one for one in (*found, *rehearsals.values()) if one is not None and not same_portfolio(plan, one)]
+    stale = [
+        one
+        for one in (*found, *rehearsals.values(), *comparisons.values())
+        if one is not None and not same_portfolio(plan, one)
+    ]
     rehearsals = {name: summary for name, summary in rehearsals.items() if same_portfolio(plan, summary)}
     return Run(
         name=plan.name if plan else folder.name,
@@ -108,11 +116,12 @@ def read_run(folder: Path) -> Run:
         fleet=fleet,
         appraisals=appraisals,
         rehearsals=rehearsals,
+        comparisons={name: one for name, one in comparisons.items() if same_portfolio(plan, one)},
         missing=[*missing_of_plan(plan, frames), *missing_stages(appraisals, rehearsals), *([STALE] if stale else [])],
     )
 
 
-def same_portfolio(plan: PlanResult | None, stage: Appraisal | Summary) -> bool:
+def same_portfolio(plan: PlanResult | None, stage: Appraisal | Summary | Comparison) -> bool:
     """Tell whether a stage was made from the portfolio that the plan was made from."""
     return plan is None or stage.portfolio_hash == plan.portfolio_hash
 
@@ -133,13 +142,13 @@ def read_record(path: Path, record: type[Record], form: str, faults: list[Fault]
     return read
 
 
-def read_rehearsals(folder: Path, faults: list[Fault]) -> dict[str, Summary]:
-    """Return every rehearsal by its folder's name below ``folder``, the main one (named ``main``) first."""
+def read_by_folder(folder: Path, name: str, record: tuple[type[Record], str], faults: list[Fault]) -> dict[str, Record]:
+    """Return every record of a type and format by its folder's name below ``folder``, the main one (``main``) first."""
     found = {}
-    for path in [folder / "rehearse.json", *sorted(folder.glob("**/*/rehearse.json"))]:
-        summary = read_record(path, Summary, REHEARSAL_FORMAT, faults)
-        if summary is not None:
-            found["/".join(path.relative_to(folder).parts[:-1]) or "main"] = summary
+    for path in [folder / name, *sorted(folder.glob(f"**/*/{name}"))]:
+        read = read_record(path, *record, faults)
+        if read is not None:
+            found["/".join(path.relative_to(folder).parts[:-1]) or "main"] = read
     return found
 
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +22,7 @@ from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
 if TYPE_CHECKING:  # its module loads the engine, which the other verbs do without
-    from offtake.rehearse.compare import Comparison, Interval
+    from offtake.rehearse.compare import Comparison, Row
     from offtake.rehearse.summary import Group as Requests
     from offtake.rehearse.summary import Summary
 
@@ -113,43 +112,39 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
 
 
 def comparison_table(comparison: Comparison) -> Group:
-    """Table every policy that was compared: means over the seeds, and value in time against the first with 95 %."""
-    kinds = list(comparison.rows[0].attainment)
-    made = table([("Policy", False), *((name, True) for name in ("Value", "In time", "Against", "Cost", "Hindsight"))])
-    more = table([("Policy", False), *((name, True) for name in ("Refused", "Fairness", *kinds))])
-    whole = comparison.offered_usd or 1.0
+    """Table every policy that was compared, in means over the loads: its value, and below it who was served."""
+    whole, first = comparison.offered_usd or 1.0, comparison.rows[0]
+    kinds = list(first.attainment)
+    names = ["In time", f"against {verdicts.policy_name(first)}", "Hindsight", "Served", "Cost"]
+    values = table([("Value", False), *((name, True) for name in names)])
+    people = table([("Requests", False), *((name, True) for name in ("Refused", "Fairness", *kinds))])
     for row in comparison.rows:
-        first = row is comparison.rows[0]
-        cells = [
-            short(row.means["value_usd"] / whole),
-            short(row.means["value_in_time_usd"] / whole),
-            NOTHING if first else against(row.differences["value_in_time_usd"], whole),
-            money(row.means["cost_usd"]),
-            NOTHING if row.hindsight_share is None else short(row.hindsight_share),
-        ]
-        classes = [short(row.attainment[kind]) for kind in kinds]
-        others = [short(row.means["share_refused"]), f"{row.means['fairness']:.3f}", *classes]
-        for one, filled in ((made, cells), (more, others)):
-            one.add_row(
-                *(Text(cell) for cell in (row.policy.replace("_", " "), *filled)), style="bold" if first else ""
-            )
+        hindsight = NOTHING if row.hindsight_share is None else marked_short(row.hindsight_share, row)
+        gap = NOTHING if row is first else verdicts.beside(row.differences["value_in_time_usd"], whole)
+        shares = [marked_short(row.means[name] / whole, row) for name in ("value_in_time_usd", "value_usd")]
+        cells = [verdicts.policy_name(row), shares[0], gap, hindsight, shares[1], money(row.means["cost_usd"])]
+        values.add_row(*(Text(cell) for cell in cells), style="bold" if row is first else "")
+        cells = [verdicts.policy_name(row), short(row.means["share_refused"]), f"{row.means['fairness']:.3f}"]
+        cells += [marked_short(row.attainment[kind], row) for kind in kinds]
+        people.add_row(*(Text(cell) for cell in cells), style="bold" if row is first else "")
     answer = (
-        f"{len(comparison.rows)} policies on {plural(len(comparison.seeds), 'load')}; values are shares of "
-        f"{money(comparison.offered_usd)} offered, those of each kind requests in time."
+        f"{len(comparison.rows)} policies on {plural(len(comparison.seeds), 'load')}: value as a share of "
+        f"{money(comparison.offered_usd)} offered, differences in points with their 95% intervals; requests of each "
+        "kind served in time."
     )
-    return Group(answered(answer, made), Text(""), more)
+    notes = [Text(doubt) for doubt in verdicts.doubts(comparison)]
+    return Group(Text(answer, style="bold"), Text(""), values, Text(""), people, *notes)
 
 
-def against(difference: Interval, whole: float) -> str:
-    """Write a difference in percentage points of ``whole``, with its interval where there is one."""
-    mean, low, high = (None if end is None else 100.0 * end / whole for end in msgspec.structs.astuple(difference))
-    return f"{mean:+.1f}" if low is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+def marked_short(part: float, row: Row) -> str:
+    """Write a share in the width of a narrow column, marked where it holds for one length alone."""
+    return verdicts.marked(short(part), row)
 
 
 def run_name(each: Summary, main: Summary) -> str:
     """Name one rehearsal of several: by its policy, or by sites that it lost and the first did not."""
     lost = [text.partition(" from ")[0] for text in each.lost_sites if text not in main.lost_sites]
-    return f"without {', '.join(lost)}" if lost else each.policy.replace("_", " ")
+    return f"without {', '.join(lost)}" if lost else verdicts.policy_name(each)
 
 
 def short(part: float) -> str:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from offtake.performance.stationary import Stationarity
-from offtake.report.words import NOTHING, duration, plural, share, tally
+from offtake.report.words import NOTHING, against, duration, plural, share, tally
 
 if TYPE_CHECKING:  # their modules load the engine, which the other verbs do without
-    from offtake.rehearse.compare import Comparison, Row
+    from offtake.rehearse.compare import Comparison, Interval, Row
     from offtake.rehearse.summary import Group, Summary
 
 MARK = "*"
@@ -77,3 +77,14 @@ def on_loads(comparison: Comparison, status: str) -> str:
 def marked(text: str, row: Row) -> str:
     """Mark a figure of a policy that was not stationary on some load."""
     return text if sound(row.status) else f"{text}{MARK}"
+
+
+def beside(difference: Interval, whole: float) -> str:
+    """Write a difference in percentage points of ``whole``, with its interval where there is one."""
+    low, high = (None if end is None else end / whole for end in (difference.low, difference.high))
+    return against(difference.mean / whole, low, high)
+
+
+def policy_name(row: Row | Summary) -> str:
+    """Write a policy's name."""
+    return row.policy.replace("_", " ")

@@ -129,6 +129,24 @@ def share(part: float) -> str:
     return f"{text.removesuffix('.0')}%".replace("-", MINUS)
 
 
+def points(part: float) -> str:
+    """Write a difference of shares in percentage points, with its sign.
+
+    >>> points(0.0123), points(-0.0004), points(-0.25)
+    ('+1.2', '−0.04', '−25')
+    """
+    return f"{'+' if part > 0.0 else ''}{number(part * PERCENT, 2)}"
+
+
+def against(mean: float, low: float | None, high: float | None) -> str:
+    """Write a difference of shares in percentage points, with its interval where there is one.
+
+    >>> against(0.01, -0.002, 0.022), against(-0.01, None, None)
+    ('+1 (−0.2 to +2.2)', '−1')
+    """
+    return points(mean) if low is None or high is None else f"{points(mean)} ({points(low)} to {points(high)})"
+
+
 def duration(milliseconds: float) -> str:
     """Write a wait.
 
