@@ -23,7 +23,7 @@ def imported() -> str:
     return scenes.DEPLOYMENT + rehearse.__name__
 
 
-def first_rehearsal() -> Any:  # noqa: ANN401  # JSON
+def first_rehearsal() -> Any:  # noqa: ANN401  # whatever a JSON document holds
     """Rehearse ten thousand requests."""
     from benchmarks.scenes import deployments, fleet_of, requests_at  # noqa: PLC0415  # as above
     from offtake.rehearse.options import Options  # noqa: PLC0415  # as above

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 @kernel
 def whole_blocks(limits: np.record, tokens: int) -> int:
     """Return the blocks that ``tokens`` fill, rounded down: exact up to 2^40 tokens, as half a token is left over."""
-    return math.floor((tokens + 0.5) * limits.block_share)  # type: ignore[no-any-return]
+    return math.floor((tokens + 0.5) * limits.block_share)
 
 
 @kernel
 def place_in_block(limits: np.record, tokens: int) -> int:
     """Return ``tokens`` modulo the block."""
-    return tokens - whole_blocks(limits, tokens) * limits.block_tokens  # type: ignore[no-any-return]
+    return tokens - whole_blocks(limits, tokens) * limits.block_tokens
 
 
 @kernel
@@ -105,7 +105,7 @@ def make_room(plant: Plant, replica: int) -> bool:
     if short:
         _push_back(plant, replica, at)
     take(plant, replica, plant.replicas.phase[replica, at])
-    return short  # type: ignore[no-any-return]
+    return short
 
 
 @kernel
@@ -132,7 +132,7 @@ def _steps_with_room(plant: Plant, replica: int, steps: int) -> int:
         free -= phase[replica, at]
         found += 1
         at = at + 1 if at + 1 < size else 0
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @kernel

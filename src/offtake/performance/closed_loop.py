@@ -165,14 +165,14 @@ def _opens_ns(plant: Plant, loop: Loop) -> int:
         return NEVER_NS
     ready_ns = loop.ready_ns[state.taken]
     if row.planned == 0:
-        return ready_ns  # type: ignore[no-any-return]
+        return ready_ns
     if state.gather_steps > 0 and row.batch > 0:
         return min(_gathered_ns(plant, loop), _after_steps_ns(row, ready_ns, state.gather_steps))
     if state.receive_steps > 1 and row.planned > 0:
         done = _step_at(row, ready_ns) + row.steps - state.looked
         looks = (done + state.receive_steps - 1) // state.receive_steps
         return _end_ns(row, state.looked + max(looks, 1) * state.receive_steps - row.steps)
-    return ready_ns  # type: ignore[no-any-return]
+    return ready_ns
 
 
 @kernel
@@ -183,7 +183,7 @@ def _gathered_ns(plant: Plant, loop: Loop) -> int:
     for request in range(state.taken, state.sent):
         tokens += np.int64(plant.work[request].input_tokens)
         if tokens >= state.gather_tokens:
-            return loop.ready_ns[request]  # type: ignore[no-any-return]
+            return loop.ready_ns[request]
     return NEVER_NS
 
 
@@ -191,7 +191,7 @@ def _gathered_ns(plant: Plant, loop: Loop) -> int:
 def _after_steps_ns(row: np.record, ready_ns: int, steps: int) -> int:
     """Return the end of the step number ``steps`` after the one under way at ``ready_ns``."""
     if row.planned < 0:
-        return row.next_ns + 1  # type: ignore[no-any-return]
+        return row.next_ns + 1
     return _end_ns(row, _step_at(row, ready_ns) + steps)
 
 
@@ -207,15 +207,15 @@ def _step_at(row: np.record, now_ns: int) -> int:
             low = middle
         else:
             high = middle
-    return high  # type: ignore[no-any-return]
+    return high
 
 
 @kernel
 def _end_ns(row: np.record, step: int) -> int:
     """Return the end of a step of the stretch under way; beyond its last, a time after it."""
     if step > row.planned:
-        return row.next_ns + 1  # type: ignore[no-any-return]
-    return row.base_ns + stretch_ns(row, max(step, 0))  # type: ignore[no-any-return]
+        return row.next_ns + 1
+    return row.base_ns + stretch_ns(row, max(step, 0))
 
 
 @kernel

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numba
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Function = TypeVar("_Function", bound="Callable[..., object]")
+
+Rows: TypeAlias = Any  #: an array of a structured dtype, or a row of one: types for NumPy do not know its fields
 
 PACKAGE = Path(__file__).parent.parent
 KERNELS = (

@@ -68,7 +68,7 @@ def find(cache: Cache, replica: int, session: int) -> int:
         if cache.entries[entry].session == session and cache.entries[entry].replica == replica:
             break
         entry = cache.entries[entry].chain
-    return entry  # type: ignore[no-any-return]
+    return entry
 
 
 @aside

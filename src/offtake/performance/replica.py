@@ -28,13 +28,13 @@ SOSP 2023). This module must never know a site, a price, a policy, a clock or a 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.performance.blocks import blocks_of, enqueue, join, leave, length_of, take_later, whole_blocks
-from offtake.performance.compiled import entry, kernel
+from offtake.performance.compiled import Rows, entry, kernel
 from offtake.performance.dense import Tables, prepare
 from offtake.performance.heap import pop
 from offtake.performance.prefix import forget_all, remember
@@ -122,7 +122,7 @@ def simulate_prepared(tables: Tables, arrival_ns: Ints, input_tokens: Ints32, ou
     return simulate_work(tables, new_work(arrival_ns, input_tokens, output_tokens))
 
 
-def simulate_work(tables: Tables, work: Any, cache_entries: int = 0) -> ReplicaOutcome:  # noqa: ANN401  # rows of WORK
+def simulate_work(tables: Tables, work: Rows, cache_entries: int = 0) -> ReplicaOutcome:
     """Run one replica of the first deployment on rows of ``WORK``, in which what happens to each is left.
 
     ``cache_entries``: how many sessions its prefix cache can remember.
@@ -141,7 +141,7 @@ def simulate_work(tables: Tables, work: Any, cache_entries: int = 0) -> ReplicaO
     return ReplicaOutcome(start, first, finish, replicas.rows[0])
 
 
-def faults_of_requests(tables: Tables, work: Any) -> list[Fault]:  # noqa: ANN401  # rows of WORK
+def faults_of_requests(tables: Tables, work: Rows) -> list[Fault]:
     """Return what makes the requests impossible for the first deployment."""
     limits = tables.limits[0]
     room = min(int(limits.context_tokens_max), int(limits.kv_blocks * limits.block_tokens))
@@ -162,7 +162,7 @@ def faults_of_requests(tables: Tables, work: Any) -> list[Fault]:  # noqa: ANN40
 
 
 @entry
-def _look_for_faults(work: Any, room: int, reserves: int, found: Ints) -> None:  # noqa: ANN401  # rows of WORK
+def _look_for_faults(work: Rows, room: int, reserves: int, found: Ints) -> None:
     """Count the requests that fail each check, and note the first of them [check, (count, row)]."""
     for request in range(work.shape[0] - 1, -1, -1):
         row = work[request]

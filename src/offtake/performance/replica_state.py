@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import Fault, InputError
-from offtake.performance.compiled import entry, kernel
+from offtake.performance.compiled import Rows, entry, kernel
 from offtake.performance.prefix import Cache, new_cache
 from offtake.performance.steps import NEW_TOKEN_RATIO
 
@@ -130,7 +130,7 @@ class Plant(NamedTuple):
     work: Any
 
 
-def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Any:  # noqa: ANN401  # rows of WORK
+def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Rows:
     """Return rows of ``WORK`` on which nothing has been done: no session, class 0, answers no longer than asked.
 
     Raises
@@ -147,14 +147,14 @@ def new_work(arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> A
 
 
 @entry
-def _fill_in(work: Any, arrival_ns: Ints, input_tokens: Ints, output_tokens: Ints) -> None:  # noqa: ANN401  # rows
+def _fill_in(work: Rows, arrival_ns: Ints, input_tokens: Ints, output_tokens: Ints) -> None:
     """Write every row once (NumPy would walk the rows once per field)."""
     for request in range(work.shape[0]):
         ask(work[request], arrival_ns[request], input_tokens[request], output_tokens[request])
 
 
 @kernel
-def ask(work: Any, arrival_ns: int, input_tokens: int, output_tokens: int) -> None:  # noqa: ANN401  # a row of WORK
+def ask(work: Rows, arrival_ns: int, input_tokens: int, output_tokens: int) -> None:
     """Make ``work`` a request of which nothing has been done: no session, class 0, no longer answer than this."""
     work.arrival_ns = arrival_ns
     work.start_ns = work.first_token_ns = work.finish_ns = work.link = -1

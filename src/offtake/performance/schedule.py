@@ -214,14 +214,14 @@ def _whole_blocks(tokens: int, size: int) -> int:
 @kernel
 def _may_give(plant: Plant, request: int) -> int:
     """Return the tokens that ``request`` may still give, as far as SGLang's admission looks."""
-    return min(plant.work[request].output_tokens_max - plant.work[request].given_tokens, NEW_TOKENS_MAX)  # type: ignore[no-any-return]
+    return min(plant.work[request].output_tokens_max - plant.work[request].given_tokens, NEW_TOKENS_MAX)
 
 
 @kernel
 def _is_remote(plant: Plant, request: int) -> bool:
     """Tell whether the prompt of ``request`` was computed elsewhere, and its first token given there."""
     work = plant.work[request]
-    return work.cached_tokens == work.input_tokens and work.given_tokens == 0 and work.output_tokens > 1  # type: ignore[no-any-return]
+    return work.cached_tokens == work.input_tokens and work.given_tokens == 0 and work.output_tokens > 1
 
 
 @kernel
@@ -237,7 +237,7 @@ def _hit(plant: Plant, replica: int, request: int, length: int) -> int:
         return 0
     size = limits.block_tokens
     tokens = min(int(plant.work[request].shared_tokens), int(cache.entries[entry].blocks) * size, length - 1)
-    return whole_blocks(limits, tokens) * size  # type: ignore[no-any-return]
+    return whole_blocks(limits, tokens) * size
 
 
 @kernel
@@ -305,7 +305,7 @@ def _prefill_ns(tables: Tables, deployment: int, tokens: int) -> float:
     while cell < tables.limits[deployment].prefill_cells - 1 and tokens >= tables.prefill_grid[deployment, cell + 1]:
         cell += 1
     into = tokens - tables.prefill_grid[deployment, cell]
-    return tables.prefill_ns[deployment, cell] + tables.prefill_slope[deployment, cell] * into  # type: ignore[no-any-return]
+    return tables.prefill_ns[deployment, cell] + tables.prefill_slope[deployment, cell] * into
 
 
 @kernel
@@ -320,4 +320,4 @@ def _find_mean(plant: Plant, replica: int) -> float:
     while cell < tables.limits[deployment].context_cells - 1 and mean >= tables.context_grid[deployment, cell + 1]:
         cell += 1
     row.cell = cell
-    return mean  # type: ignore[no-any-return]
+    return mean

@@ -27,7 +27,7 @@ from offtake.performance.silicon_own import Own, own_prediction
 from offtake.performance.silicon_ranks import folded
 from offtake.performance.silicon_rows import MeasuredRun, read_runs
 from offtake.performance.silicon_serving import choices_of, door_of, engine_of, flags_of
-from offtake.units import NS_PER_MS
+from offtake.units import MS_PER_S, NS_PER_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -178,7 +178,7 @@ def record_of(report: ScoreReport, every: int, *, replays: bool = True) -> dict[
 def throughput_rps(run: MeasuredRun, ttft_ms: float, tpot_ms: float) -> float:
     """Return requests/s of a closed loop: clients over the time of one request of mean length."""
     answer = run.output_tokens * (1.0 if run.internal else (1 + SHORTEST) / 2)
-    return 1e3 * run.clients / (ttft_ms + tpot_ms * (answer - 1))
+    return MS_PER_S * run.clients / (ttft_ms + tpot_ms * (answer - 1))
 
 
 def lengths_of(run: MeasuredRun) -> tuple[Ints32, Ints32]:

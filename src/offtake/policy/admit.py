@@ -20,7 +20,7 @@ def can_serve(view: View, request: Request, pool: int) -> bool:
 def is_open(view: View, request: Request, pool: int) -> bool:
     """Tell whether ``pool``, one of those its workload may use, is up and has the room that ``request`` asks for."""
     row = view.pools[pool]
-    return row.replicas_up > 0 and request.context_tokens <= row.context_tokens_max  # type: ignore[no-any-return]
+    return row.replicas_up > 0 and request.context_tokens <= row.context_tokens_max
 
 
 @kernel

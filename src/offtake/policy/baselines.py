@@ -22,7 +22,7 @@ def round_robin(view: View, request: Request) -> int:
     for turn in range(pools):
         pool = (view.workloads[request.workload].cursor + turn) % pools
         if can_serve(view, request, pool):
-            return pool  # type: ignore[no-any-return]
+            return pool
     return NO_POOL
 
 
@@ -31,7 +31,7 @@ def ranked(view: View, request: Request, turn: int, u: float) -> int:
     """Return the pool at ``turn`` in the list of those the workload may use, begun at a random place."""
     fits = view.workloads[request.workload].fits
     rank = int(u * fits) + turn
-    return view.fit[request.workload, rank - fits if rank >= fits else rank]  # type: ignore[no-any-return]
+    return view.fit[request.workload, rank - fits if rank >= fits else rank]
 
 
 @kernel

@@ -7,12 +7,11 @@ fleet become arrays here once, so that no policy ever sees an object.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, Pool, Workload
+from offtake.performance.compiled import Rows
 from offtake.performance.dense import Tables
 from offtake.policy.speed import Lengths, Speed, replica_speed, speeds_of
 from offtake.policy.view import BUCKET_NS, POOL_VIEW, WORKLOAD_VIEW, Bools, Floats, Ints, View
@@ -68,7 +67,7 @@ def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 
     )
 
 
-def _workload_rows(fleet: Fleet, allowed: Bools) -> Any:  # noqa: ANN401  # rows of WORKLOAD_VIEW
+def _workload_rows(fleet: Fleet, allowed: Bools) -> Rows:
     """Return what a policy knows of each workload."""
     rows = np.zeros(len(fleet.workloads), WORKLOAD_VIEW).view(np.recarray)
     rows["worth_usd"] = [w.value_usd_per_request + w.refusal_usd_per_request for w in fleet.workloads]
@@ -81,7 +80,7 @@ def _workload_rows(fleet: Fleet, allowed: Bools) -> Any:  # noqa: ANN401  # rows
     return rows
 
 
-def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -> Any:  # noqa: ANN401  # rows
+def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -> Rows:
     """Return what a policy knows of each pool, up and idle (rows of ``POOL_VIEW``)."""
     pools = fleet.pools
     api = np.array([pool.kind == "api" for pool in pools])
@@ -142,7 +141,7 @@ def _weights(fleet: Fleet) -> Floats:
     return np.where(placed.sum(axis=1, keepdims=True) > 0, placed, goodput[None]).copy()
 
 
-def _rates(fleet: Fleet, pools: Any, rtt_ns: Ints) -> Floats:  # noqa: ANN401  # rows of POOL_VIEW
+def _rates(fleet: Fleet, pools: Rows, rtt_ns: Ints) -> Floats:
     """Return [pool, workload, 2]: 1 over what an empty pool leaves of the TPOT and the TTFT limit, 1/ns."""
     inputs = np.array([workload.input_tokens_mean for workload in fleet.workloads])
     slo_ms = np.array([[workload.tpot_ms_p95, workload.ttft_ms_p95] for workload in fleet.workloads])

@@ -43,7 +43,7 @@ REACH_MIN = 0.25  #: least that measurement may find of a pool's reach (assumpti
 def block_at(view: View, now_ns: int) -> int:
     """Return the block of the week at ``now_ns``."""
     hour = ((view.clock_ns[0] + now_ns) // NS_PER_HOUR) % HOURS_PER_WEEK
-    return view.block_of_hour[hour]  # type: ignore[no-any-return]
+    return view.block_of_hour[hour]
 
 
 @kernel
@@ -52,14 +52,14 @@ def expected_output(view: View, request: Request) -> float:
     mean = view.workloads[request.workload].output_tokens_mean
     if request.output_tokens_max > 0:
         return min(float(mean), float(request.output_tokens_max))
-    return mean  # type: ignore[no-any-return]
+    return mean
 
 
 @kernel
 def need(view: View, request: Request, pool: int, output: float) -> float:
     """Return the chip-seconds (of an API: the tokens of its limit) that ``request`` is expected to take."""
     per = view.need[pool, request.workload]
-    return per[0] * request.input_tokens + per[1] * output  # type: ignore[no-any-return]
+    return per[0] * request.input_tokens + per[1] * output
 
 
 @kernel
@@ -73,7 +73,7 @@ def predicted_wait_ns(view: View, pool: int) -> float:
     queue_ns = row.queued_tokens * row.prefill_ns_per_token / row.replicas_up
     if row.waiting > 0:
         queue_ns = max(queue_ns, row.waiting * row.service_ns / max(row.in_flight - row.waiting, 1))
-    return queue_ns  # type: ignore[no-any-return]
+    return queue_ns
 
 
 @kernel
@@ -82,7 +82,7 @@ def wait_ns(view: View, pool: int, now_ns: int) -> float:
     row = view.pools[pool]
     if row.is_api:
         return max(0.0, float(row.free_ns - now_ns))
-    return row.wait_ns  # type: ignore[no-any-return]
+    return row.wait_ns
 
 
 @kernel
@@ -90,7 +90,7 @@ def ttft_ns(view: View, request: Request, pool: int, now_ns: int) -> float:
     """Predict the time to first token as the user sees it."""
     row = view.pools[pool]
     own_ns = row.own_ns + request.input_tokens * row.prefill_ns_per_token
-    return own_ns + wait_ns(view, pool, now_ns) + view.rtt_ns[pool, request.region]  # type: ignore[no-any-return]
+    return own_ns + wait_ns(view, pool, now_ns) + view.rtt_ns[pool, request.region]
 
 
 @kernel
@@ -138,7 +138,7 @@ def api_near(view: View, pool: int, now_ns: int) -> float:
 def load(view: View, pool: int) -> float:
     """Return the share of the running places taken, waiting requests included; for an API, of a minute's requests."""
     row = view.pools[pool]
-    return row.in_flight / (row.slots * max(row.replicas_up, 1))  # type: ignore[no-any-return]
+    return row.in_flight / (row.slots * max(row.replicas_up, 1))
 
 
 @kernel
@@ -147,7 +147,7 @@ def paid_when_used_usd(view: View, request: Request, pool: int) -> float:
     row = view.pools[pool]
     output = expected_output(view, request)
     tokens = row.usd_per_input_token * request.input_tokens + row.usd_per_output_token * output
-    return tokens + row.usd_per_chip_s_used * need(view, request, pool, output)  # type: ignore[no-any-return]
+    return tokens + row.usd_per_chip_s_used * need(view, request, pool, output)
 
 
 @kernel
@@ -156,8 +156,8 @@ def worth_usd(view: View, request: Request, pool: int, now_ns: int) -> float:
     row, kind = view.pools[pool], view.workloads[request.workload]
     tpot_ns = row.tpot_now_ns
     if ttft_ns(view, request, pool, now_ns) > kind.slo_ttft_ns or tpot_ns > kind.slo_tpot_ns:
-        return LATE_WORTH * kind.worth_usd  # type: ignore[no-any-return]
-    return kind.worth_usd  # type: ignore[no-any-return]
+        return LATE_WORTH * kind.worth_usd
+    return kind.worth_usd
 
 
 @kernel
@@ -180,7 +180,7 @@ def margin_usd(view: View, request: Request, pool: int, now_ns: int, paying: flo
     taken = need(view, request, pool, output)
     paid = row.usd_per_input_token * request.input_tokens + row.usd_per_output_token * output
     paid += row.usd_per_chip_s_used * taken
-    return paying * worth_usd(view, request, pool, now_ns) - paid - price * taken  # type: ignore[no-any-return]
+    return paying * worth_usd(view, request, pool, now_ns) - paid - price * taken
 
 
 @kernel

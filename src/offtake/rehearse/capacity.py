@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.fleet import Fleet, Pool
+from offtake.performance.compiled import Rows
 from offtake.rehearse.timeline import Autoscale, Loading, Timeline
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, BYTES_PER_GB, NS_PER_S
 
@@ -131,7 +132,7 @@ def scalers_of(fleet: Fleet, timeline: Timeline) -> Iterator[tuple[int, int, Aut
                 yield event, index, row
 
 
-def _scaler_rows(fleet: Fleet, timeline: Timeline, thin: int) -> Any:  # noqa: ANN401  # rows of SCALER
+def _scaler_rows(fleet: Fleet, timeline: Timeline, thin: int) -> Rows:
     """Return the autoscalers before their first look; a row more, so that there is always one."""
     found = list(scalers_of(fleet, timeline))
     rows = np.zeros(len(found) + 1, SCALER).view(np.recarray)

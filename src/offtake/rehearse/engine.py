@@ -227,7 +227,7 @@ def _leaf_in_turn(engine: Engine, pool: int) -> int:
             turn = row.turn % row.replicas
             row.turn += 1
             if engine.replica_state[row.first + turn] == Replica.UP:
-                return turn  # type: ignore[no-any-return]
+                return turn
     return leaf
 
 

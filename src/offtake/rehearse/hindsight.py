@@ -112,10 +112,12 @@ def load_of(fleet: Fleet, deployments: Mapping[str, Deployment], requests: Reque
 
 
 def _ttft_ns(fleet: Fleet) -> Floats:
+    """Return the limit on the time to first token, ns [workload]."""
     return np.array([workload.ttft_ms_p95 * NS_PER_MS for workload in fleet.workloads])
 
 
 def _tpot_ns(fleet: Fleet) -> Floats:
+    """Return the limit on the time per output token, ns [workload]."""
     return np.array([workload.tpot_ms_p95 * NS_PER_MS for workload in fleet.workloads])
 
 

@@ -14,13 +14,14 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from offtake.fleet import Fleet
+from offtake.performance.compiled import Rows
 from offtake.policy.view import Reason
 from offtake.rehearse.costs import Costs
 from offtake.rehearse.state import ENDED, Status
@@ -44,7 +45,7 @@ class Ends:
         """Tell whether every end was kept."""
         return self.count <= self.most
 
-    def keep(self, rows: Any) -> None:  # noqa: ANN401  # rows of ENDED
+    def keep(self, rows: Rows) -> None:
         """Keep some more."""
         self.count += len(rows)
         if self.kept:
@@ -52,7 +53,7 @@ class Ends:
         else:
             self._file.truncate(0)
 
-    def rows(self) -> Any:  # noqa: ANN401  # rows of ENDED
+    def rows(self) -> Rows:
         """Return every row that was kept, in the order in which requests ended."""
         self._file.flush()
         if not self.kept or not self.count:
@@ -90,7 +91,7 @@ class Outcome(NamedTuple):
         part.replace(path)
 
 
-def outcome_frame(rows: Any, outcome: Outcome) -> pl.DataFrame:  # noqa: ANN401  # rows of ENDED
+def outcome_frame(rows: Rows, outcome: Outcome) -> pl.DataFrame:
     """Return one row per request; -1 stands for a time that there is none of.
 
     Columns
@@ -179,7 +180,7 @@ def outcome_frame(rows: Any, outcome: Outcome) -> pl.DataFrame:  # noqa: ANN401 
     )
 
 
-def _times_ns(rows: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401  # arrays [request]
+def _times_ns(rows: Rows) -> tuple[Rows, Rows, Rows]:
     """Return TTFT, TPOT and the time to the last token; TTFT and the last with the round trip."""
     gaps = np.maximum(rows["output_tokens"] - 1, 1)
     return (
@@ -189,7 +190,7 @@ def _times_ns(rows: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401  # arrays [req
     )
 
 
-def _costs_usd(rows: Any, costs: Costs, served: Any) -> tuple[Any, Any]:  # noqa: ANN401  # arrays [request]
+def _costs_usd(rows: Rows, costs: Costs, served: Rows) -> tuple[Rows, Rows]:
     """Return the fee of the chip time that each request took, and what is paid only because it was served."""
     pool, workload = rows["pool"], rows["workload"]
     tokens = np.stack([rows["input_tokens"], rows["output_tokens"]], axis=-1) * served[:, None]
@@ -198,12 +199,12 @@ def _costs_usd(rows: Any, costs: Costs, served: Any) -> tuple[Any, Any]:  # noqa
     return costs.held_usd[pool] * chip_s, used_usd
 
 
-def _of(values: list[float], index: Any) -> Any:  # noqa: ANN401  # [request]
+def _of(values: list[float], index: Rows) -> Rows:
     """Return ``values`` by index; index -1 takes any, and is masked by the caller."""
     return np.array(values, np.float64)[index]
 
 
-def _names(names: list[str], index: Any) -> pl.Series:  # noqa: ANN401  # [request]
+def _names(names: list[str], index: Rows) -> pl.Series:
     """Return a column of names, held as small integers; index -1 is nowhere."""
     kinds = list(dict.fromkeys([*names, NOWHERE]))
     place = {name: at for at, name in enumerate(kinds)}

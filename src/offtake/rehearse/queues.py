@@ -58,8 +58,8 @@ def least_leaf(tree: Ints, at: int, leaves: int) -> int:
 def _before(timers: Timers, a: int, b: int) -> bool:
     """Tell whether entry ``a`` comes before entry ``b``."""
     if timers.at_ns[a] != timers.at_ns[b]:
-        return timers.at_ns[a] < timers.at_ns[b]  # type: ignore[no-any-return]
-    return timers.serial[a] < timers.serial[b]  # type: ignore[no-any-return]
+        return timers.at_ns[a] < timers.at_ns[b]
+    return timers.serial[a] < timers.serial[b]
 
 
 @kernel
@@ -99,4 +99,4 @@ def pop_timer(timers: Timers) -> int:
             break
         _swap(timers, at, child)
         at = child
-    return slot  # type: ignore[no-any-return]
+    return slot

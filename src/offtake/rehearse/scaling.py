@@ -45,7 +45,7 @@ def runnable(engine: Engine, pool: int) -> int:
     left = max(0, whole - row.held - row.training - row.failed)
     yields = max(0, left - row.wanted)
     spare = row.spare_training if row.wanted == ALL else min(row.spare_training, yields)
-    return max(0, min(left - spare, row.power - row.training))  # type: ignore[no-any-return]
+    return max(0, min(left - spare, row.power - row.training))
 
 
 @kernel

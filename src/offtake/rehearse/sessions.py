@@ -61,7 +61,7 @@ def with_room(sessions: Sessions, now_ns: int) -> Sessions:
 @kernel
 def is_full(sessions: Sessions) -> bool:
     """Tell whether the table must be made again before another session is put into it."""
-    return 2 * sessions.used[0] >= sessions.session.shape[0]  # type: ignore[no-any-return]
+    return 2 * sessions.used[0] >= sessions.session.shape[0]
 
 
 @kernel
@@ -76,4 +76,4 @@ def place_of(sessions: Sessions, session: int) -> int:
         sessions.last[place] = NOBODY
         sessions.ended_ns[place] = NEVER_ENDED_NS
         sessions.used[0] += 1
-    return place  # type: ignore[no-any-return]
+    return place

@@ -45,7 +45,7 @@ def take_slot(engine: Engine, feed: Feed, at: int) -> int:
     if flow.session != NOBODY and _must_wait(engine, slot, feed.arrival_ns[at]):
         return NONE
     arrive_at(engine, slot, feed.arrival_ns[at])
-    return slot  # type: ignore[no-any-return]
+    return slot
 
 
 @kernel

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.fleet import Fleet
+from offtake.performance.compiled import Rows
 from offtake.performance.dense import prepare
 from offtake.performance.replica import NEVER_NS, NONE, Plant, new_replicas, new_work
 from offtake.performance.steps import ReplicaLimits, StepTable
@@ -268,7 +269,7 @@ def with_room_to_end(engine: Engine) -> Engine:
     return engine._replace(ended=np.zeros(rows, ENDED).view(np.recarray))
 
 
-def _idle_work(slots: int) -> Any:  # noqa: ANN401  # rows of WORK
+def _idle_work(slots: int) -> Rows:
     """Return rows of work for free slots."""
     return new_work(np.zeros(slots, np.int64), *(np.zeros(slots, np.int32) for _ in range(2)))
 
@@ -278,14 +279,14 @@ def _timers(slots: int) -> Timers:
     return Timers._make(np.zeros(size, np.int64) for size in (slots + 1, slots + 1, slots + 1, 1))
 
 
-def _book(slots: int) -> Any:  # noqa: ANN401  # a row of BOOK
+def _book(slots: int) -> Rows:
     """Return the books before the first request."""
     book = np.zeros(1, BOOK).view(np.recarray)
     book["free"], book["control"], book["ended_most"] = slots, 1, ENDED_ROWS - 2
     return book
 
 
-def _storms(options: Options) -> Any:  # noqa: ANN401  # rows of STORM
+def _storms(options: Options) -> Rows:
     """Return when clients ask again, and how."""
     retries = [*options.retries, *retries_of(options.timeline)]
     rows = [(each.start_ns, each.end_ns, each.attempts_max, each.backoff_ns, each.share) for each in retries]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.fleet import Fleet
-from offtake.performance.compiled import entry, kernel
+from offtake.performance.compiled import Rows, entry, kernel
 from offtake.policy.view import Reason
 from offtake.rehearse.state import Status
 from offtake.units import NS_PER_MS
@@ -112,7 +112,7 @@ def new_tally(fleet: Fleet, first_ns: int) -> Tally:
 
 
 @entry
-def add(tally: Tally, ended: Any, rows: int) -> None:  # noqa: ANN401  # rows of ENDED
+def add(tally: Tally, ended: Rows, rows: int) -> None:
     """Count the first ``rows`` rows of ``ended``."""
     nowhere = tally.cells.shape[0] - 1
     for at in range(rows):
@@ -222,6 +222,6 @@ def requests_in(tally: Tally) -> int:
     return int(tally.cells["requests"].sum())
 
 
-def ends_of(tally: Tally, field: str) -> Any:  # noqa: ANN401  # [pool], whole or float
+def ends_of(tally: Tally, field: str) -> Rows:
     """Return the sum of a field of the cells of each pool, over all workloads."""
     return tally.cells[field][:-1].sum(axis=1)

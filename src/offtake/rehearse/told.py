@@ -7,10 +7,9 @@ module must never change an engine.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
+from offtake.performance.compiled import Rows
 from offtake.rehearse.timeline import (
     Autoscale,
     ChipFailures,
@@ -49,12 +48,12 @@ class EventApplied(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str  #: All of it, in a sentence.
 
 
-def told(timeline: Timeline, effects: Any, notes: dict[int, str], thin: int) -> list[EventApplied]:  # noqa: ANN401  # rows of EFFECT
+def told(timeline: Timeline, effects: Rows, notes: dict[int, str], thin: int) -> list[EventApplied]:
     """Return a record for each event of ``timeline``, in its order."""
     return [_applied(row, effects[place], notes.get(place, ""), thin) for place, row in enumerate(timeline.rows)]
 
 
-def _applied(row: Row, effect: Any, note: str, thin: int) -> EventApplied:  # noqa: ANN401  # a row of EFFECT
+def _applied(row: Row, effect: Rows, note: str, thin: int) -> EventApplied:
     """Return the record of one event."""
     target, (first, last) = _target(row), span_of(row)
     counts = {name: int(effect[name]) * thin for name in ("moved", "failed", "stopped", "drained", "loaded")}

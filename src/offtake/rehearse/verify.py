@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offtake.errors import VerificationError
+from offtake.performance.compiled import Rows
 from offtake.rehearse.state import Engine
 from offtake.rehearse.tally import Tally, ends_of, requests_in
 from offtake.units import NS_PER_S
@@ -127,7 +128,7 @@ def _service(ledger: Ledger) -> Found:
     return [(gap <= TOLERANCE, f"Little's law holds for the places in service to {gap:.1e}")]
 
 
-def _gap(a: Any, b: Any) -> float:  # noqa: ANN401  # arrays
+def _gap(a: Rows, b: Rows) -> float:
     """Return the largest relative difference."""
     scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1.0)
     return float(np.max(np.abs(a - b) / scale, initial=0.0))
