@@ -6,8 +6,7 @@ forests predict from a stated profile: what is compared is scheduling, queueing 
 
 - *same curve*: prefill attention is A(end) - A(begin) in both, all else comes from Vidur's own tables. The answer must
   be the same: equal iterations, and every request's times to a microsecond.
-- *Vidur's own*: Vidur's prefill attention is a staircase over (end, chunk) that our step table cannot hold; how far the
-  means are away then is told as well.
+- *Vidur's own tables*: prefill attention too, a staircase over a chunk's end and length (``StepTable.chunk_ns``).
 
 Memory is never short: Vidur 0.0.26 stops with an assertion at its first preemption (``Request.restart`` leaves the
 tokens of the stage as they were). Vidur is installed in an environment of its own (``vidur/environment.py``).
@@ -27,7 +26,7 @@ import numpy as np
 from benchmarks.harness import Figure, Measure
 from benchmarks.scenes import lengths
 from benchmarks.vidur.environment import call
-from benchmarks.vidur.tables import table_of
+from benchmarks.vidur.tables import table_of, with_own_chunks
 from offtake.demand.request import Requests, requests_of
 from offtake.performance.dense import Tables, prepare
 from offtake.performance.replica import simulate_prepared
@@ -86,11 +85,12 @@ def compare_one(tables: Tables, load: float, requests: Requests, vidurs: Any) ->
     return Run(load, (ours[0], ours[1]), (theirs[0], theirs[1]), iterations, (cpu_s, float(vidurs["cpu_s"])))
 
 
-def prepared(arrays: Any) -> Tables:  # noqa: ANN401  # an archive of arrays
-    """Return Vidur's tables and limits as ours."""
+def prepared(arrays: Any) -> dict[str, Tables]:  # noqa: ANN401  # an archive of arrays
+    """Return Vidur's tables and limits as ours, with the stated curve of prefill attention and with Vidur's own."""
     limits = ReplicaLimits(BLOCKS, BLOCK_TOKENS, BATCH_MAX, STEP_TOKENS, TOKENS_MAX, prefix_cache=0)
     limits = limits._replace(watermark_blocks=int(WATERMARK * BLOCKS))
-    return prepare([(table_of(arrays, STEP_TOKENS), limits)])
+    table = table_of(arrays, STEP_TOKENS)
+    return {"additive": prepare([(table, limits)]), "own": prepare([(with_own_chunks(table, arrays), limits)])}
 
 
 def runs(folder: Path) -> dict[str, list[Run]]:
@@ -99,7 +99,7 @@ def runs(folder: Path) -> dict[str, list[Run]]:
     with np.load(folder / "tables.npz") as arrays:
         tables = prepared(arrays)
     burst = requests_at(1e9)
-    full = simulate_prepared(tables, burst.arrival_ns, burst.input_tokens, burst.output_tokens)
+    full = simulate_prepared(tables["own"], burst.arrival_ns, burst.input_tokens, burst.output_tokens)
     peak_rps = REQUESTS / full.finish_ns.max() * NS_PER_S
     sets = {load: requests_at(load * peak_rps) for load in LOADS}
     for load, requests in sets.items():
@@ -109,7 +109,7 @@ def runs(folder: Path) -> dict[str, list[Run]]:
     for kind, (load, requests) in itertools.product(found, sets.items()):
         with np.load(folder / f"{kind}-{load}.npz") as vidurs:
             assert (int(vidurs["blocks"]), int(vidurs["restarts"])) == (BLOCKS, 0), "the same memory, never short"
-            found[kind].append(compare_one(tables, load, requests, vidurs))
+            found[kind].append(compare_one(tables[kind], load, requests, vidurs))
     return found
 
 

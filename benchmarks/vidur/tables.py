@@ -1,8 +1,10 @@
 """Turn the predictions that Vidur looks its step times up in into our step table.
 
-Comes in: ``tables.npz`` as ``simulate`` wrote it. Goes out: a :class:`StepTable`. All but prefill attention is taken
-over exactly: Vidur rounds tokens up to 8 and a mean context up to 256, so these are staircases, and a staircase is a
-piecewise linear function with narrow steep cells. Prefill attention is the curve that ``simulate`` states.
+Comes in: ``tables.npz`` as ``simulate`` wrote it. Goes out: a :class:`StepTable`. Vidur rounds tokens up to 8 and a
+mean context up to 256, so these are staircases, and a staircase is a piecewise linear function with steep cells.
+Prefill attention is the curve that ``simulate`` states, or Vidur's own: a time for each chunk, by its end rounded up to
+256 and its length rounded up to 32. Only a chunk of one token is not quite Vidur's: there it counts as one more
+decoding request, here as the decode of a request alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from offtake.units import NS_PER_MS
 Floats = npt.NDArray[np.float64]
 
 LAYERS, BATCHING = 32, 1.1  # of Llama 3 8B; Vidur's factor on decode attention of more than one request
-TOKENS_ROUND, CONTEXT_ROUND, CHUNK_ROUND = 8, 256, 32
+TOKENS_ROUND = 8
 STEEP = 2.0**-20  # tokens over which a staircase rises: far less than one
 PER_TOKEN = (
     "attn_pre_proj",
@@ -44,6 +46,15 @@ def table_of(arrays: Mapping[str, Floats], step_tokens_max: int) -> StepTable:
     return StepTable(
         tokens, token_ns, *prefill, batch, context, decode_ns, decode_ns + at_batch[:, None], overhead_ns=0.0
     )
+
+
+def with_own_chunks(table: StepTable, arrays: Mapping[str, Floats]) -> StepTable:
+    """Return ``table`` with Vidur's own times of prefill attention, by the end and the length of a chunk, ns."""
+    keys, value_ms = arrays["attn_prefill.keys"], arrays["attn_prefill.ms"]
+    end, chunk = (np.unique(keys[:, column]).astype(np.float64) for column in (0, 1))
+    alone = arrays["attn_decode.ms"][arrays["attn_decode.keys"][:, 0] == 1]
+    cells = np.concatenate([alone[:, None], value_ms.reshape(len(end), len(chunk))], axis=1)
+    return table._replace(end_grid=end, chunk_grid=np.concatenate([[1.0], chunk]), chunk_ns=cells * LAYERS * NS_PER_MS)
 
 
 def staircase(arrays: Mapping[str, Floats]) -> tuple[Floats, Floats, Floats]:

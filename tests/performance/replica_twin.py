@@ -33,6 +33,14 @@ def prefill_ns(table: Any, tokens: int) -> float:
     return float(table.prefill_ns[i] + slope * (tokens - table.prefill_grid[i]))
 
 
+def chunk_ns(table: Any, done: int, chunk: int) -> float:
+    if len(table.chunk_ns) == 0:
+        return prefill_ns(table, done + chunk) - prefill_ns(table, done)
+    row = [*(end >= done + chunk for end in table.end_grid[:-1]), True].index(True)
+    column = [*(length >= chunk for length in table.chunk_grid[:-1]), True].index(True)
+    return float(table.chunk_ns[row][column])
+
+
 def token_ns(table: Any, tokens: int) -> float:
     i = cell_of(table.token_grid, tokens)
     share = (tokens - table.token_grid[i]) / (table.token_grid[i + 1] - table.token_grid[i])
@@ -200,9 +208,8 @@ class Replica:
                 request.context += 1
                 request.left -= 1
                 request.given += 1
-            finished = [request for request in self.decoding if request.left == 0]
-        # at one instant the kernel takes those that decoded first, by their number
-        for request in sorted(finished, key=lambda each: each.label):
+            finished = [request for request in self.admitted if request in self.decoding and request.left == 0]
+        for request in finished:  # in the order of their admission
             self.finish(request, now_ns)
         for request in [each for each in self.prefilling if each.done == each.length]:
             self.prefilling.remove(request)
@@ -353,7 +360,7 @@ class Replica:
     def mixed_ns(self, chunks: list[tuple[int, int]], mean: float) -> int:
         attention = 0.0
         for done, chunk in chunks:
-            attention += prefill_ns(self.table, done + chunk) - prefill_ns(self.table, done)
+            attention += chunk_ns(self.table, done, chunk)
         batch = 0 if self.limits.scheduler == SGLANG else len(self.decoding)
         time_ns = token_ns(self.table, sum(chunk for _, chunk in chunks) + batch) + attention
         if batch:

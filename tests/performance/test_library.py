@@ -89,6 +89,22 @@ def test_a_saved_table_reads_back_the_same(tmp_path: Path) -> None:
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".json", ".npz"]
 
 
+def test_a_table_of_chunks_reads_back_the_same_and_is_checked(tmp_path: Path) -> None:
+    plain = load_shipped("llama-3.1-8b-h100-tp1")
+    grids = {"end_grid": np.array([256.0, 512.0, 768.0]), "chunk_grid": np.array([32.0, 64.0])}
+    table = plain.table._replace(**grids, chunk_ns=np.arange(6.0).reshape(3, 2))
+    save_table(plain._replace(name="t", table=table), tmp_path)
+    again = load_table(tmp_path, "t").table
+    assert again.chunk_ns.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
+    assert again.end_grid.tolist() == [256.0, 512.0, 768.0]
+    assert again.chunk_grid.tolist() == [32.0, 64.0]
+    assert content_hash(table, plain.limits) != content_hash(plain.table, plain.limits)
+    bad = table._replace(chunk_ns=np.zeros((2, 3)), end_grid=np.array([2.0, 2.0, 1.0]))
+    problems = "\n".join(str(fault) for fault in table_faults(bad, plain.limits, "t"))
+    assert "chunk_ns must be end by chunk" in problems
+    assert "end_grid and chunk_grid must rise" in problems
+
+
 def test_saving_twice_writes_the_same_bytes(tmp_path: Path) -> None:
     stored = load_shipped("llama-3.1-8b-h100-tp1")
     save_table(stored, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from offtake.errors import InputError
 from offtake.performance.dense import prepare
-from offtake.performance.replica import ReplicaOutcome, simulate_replica
+from offtake.performance.replica import ReplicaOutcome, simulate_prepared, simulate_replica
 from offtake.performance.steps import ReplicaLimits, StepTable, step_ns
 from tests.performance.replica_twin import Request, walk
 
@@ -134,3 +134,27 @@ def test_requests_that_cannot_be_served_are_refused_at_the_door(change: tuple[An
 def test_a_table_with_steps_that_take_no_time_is_refused() -> None:
     with pytest.raises(InputError, match="takes no time"):
         prepare([(constant_table(0.0), ROOMY)])
+
+
+def chunked(seed: int) -> StepTable:
+    """Make a random table whose prefill attention is a staircase over the end and the length of a chunk."""
+    grids = {"end_grid": np.array([20.0, 64.0, 100.0]), "chunk_grid": np.array([7.0, 32.0, 48.0, 60.0])}
+    return table_of(seed)._replace(**grids, chunk_ns=np.random.default_rng([seed, 5]).uniform(10, 5000, (3, 4)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_table_of_chunks_equals_the_twin_bit_for_bit(seed: int) -> None:
+    for scheduler in range(3):
+        limits = ROOMY._replace(scheduler=scheduler)
+        outcome = assert_equal_to_twin(chunked(seed), limits, requests_of(seed, 60, 20_000.0))
+        plain = simulate_replica(table_of(seed), limits, *requests_of(seed, 60, 20_000.0))
+        assert outcome.first_token_ns.tolist() != plain.first_token_ns.tolist()
+
+
+@pytest.mark.plain
+def test_a_deployment_without_a_table_of_chunks_beside_one_with_it_is_not_changed() -> None:
+    requests = requests_of(1, 20, 20_000.0)
+    both = (table_of(1), ROOMY), (chunked(2), ROOMY)
+    for pair in (both, both[::-1]):
+        alone, beside = simulate_prepared(prepare([pair[0]]), *requests), simulate_prepared(prepare(pair), *requests)
+        assert alone.finish_ns.tolist() == beside.finish_ns.tolist()

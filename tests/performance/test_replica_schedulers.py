@@ -202,6 +202,17 @@ def test_the_least_recently_used_prompt_makes_room() -> None:
 
 
 @pytest.mark.plain
+def test_of_prompts_that_end_at_one_instant_the_one_admitted_first_makes_room_first() -> None:
+    limits = ReplicaLimits(kv_blocks=10, block_tokens=10, batch_max=8, step_tokens_max=100, context_tokens_max=100)
+    # the second is admitted before the first, and both end at 2,000; the third needs the room of one of them
+    rows = [(0, 31, 2), (0, 31, 2), (5_000, 61, 1), (10_000, 31, 1), (15_000, 31, 1)]
+    columns = {"priority": [1, 0, 0, 0, 0], "session": [0, 1, -1, 0, 1], "shared_tokens": 31}
+    work, outcome = run(limits, rows, **columns)
+    assert outcome.finish_ns[:2].tolist() == [2_000, 2_000]
+    assert work.cached_tokens.tolist() == [0, 0, 0, 30, 0]
+
+
+@pytest.mark.plain
 def test_a_full_table_forgets_the_least_recently_used_prompt_of_the_same_replica() -> None:
     work = new_work(np.arange(6) * 5_000, np.full(6, 31), np.ones(6, int))
     work["session"], work["shared_tokens"] = [0, 1, 0, 1, 1, 0], 31

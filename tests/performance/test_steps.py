@@ -26,6 +26,20 @@ TABLE = StepTable(
 )
 
 
+CHUNKED = TABLE._replace(
+    end_grid=np.array([32.0, 64.0]), chunk_grid=np.array([16.0, 32.0]), chunk_ns=np.array([[1.0, 2.0], [3.0, 5.0]])
+)
+
+
+def test_a_table_of_chunks_is_a_staircase_that_takes_the_place_of_the_curve() -> None:
+    assert prefill_attention_ns(CHUNKED, 0.0, 16.0) == 1.0
+    assert prefill_attention_ns(CHUNKED, 0.0, 17.0) == 2.0
+    assert prefill_attention_ns(CHUNKED, 16.0, 16.0) == 1.0
+    assert prefill_attention_ns(CHUNKED, 17.0, 16.0) == 3.0
+    assert prefill_attention_ns(CHUNKED, 500.0, 400.0) == 5.0
+    assert prefill_attention_ns(scaled(CHUNKED, 2.0), 500.0, 400.0) == 10.0
+
+
 def test_a_pure_decode_step_is_bilinear_in_batch_and_mean_context() -> None:
     assert decode_step_ns(TABLE, 2.0, 20.0) == 80.0  # between 50 (batch 1) and 110 (batch 3)
 

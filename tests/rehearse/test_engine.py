@@ -138,9 +138,10 @@ def test_prompts_shared_within_a_session_are_found_in_the_cache_as_in_the_twin(s
     requests = talk(seed, 300, 8e6)
     rng = np.random.default_rng([seed, 4])
     shared = (requests.input_tokens * rng.random(300) * (requests.session >= 0)).astype(np.int32)
-    ends, asks = run_both(small_fleet(), requests._replace(shared_tokens=shared), sliced(seed), [])
-    assert_equal(ends, asks)
-    assert (ends["cached_tokens"] > 0).sum() > 10
+    for actions, hits in (([], 10), (LOST, 0)):  # a lost site forgets
+        ends, asks = run_both(small_fleet(), requests._replace(shared_tokens=shared), sliced(seed), actions)
+        assert_equal(ends, asks)
+        assert (ends["cached_tokens"] > 0).sum() > hits
 
 
 def test_an_answer_ends_where_the_context_does_and_nobody_knows_before() -> None:

@@ -28,13 +28,14 @@ class Levers(NamedTuple):
 def calibrated(stored: StoredTable, levers: Levers, name: str, notes: dict[str, Any]) -> StoredTable:
     """Return ``stored`` with the levers applied, called ``name``; ``notes`` go into its provenance.
 
-    ``token_ns`` and ``prefill_ns`` × prefill; ``decode_attention_ns`` and ``decode_step_ns`` × decode;
+    ``token_ns``, ``prefill_ns`` and ``chunk_ns`` × prefill; ``decode_attention_ns`` and ``decode_step_ns`` × decode;
     ``overhead_ns`` + step; KV blocks × kv. Host time per request occupies no step: whoever reports TTFT to a client
     adds ``request_overhead_ms`` of the provenance.
     """
     table = stored.table._replace(
         token_ns=stored.table.token_ns * levers.prefill,
         prefill_ns=stored.table.prefill_ns * levers.prefill,
+        chunk_ns=stored.table.chunk_ns * levers.prefill,
         decode_attention_ns=stored.table.decode_attention_ns * levers.decode,
         decode_step_ns=stored.table.decode_step_ns * levers.decode,
         overhead_ns=stored.table.overhead_ns + levers.step_ms * NS_PER_MS,

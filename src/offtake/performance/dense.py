@@ -28,7 +28,8 @@ Ints = npt.NDArray[np.int64]
 #: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), the cells of its grids, and 1 over
 #: the tokens of a block, because to divide by it takes five times as long.
 LIMITS = np.dtype(
-    [(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells")] + [("block_share", "f8")]
+    [(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells", "end_stairs", "chunk_stairs")]
+    + [("block_share", "f8")]
 )
 
 BUCKET_BITS = 7  #: a prompt's prefill cell is looked up by its length in units of 128 tokens, then by going on
@@ -41,7 +42,7 @@ class Tables(NamedTuple):
     [deployment, batch, context cell, 4]`` holds, for every batch, a pure decode step at the cell's left edge (with the
     overhead), its slope per token of mean context, and the same two of decode attention inside a mixed step.
     ``prefill_cell [deployment, tokens >> BUCKET_BITS]`` is the cell of the prefill grid in which a bucket begins.
-    ``limits [deployment]`` are rows of ``LIMITS``.
+    ``chunk_ns [deployment, end, chunk]`` is empty where no table has one. ``limits [deployment]``: rows of ``LIMITS``.
     """
 
     token_ns: Floats
@@ -51,6 +52,9 @@ class Tables(NamedTuple):
     prefill_cell: Ints
     context_grid: Floats
     cells: Floats
+    end_grid: Floats
+    chunk_grid: Floats
+    chunk_ns: Floats
     limits: Any
 
 
@@ -67,12 +71,20 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
         raise InputError(faults)
     dense = [_dense(table, limits) for table, limits in deployments]
     rows = [
-        (*limits, len(table.prefill_grid) - 1, len(table.context_grid) - 1, 1.0 / limits.block_tokens)
+        (
+            *limits,
+            len(table.prefill_grid) - 1,
+            len(table.context_grid) - 1,
+            *table.chunk_ns.shape,
+            1.0 / limits.block_tokens,
+        )
         for table, limits in deployments
     ]
     token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
     start = _prefill_cells([table for table, _ in deployments])
-    return Tables(token, grid, value, slope, start, context, cells, np.array(rows, LIMITS).view(np.recarray))
+    names = ("end_grid", "chunk_grid", "chunk_ns")
+    chunks = [_stack([getattr(table, name) for table, _ in deployments]) for name in names]
+    return Tables(token, grid, value, slope, start, context, cells, *chunks, np.array(rows, LIMITS).view(np.recarray))
 
 
 def _prefill_cells(tables: Sequence[StepTable]) -> Ints:

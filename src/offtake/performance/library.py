@@ -27,11 +27,8 @@ from offtake.performance.steps import ReplicaLimits, Scheduler, StepTable
 FORMAT = "offtake-steps-1"
 TABLE_BYTES_MAX = 200_000
 NOTHING = np.zeros(())  #: a host's share that a file does not tell
-LATER = (
-    "sequence_ns",
-    "launch_ns",
-    "uncaptured_ns",
-)  #: fields that older files lack; they are hashed only where they are not 0
+HOSTS = ("sequence_ns", "launch_ns", "uncaptured_ns")
+LATER = (*HOSTS, "end_grid", "chunk_grid", "chunk_ns")  #: lacking in older files; hashed only where they are not 0
 
 
 class StoredTable(NamedTuple):
@@ -146,7 +143,7 @@ def content_hash(table: StepTable, limits: ReplicaLimits) -> str:
     """
     digest = hashlib.sha256()
     for key, value in table._asdict().items():
-        if key in LATER and not value:
+        if key in LATER and not np.any(value):
             continue
         array = np.ascontiguousarray(value, dtype="<f8")
         digest.update(f"{key}{array.shape}".encode())
@@ -161,13 +158,16 @@ def table_faults(table: StepTable, limits: ReplicaLimits, file: str) -> list[Fau
     """Return every fault in the shapes, order and signs of a table."""
     grids = (table.token_grid, table.prefill_grid, table.batch_grid, table.context_grid)
     cells = (table.batch_grid.size, table.context_grid.size)
-    values = (table.token_ns, table.prefill_ns, table.decode_attention_ns, table.decode_step_ns)
+    stairs = (table.end_grid, table.chunk_grid)
+    values = (table.token_ns, table.prefill_ns, table.decode_attention_ns, table.decode_step_ns, table.chunk_ns)
     checks = [
         (all(g.size > 1 and bool(np.all(np.diff(g) > 0)) for g in grids), "every grid must hold 2 rising points"),
         (table.token_ns.shape == table.token_grid.shape, "token_ns must be as long as token_grid"),
         (table.prefill_ns.shape == table.prefill_grid.shape, "prefill_ns must be as long as prefill_grid"),
         (table.decode_step_ns.shape == cells, "decode_step_ns must be batch by context"),
         (table.decode_attention_ns.shape == cells, "decode_attention_ns must be batch by context"),
+        (all(bool(np.all(np.diff(g) > 0)) for g in stairs), "end_grid and chunk_grid must rise"),
+        (table.chunk_ns.shape == tuple(g.size for g in stairs), "chunk_ns must be end by chunk"),
         (all(bool(np.all(np.isfinite(v)) and np.all(v >= 0)) for v in values), "times must be finite, not negative"),
         (bool(np.all(table.decode_step_ns > 0) and np.all(table.token_ns > 0)), "a step must take time"),
         (bool(np.all(np.diff(table.prefill_ns) >= 0)), "prefill_ns is cumulative and may not fall"),
@@ -187,7 +187,7 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
             }
         described = json.loads(notes)
         overhead_ns, sequence_ns, launch_ns, uncaptured_ns = (
-            float(fields.pop(key, NOTHING)) for key in ("overhead_ns", *LATER)
+            float(fields.pop(key, NOTHING)) for key in ("overhead_ns", *HOSTS)
         )
         table = StepTable(
             **fields,

@@ -34,7 +34,7 @@ import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.performance.blocks import blocks_of, enqueue, join, leave, length_of, take_later, whole_blocks
-from offtake.performance.compiled import Rows, entry, kernel
+from offtake.performance.compiled import Rows, aside, entry, kernel
 from offtake.performance.dense import Tables, prepare
 from offtake.performance.heap import pop
 from offtake.performance.prefix import forget_all, remember
@@ -257,14 +257,39 @@ def _complete(plant: Plant, replica: int) -> None:
     else:
         _give(plant, replica, 1 if row.planned == MIXED else row.planned)
     _spend(plant, replica, row.next_ns, held)
+    ended = NONE
     while row.batch > 0 and plant.replicas.heap[replica, 0] >> REQUEST_BITS == row.iteration:
         request = plant.replicas.heap[replica, 0] & REQUEST_MASK
         pop(plant.replicas.heap, replica, row.batch)
         leave(plant, replica, request, plant.work[request].output_tokens)
-        _finish(plant, replica, request)
+        if plant.replicas.cache.entries.shape[0] > 0:
+            ended = _in_turn(plant, ended, request)
+        else:
+            _finish(plant, replica, request)
+    while ended != NONE:
+        following = plant.work[ended].link
+        _finish(plant, replica, ended)
+        ended = following
     for _ in range(row.completing):
         _end_prompt(plant, replica)
     row.completing = 0
+
+
+@aside
+def _in_turn(plant: Plant, first: int, request: int) -> int:
+    """Put ``request`` into the list of those that end now, which begins at ``first``; return where it begins then.
+
+    They leave in the order of their admission: which prompt a cache forgets first may not hang on the rows they lie in.
+    """
+    work = plant.work
+    before, after = NONE, first
+    while after != NONE and work[after].admitted < work[request].admitted:
+        before, after = after, work[after].link
+    work[request].link = after
+    if before == NONE:
+        return request
+    work[before].link = request
+    return first
 
 
 @kernel

@@ -28,7 +28,7 @@ from offtake.performance.replica_state import CLASSES, EXTEND, MIXED, NEVER_NS, 
 from offtake.performance.steps import NEW_TOKEN_RATIO_FALL, NEW_TOKEN_RATIO_MIN, NEW_TOKENS_MAX, Scheduler
 
 if TYPE_CHECKING:
-    from offtake.performance.dense import Tables
+    from offtake.performance.dense import Floats, Tables
     from offtake.performance.replica_state import Plant
 
 
@@ -294,6 +294,8 @@ def _prefill(plant: Plant, replica: int, request: int, done: int, chunk: int) ->
         row.completing += 1
         row.chunk_done = 0
     deployment = plant.replicas.deployment[replica]
+    if plant.tables.limits[deployment].chunk_stairs > 0:
+        return _chunk_ns(plant.tables, deployment, done + chunk, chunk)
     after_ns = _prefill_ns(plant.tables, deployment, done + chunk)
     return after_ns - _prefill_ns(plant.tables, deployment, done) if done > 0 else after_ns
 
@@ -306,6 +308,28 @@ def _prefill_ns(tables: Tables, deployment: int, tokens: int) -> float:
         cell += 1
     into = tokens - tables.prefill_grid[deployment, cell]
     return tables.prefill_ns[deployment, cell] + tables.prefill_slope[deployment, cell] * into
+
+
+@aside
+def _chunk_ns(tables: Tables, deployment: int, end: int, chunk: int) -> float:
+    """Return the attention of a prefill chunk that ends after ``end`` tokens of its prompt, from the staircase, ns."""
+    limits = tables.limits[deployment]
+    row = _stair(tables.end_grid, deployment, int(limits.end_stairs), end)
+    column = _stair(tables.chunk_grid, deployment, int(limits.chunk_stairs), chunk)
+    return float(tables.chunk_ns[deployment, row, column])
+
+
+@aside
+def _stair(grid: Floats, deployment: int, count: int, tokens: int) -> int:
+    """Return the first of ``count`` places of the grid that is not below ``tokens``, or the last one."""
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if grid[deployment, middle] < tokens:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel

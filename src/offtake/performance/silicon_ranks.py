@@ -46,6 +46,7 @@ def folded(
         token_grid=tokens,
         token_ns=np.interp(slowest, table.token_grid, table.token_ns),
         prefill_ns=table.prefill_ns / (ranks if together else 1),
+        chunk_ns=table.chunk_ns / (ranks if together else 1),
         batch_grid=batch,
         decode_attention_ns=_first_twice(table.decode_attention_ns),
         decode_step_ns=_first_twice(table.decode_step_ns),

@@ -7,10 +7,10 @@ Goes out: nanoseconds. A mixed step (some prefill) costs
         + interp2(decode_attention_ns, batch, context) + overhead + uncaptured + sequence · batch
 
 and a pure decode step ``interp2(decode_step_ns, batch, context) + overhead + sequence · batch``; the first term is
-never below ``launch_ns``. Everything is piecewise
-linear and goes on with the first or last slope outside the grid. These functions say what a table means; the kernel
-reads the same numbers from the arrays that ``dense`` makes of it. This module must never know a model's name, a
-price, a clock or a random number.
+never below ``launch_ns``. Everything is piecewise linear and goes on with the first or last slope outside the grid;
+only what a table may hold instead of A, the attention of a chunk by its end and its length, is a staircase. These
+functions say what a table means; the kernel reads the same numbers from the arrays that ``dense`` makes of it. This
+module must never know a model's name, a price, a clock or a random number.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+NO_GRID, NO_CHUNKS = np.zeros(0), np.zeros((0, 0))
 
 
 class StepTable(NamedTuple):
@@ -36,6 +37,11 @@ class StepTable(NamedTuple):
     ``launch_ns``: the host's time to launch the kernels of a step with prefill one by one, hidden where the chip is
     slower; ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``). All four are 0
     in a table of chip times alone.
+
+    ``chunk_ns [end_grid, chunk_grid]``: attention of a prefill chunk, by the tokens of the prompt that are done at its
+    end and by its own. A staircase: the first grid points that are not below count, and the last ones beyond. Where it
+    is given, it takes the place of A in a step, for chunks whose time A(end) - A(begin) cannot hold (Vidur's tables);
+    what only estimates goes on with A. Empty: there is none.
     """
 
     token_grid: Floats
@@ -50,6 +56,9 @@ class StepTable(NamedTuple):
     sequence_ns: float = 0.0
     launch_ns: float = 0.0
     uncaptured_ns: float = 0.0
+    end_grid: Floats = NO_GRID
+    chunk_grid: Floats = NO_GRID
+    chunk_ns: Floats = NO_CHUNKS
 
 
 class Scheduler(IntEnum):
@@ -58,7 +67,9 @@ class Scheduler(IntEnum):
     ``VLLM``: decodes first, prompts fill what is left of the step; blocks as tokens come; when none is free the least
     urgent, last admitted request is pushed back and computed again. Sarathi-Serve, as Vidur has it, is the same with
     ``watermark_blocks`` of 1%. ``SGLANG``: prompts first, in steps of their own; admission sets aside an estimate of
-    what the running requests may still give; short of memory, the one that has given least is pushed back.
+    what the running requests may still give (SGLang counts at most 4,096 tokens of each; here only of the one to be
+    admitted, so that longer limits on running answers hold back more); short of memory, the one that has given least is
+    pushed back.
     ``TRTLLM``: as vLLM, but prompt and longest answer are reserved at admission (GUARANTEED_NO_EVICT), so that none
     is ever pushed back.
     """
@@ -73,7 +84,7 @@ class Scheduler(IntEnum):
 NEW_TOKEN_RATIO = 0.7
 NEW_TOKEN_RATIO_MIN = 0.7 * 0.14
 NEW_TOKEN_RATIO_FALL = (NEW_TOKEN_RATIO - NEW_TOKEN_RATIO_MIN) / 600
-NEW_TOKENS_MAX = 4_096  #: of one answer, as far as admission looks
+NEW_TOKENS_MAX = 4_096  #: of one answer, as far as admission looks (``SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION``)
 RETRACT_STEPS = 20  #: decode steps ahead for which the new share is set
 
 
@@ -127,8 +138,16 @@ def interpolate_2d(table: tuple[Floats, Floats, Floats], x: float, y: float) -> 
     return float(low + share_x * (high - low))
 
 
+def stair(grid: Floats, x: float) -> int:
+    """Return the first place of ``grid`` that is not below ``x``, or the last one."""
+    return min(int(np.searchsorted(grid, x)), grid.size - 1)
+
+
 def prefill_attention_ns(table: StepTable, done_tokens: float, chunk_tokens: float) -> float:
-    """Return the attention of a prefill chunk: A(done + chunk) - A(done), ns."""
+    """Return the attention of a prefill chunk: A(done + chunk) - A(done), or what ``chunk_ns`` says, ns."""
+    if table.chunk_ns.size > 0:
+        row = stair(table.end_grid, done_tokens + chunk_tokens)
+        return float(table.chunk_ns[row, stair(table.chunk_grid, chunk_tokens)])
     after = interpolate(table.prefill_grid, table.prefill_ns, done_tokens + chunk_tokens)
     return after - interpolate(table.prefill_grid, table.prefill_ns, done_tokens)
 
@@ -173,4 +192,5 @@ def scaled(table: StepTable, factor: float) -> StepTable:
         sequence_ns=table.sequence_ns * factor,
         launch_ns=table.launch_ns * factor,
         uncaptured_ns=table.uncaptured_ns * factor,
+        chunk_ns=table.chunk_ns * factor,
     )
