@@ -91,8 +91,8 @@ def test_a_saved_table_reads_back_the_same(tmp_path: Path) -> None:
 
 def test_a_table_of_chunks_reads_back_the_same_and_is_checked(tmp_path: Path) -> None:
     plain = load_shipped("llama-3.1-8b-h100-tp1")
-    grids = {"end_grid": np.array([256.0, 512.0, 768.0]), "chunk_grid": np.array([32.0, 64.0])}
-    table = plain.table._replace(**grids, chunk_ns=np.arange(6.0).reshape(3, 2))
+    end, chunk = np.array([256.0, 512.0, 768.0]), np.array([32.0, 64.0])
+    table = plain.table._replace(end_grid=end, chunk_grid=chunk, chunk_ns=np.arange(6.0).reshape(3, 2))
     save_table(plain._replace(name="t", table=table), tmp_path)
     again = load_table(tmp_path, "t").table
     assert again.chunk_ns.tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]

@@ -138,8 +138,9 @@ def test_a_table_with_steps_that_take_no_time_is_refused() -> None:
 
 def chunked(seed: int) -> StepTable:
     """Make a random table whose prefill attention is a staircase over the end and the length of a chunk."""
-    grids = {"end_grid": np.array([20.0, 64.0, 100.0]), "chunk_grid": np.array([7.0, 32.0, 48.0, 60.0])}
-    return table_of(seed)._replace(**grids, chunk_ns=np.random.default_rng([seed, 5]).uniform(10, 5000, (3, 4)))
+    end, chunk = np.array([20.0, 64.0, 100.0]), np.array([7.0, 32.0, 48.0, 60.0])
+    chunk_ns = np.random.default_rng([seed, 5]).uniform(10, 5000, (3, 4))
+    return table_of(seed)._replace(end_grid=end, chunk_grid=chunk, chunk_ns=chunk_ns)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -82,9 +82,11 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     ]
     token, grid, value, slope, context, cells = (_stack(list(column)) for column in zip(*dense, strict=True))
     start = _prefill_cells([table for table, _ in deployments])
-    names = ("end_grid", "chunk_grid", "chunk_ns")
-    chunks = [_stack([getattr(table, name) for table, _ in deployments]) for name in names]
-    return Tables(token, grid, value, slope, start, context, cells, *chunks, np.array(rows, LIMITS).view(np.recarray))
+    end, chunk, chunk_ns = (
+        _stack([getattr(table, name) for table, _ in deployments]) for name in ("end_grid", "chunk_grid", "chunk_ns")
+    )
+    known = np.array(rows, LIMITS).view(np.recarray)
+    return Tables(token, grid, value, slope, start, context, cells, end, chunk, chunk_ns, known)
 
 
 def _prefill_cells(tables: Sequence[StepTable]) -> Ints:
