@@ -89,6 +89,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     offer_share: list[float] = []  #: Share of its chips by offer, as in `offers`; empty: even.
     weights_gb: float = 0.0  #: Weights that one replica loads; 0: not known.
     kw_per_chip: float = 0.0  #: Facility power of one busy chip; 0: not known.
+    extrapolated: bool = False  #: Whether its step times were extrapolated from a data sheet.
 
 
 class ScenarioEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,6 +63,11 @@ class Deployment:
         """Return the chips that one replica takes."""
         return self.hardware.chips_per_replica
 
+    @property
+    def extrapolated(self) -> bool:
+        """Tell whether its step times were extrapolated from data sheets, not measured."""
+        return bool(self.stored.provenance.get("extrapolated", False))
+
     def faster(self, speed: float, kv_blocks: int | None = None) -> Deployment:
         """Return the deployment ``speed`` times as fast, with other KV blocks if given; the name says so."""
         stored = sped_up(self.stored, speed, kv_blocks)

@@ -293,6 +293,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         offer_share=offer_shares(cut, cell),
         weights_gb=weight_bytes(fitted.served) / BYTES_PER_GB if fitted else 0.0,
         kw_per_chip=float(assembled.problem.cells.kw_per_chip[cell]),
+        extrapolated=fitted is not None and fitted.extrapolated,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from offtake.plan.assemble import Assembled, Inputs
+from offtake.plan.goodputs import Goodputs
 from offtake.plan.words import count, day, listing, significant
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import Figure, figures
@@ -109,6 +110,14 @@ def warnings_of(assembled: Assembled) -> list[str]:
     tables = portfolio.tables
     sentences = [STATIC_NOTICE, HORIZON_END]
     sentences += [f"Step times of {row.model} are those of {row.stand_in}." for row in tables.models]
+    goodputs = assembled.inputs.goodput_of
+    if isinstance(goodputs, Goodputs):
+        known = goodputs.deployments.items()
+        sentences += [
+            f"Step times of {model} on {chip} are extrapolated from its data sheet, not measured."
+            for (model, chip), deployment in known
+            if deployment.extrapolated
+        ]
     if any(cell.is_api for cell in assembled.cells):
         sentences.append(API_ASSUMED)
     if any(site.curtailment_hours_per_year > 0 for site in portfolio.sites.values()):

@@ -145,6 +145,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     events_applied: list[EventApplied] = []  #: What each event of the timeline did.
     scenario: str = ""  #: The plan's scenario that was rehearsed; empty: the fleet's own week.
     outcome_kept: bool = True  #: False if the requests were too many for a table of each.
+    extrapolated: list[str] = []  #: Pools whose step times were extrapolated from a data sheet.
     thin_figures: list[ThinFigure] = []  #: The main figures, each with its error by thinning; none where not thinned.
 
 
@@ -222,6 +223,7 @@ def summarise(parts: Parts) -> Summary:
         outcome_kept=parts.outcome_kept,
         events_applied=parts.events,
         scenario=options.scenario,
+        extrapolated=[pool.name for pool in fleet.pools if pool.extrapolated],
     )
 
 

@@ -144,11 +144,10 @@ def policy_grid(comparison: Comparison) -> Grid:
     kinds, whole = list(comparison.rows[0].attainment), comparison.offered_usd or 1.0
     names = ["Value in time", f"Against {policy_name(comparison.rows[0])}, points", "Of hindsight", "Cost", "Refused"]
     names += ["Fairness", *(f"{kind} in time" for kind in kinds)]
-    columns = [Column(name="Policy"), Column(name="Verdict"), *(Column(name=name, figures=True) for name in names)]
+    columns = [Column(name="Policy", whole=True), *(Column(name=name, figures=True) for name in names)]
     rows = [
         [
             policy_name(row),
-            row.status,
             marked(share(row.means["value_in_time_usd"] / whole), row),
             NOTHING if row is comparison.rows[0] else beside(row.differences["value_in_time_usd"], whole),
             NOTHING if row.hindsight_share is None else marked(share(row.hindsight_share), row),

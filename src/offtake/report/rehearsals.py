@@ -13,9 +13,9 @@ import polars as pl
 
 from offtake.rehearse.outcome import NOWHERE
 from offtake.rehearse.summary import Group, PoolLoad, Summary
-from offtake.report import theme
+from offtake.report import happenings, theme
 from offtake.report.parts import Column, Figure, Grid, Key, KeyFigure, Part, Section, Sentences, Tone
-from offtake.report.verdicts import WHY, in_time, overall, policy_name, sound, wait
+from offtake.report.verdicts import WHY, in_time, overall, policy_name, sound, thinned, wait
 from offtake.report.words import NOTHING, day, duration, listing, money, number, plural, share, tally
 from offtake.units import PERCENT
 
@@ -35,7 +35,7 @@ def section(summaries: Mapping[str, Summary]) -> Section:
         main = next(iter(summaries.values()))
         charts = [fates(main), attainment(main)]
         parts += [verdict(main), *(chart for chart in charts if chart is not None)]
-        parts += [group_grid(main), *comparison(summaries), pool_grid(main)]
+        parts += [group_grid(main), *happenings.tables(main), *comparison(summaries), pool_grid(main)]
         parts.append(Sentences(sentences=main.checks, bullets=True, fold=f"{plural(len(main.checks), 'check')} held"))
     return Section(key="rehearsal", heading="How it serves in rehearsal", parts=parts)
 
@@ -44,20 +44,23 @@ def key_figure(summary: Summary) -> KeyFigure:
     """Choose the one figure of a rehearsal: the share served in time, or that none exists."""
     if not sound(summary.status):
         return KeyFigure(label="In rehearsal", value=summary.status, note=WHY[summary.status], tone="bad")
-    note = f"of {tally(summary.total.requests)} requests served within their times"
+    notes = [f"of {tally(summary.total.requests)} requests served within their times", thinned(summary)]
+    notes += ["on extrapolated step times"] if summary.extrapolated else []
+    note = ", ".join(filter(None, notes))
     good: Tone = "good" if summary.total.share_within_slo >= GOAL else "caution"
     return KeyFigure(label="In rehearsal", value=share(summary.total.share_within_slo), note=note, tone=good)
 
 
 def warnings(summary: Summary) -> list[str]:
-    """Say where thinning has bent the fleet so far that waits and refusals mean little."""
+    """Say what step times nobody measured, and where thinning has bent the fleet so far that waits mean little."""
+    known = happenings.extrapolated(summary)
     bent = [pool.pool for pool in summary.pools if abs(pool.capacity_error) > CAPACITY_ERROR_MOST]
     if not bent:
-        return []
+        return known
     text = (
         f"The rehearsal is thinned to 1 in {summary.thin}, which changes the capacity of {listing(bent)} by more than "
     )
-    return [f"{text}{share(CAPACITY_ERROR_MOST)}: rehearse more requests before relying on waits and refusals."]
+    return [*known, f"{text}{share(CAPACITY_ERROR_MOST)}: rehearse more requests before relying on waits and refusals."]
 
 
 def verdict(summary: Summary) -> Sentences:
@@ -82,6 +85,8 @@ def verdict(summary: Summary) -> Sentences:
         )
     if not summary.complete:
         told.append(f"The run was interrupted at {share(summary.done_share)}.")
+    if summary.scenario:
+        told.append(f"Rehearsed under the plan's scenario {summary.scenario}.")
     if summary.lost_sites:
         told.append(f"Lost on the way: {listing(summary.lost_sites)}.")
     if summary.thin > 1:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
-from offtake.report import verdicts
+from offtake.report import happenings, verdicts
 from offtake.report.sums import by_interest
 from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share, tally
 from offtake.schema.columns import Confidence
@@ -108,7 +108,9 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
         made.add_section()
         for each in summaries:
             made.add_row(*service_cells(run_name(each, main), verdicts.overall(each)))
-    return answered(verdicts.answer(main), made)
+    lines = [*happenings.extrapolated(main), *happenings.event_lines(main)]
+    below = [Text(""), *(Text(line) for line in lines)] if lines else []
+    return Group(Text(verdicts.answer(main), style="bold"), Text(""), made, *below)
 
 
 def comparison_table(comparison: Comparison) -> Group:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from offtake.performance.stationary import Stationarity
-from offtake.report.words import NOTHING, against, duration, plural, share, tally
+from offtake.report.words import NOTHING, against, duration, number, plural, share, tally
+from offtake.units import PERCENT
 
 if TYPE_CHECKING:  # their modules load the engine, which the other verbs do without
     from offtake.rehearse.compare import Comparison, Interval, Row
@@ -52,7 +53,9 @@ def answer(summary: Summary) -> str:
     """Say in a sentence or two how a rehearsal went."""
     total = summary.total
     if sound(summary.status):
-        return f"{share(total.share_within_slo)} of {tally(total.requests)} requests were served in time."
+        error = thinned(summary)
+        beside = f" ({error})" if error else ""
+        return f"{share(total.share_within_slo)} of {tally(total.requests)} requests were served in time{beside}."
     refused, failed = (share(part / max(total.requests, 1)) for part in (total.refused, total.failed))
     return (
         f"{summary.status.capitalize()}: {WHY[summary.status]}. What share is served in time cannot be told; "
@@ -88,3 +91,16 @@ def beside(difference: Interval, whole: float) -> str:
 def policy_name(row: Row | Summary) -> str:
     """Write a policy's name."""
     return row.policy.replace("_", " ")
+
+
+def points_of(error: float) -> str:
+    """Write an error of a share in percentage points."""
+    return f"{number(error * PERCENT, 2)} points"
+
+
+def thinned(summary: Summary) -> str:
+    """Say beside the share in time how far thinning may put it off; empty where it was not thinned or not measured."""
+    for each in summary.thin_figures:
+        if (each.figure, each.kind) == ("share_within_slo", "all") and each.error is not None:
+            return f"±{points_of(each.error)} by thinning to 1 in {summary.thin}"
+    return ""
