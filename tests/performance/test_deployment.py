@@ -73,16 +73,6 @@ def test_a_table_in_the_portfolio_folder_is_found(tmp_path: Path) -> None:
     assert load_named("ours*2.0", tmp_path).name == "ours*2.0@82864"
 
 
-def test_the_mark_of_an_extrapolated_table_stays_however_its_speed_is_changed(tmp_path: Path) -> None:
-    shipped = load_shipped("llama-3.1-70b-h100-tp4")
-    guessed = shipped._replace(name="guessed", provenance=shipped.provenance | {"extrapolated": True})
-    save_table(guessed, tmp_path)
-    found = resolve_all(portfolio(deployment_row("h100", 4, "table:guessed"), folder=str(tmp_path)))
-    assert found["assistant", "h100"].faster(1.1).extrapolated
-    measured = resolve_all(portfolio(deployment_row("h100", 4, "table:llama-3.1-70b-h100-tp4")))
-    assert not measured["assistant", "h100"].extrapolated
-
-
 def test_every_faulty_row_is_named_at_once() -> None:
     rows = portfolio(
         deployment_row("h100", 8, "table:llama-3.1-70b-h100-tp4", at=2),

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from offtake.errors import InputError
+from offtake.performance.deployment import resolve_all
 from offtake.performance.extrapolate import decode_ns, extrapolated, reached
-from offtake.performance.library import table_faults
+from offtake.performance.library import load_shipped, save_table, table_faults
 from offtake.performance.model import Served, find_model
 from offtake.performance.roofline import Hardware
 from offtake.schema.tables import ChipRow
+from tests.performance.portfolio import deployment_row, portfolio
 
 
 def chips(count: int, memory_gb: float = 192.0) -> Hardware:
@@ -52,3 +56,13 @@ def test_weights_that_do_not_fit_are_refused_in_one_line() -> None:
     with pytest.raises(InputError) as caught:
         extrapolated("x", SERVED, chips(1, memory_gb=64.0))
     assert "do not fit" in str(caught.value)
+
+
+def test_the_mark_of_an_extrapolated_table_stays_however_its_speed_is_changed(tmp_path: Path) -> None:
+    shipped = load_shipped("llama-3.1-70b-h100-tp4")
+    guessed = shipped._replace(name="guessed", provenance=shipped.provenance | {"extrapolated": True})
+    save_table(guessed, tmp_path)
+    found = resolve_all(portfolio(deployment_row("h100", 4, "table:guessed"), folder=str(tmp_path)))
+    assert found["assistant", "h100"].faster(1.1).extrapolated
+    measured = resolve_all(portfolio(deployment_row("h100", 4, "table:llama-3.1-70b-h100-tp4")))
+    assert not measured["assistant", "h100"].extrapolated
