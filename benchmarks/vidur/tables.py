@@ -3,8 +3,7 @@
 Comes in: ``tables.npz`` as ``simulate`` wrote it. Goes out: a :class:`StepTable`. Vidur rounds tokens up to 8 and a
 mean context up to 256, so these are staircases, and a staircase is a piecewise linear function with steep cells.
 Prefill attention is the curve that ``simulate`` states, or Vidur's own: a time for each chunk, by its end rounded up to
-256 and its length rounded up to 32. Only a chunk of one token is not quite Vidur's: there it counts as one more
-decoding request, here as the decode of a request alone.
+256 and its length rounded up to 32; a chunk of one token is one more decoding request in both.
 """
 
 from __future__ import annotations
@@ -52,9 +51,8 @@ def with_own_chunks(table: StepTable, arrays: Mapping[str, Floats]) -> StepTable
     """Return ``table`` with Vidur's own times of prefill attention, by the end and the length of a chunk, ns."""
     keys, value_ms = arrays["attn_prefill.keys"], arrays["attn_prefill.ms"]
     end, chunk = (np.unique(keys[:, column]).astype(np.float64) for column in (0, 1))
-    alone = arrays["attn_decode.ms"][arrays["attn_decode.keys"][:, 0] == 1]
-    cells = np.concatenate([alone[:, None], value_ms.reshape(len(end), len(chunk))], axis=1)
-    return table._replace(end_grid=end, chunk_grid=np.concatenate([[1.0], chunk]), chunk_ns=cells * LAYERS * NS_PER_MS)
+    chunk_ns = value_ms.reshape(len(end), len(chunk)) * LAYERS * NS_PER_MS
+    return table._replace(end_grid=end, chunk_grid=chunk, chunk_ns=chunk_ns)
 
 
 def staircase(arrays: Mapping[str, Floats]) -> tuple[Floats, Floats, Floats]:

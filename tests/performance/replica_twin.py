@@ -359,10 +359,17 @@ class Replica:
 
     def mixed_ns(self, chunks: list[tuple[int, int]], mean: float) -> int:
         attention = 0.0
+        ones = [done for done, chunk in chunks if chunk == 1 and len(self.table.chunk_ns) > 0]
+        batch = 0 if self.limits.scheduler == SGLANG else len(self.decoding)
+        tokens = sum(chunk for _, chunk in chunks) + batch
+        if ones:
+            total = sum(request.context for request in self.decoding) if batch else 0
+            batch += len(ones)
+            mean = (total + sum(ones)) / batch
+            chunks = [(done, chunk) for done, chunk in chunks if chunk > 1]
         for done, chunk in chunks:
             attention += chunk_ns(self.table, done, chunk)
-        batch = 0 if self.limits.scheduler == SGLANG else len(self.decoding)
-        time_ns = token_ns(self.table, sum(chunk for _, chunk in chunks) + batch) + attention
+        time_ns = token_ns(self.table, tokens) + attention
         if batch:
             cell = cell_of(self.table.context_grid, mean)
             left, slope = edge_and_slope(self.table, self.table.decode_attention_ns, batch, cell)

@@ -159,3 +159,12 @@ def test_a_deployment_without_a_table_of_chunks_beside_one_with_it_is_not_change
     for pair in (both, both[::-1]):
         alone, beside = simulate_prepared(prepare([pair[0]]), *requests), simulate_prepared(prepare(pair), *requests)
         assert alone.finish_ns.tolist() == beside.finish_ns.tolist()
+
+
+@pytest.mark.plain
+def test_beside_a_table_of_chunks_a_chunk_of_one_token_is_one_more_decoding_request() -> None:
+    end, chunk = np.array([64.0, 128.0]), np.array([2.0, 64.0])
+    table = constant_table(1_000.0)._replace(decode_attention_ns=np.full((2, 2), 7.0))
+    table = table._replace(end_grid=end, chunk_grid=chunk, chunk_ns=np.array([[10.0, 20.0], [30.0, 40.0]]))
+    outcomes = [simulate_replica(table, ROOMY, *(np.array([n]) for n in (0, prompt, 1))) for prompt in (64, 65, 66)]
+    assert [int(outcome.first_token_ns[0]) for outcome in outcomes] == [1_020, 2_027, 2_050]

@@ -49,6 +49,8 @@ REPLICA = np.dtype(
         ("tail", "i8"),
         ("completing", "i8"),  # prompts that end with the step under way
         ("chunk_done", "i8"),  # tokens in the cache of the partly done prompt; 0 when there is none
+        ("ones", "i8"),  # chunks of one token in the step that is being filled, where a table of chunks is given
+        ("ones_context", "i8"),  # Σ of the tokens before them
         ("done", "i8"),  # requests that finished since the caller looked, linked, the last first; the caller empties it
         ("in_flight", "i8"),  # requests here, waiting or running
         ("queued_tokens", "i8"),  # prompts of those that have not given a first token

@@ -66,14 +66,18 @@ def _begin_prefill(plant: Plant, replica: int, tokens: int, attention_ns: float)
     row, tables = plant.replicas.rows[replica], plant.tables
     deployment = plant.replicas.deployment[replica]
     row.prefill_tokens += tokens
+    context_sum = row.context_sum
     row.planned = MIXED
     batch = row.batch
     if tables.limits[deployment].scheduler == Scheduler.SGLANG:
         row.planned = EXTEND
-        batch = 0
+        batch = context_sum = 0
     step_ns = tables.token_ns[deployment, tokens + batch] + attention_ns
+    if row.ones > 0:
+        batch, context_sum = batch + row.ones, context_sum + row.ones_context
+        row.ones = row.ones_context = 0
     if batch > 0:
-        into = _find_mean(plant, replica) - tables.context_grid[deployment, row.cell]
+        into = _find_mean(plant, replica, context_sum / batch) - tables.context_grid[deployment, row.cell]
         cells = tables.cells
         step_ns += cells[deployment, batch, row.cell, 2] + cells[deployment, batch, row.cell, 3] * into
     row.next_ns = row.base_ns + max(1, int(step_ns * row.slowdown + 0.5))
@@ -84,7 +88,7 @@ def _begin_stretch(plant: Plant, replica: int, short: bool) -> None:  # noqa: FB
     """Begin a stretch of decode steps: one batch in one cell of the context grid, as far as the blocks go."""
     row, tables = plant.replicas.rows[replica], plant.tables
     deployment = plant.replicas.deployment[replica]
-    mean = _find_mean(plant, replica)
+    mean = _find_mean(plant, replica, row.context_sum / row.batch)
     into = mean - tables.context_grid[deployment, row.cell]
     row.slope_ns = tables.cells[deployment, row.batch, row.cell, 1] * row.slowdown
     row.decode_ns = tables.cells[deployment, row.batch, row.cell, 0] * row.slowdown + row.slope_ns * into
@@ -295,6 +299,10 @@ def _prefill(plant: Plant, replica: int, request: int, done: int, chunk: int) ->
         row.chunk_done = 0
     deployment = plant.replicas.deployment[replica]
     if plant.tables.limits[deployment].chunk_stairs > 0:
+        if chunk == 1:
+            row.ones += 1
+            row.ones_context += done
+            return 0.0
         return _chunk_ns(plant.tables, deployment, done + chunk, chunk)
     after_ns = _prefill_ns(plant.tables, deployment, done + chunk)
     return after_ns - _prefill_ns(plant.tables, deployment, done) if done > 0 else after_ns
@@ -333,11 +341,10 @@ def _stair(grid: Floats, deployment: int, count: int, tokens: int) -> int:
 
 
 @kernel
-def _find_mean(plant: Plant, replica: int) -> float:
-    """Return the mean context of the decoding requests; its cell is sought from the last one (means move slowly)."""
+def _find_mean(plant: Plant, replica: int, mean: float) -> float:
+    """Return ``mean``, a mean context; its cell is sought from the last one (means move slowly)."""
     row, tables = plant.replicas.rows[replica], plant.tables
     deployment = plant.replicas.deployment[replica]
-    mean = row.context_sum / row.batch
     cell = row.cell
     while cell > 0 and mean < tables.context_grid[deployment, cell]:
         cell -= 1

@@ -41,7 +41,8 @@ class StepTable(NamedTuple):
     ``chunk_ns [end_grid, chunk_grid]``: attention of a prefill chunk, by the tokens of the prompt that are done at its
     end and by its own. A staircase: the first grid points that are not below count, and the last ones beyond. Where it
     is given, it takes the place of A in a step, for chunks whose time A(end) - A(begin) cannot hold (Vidur's tables);
-    what only estimates goes on with A. Empty: there is none.
+    what only estimates goes on with A. A chunk of one token is then no chunk, but one more decoding request of its
+    step, with what is before it as context. Empty: there is none.
     """
 
     token_grid: Floats
