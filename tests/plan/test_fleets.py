@@ -63,6 +63,10 @@ def test_the_bid_price_holds_the_power_of_a_site_that_cannot_run_all_its_chips()
     assert pool.replicas == 59  # 0.98 kW more for each busy chip, and 42 kW idle: 58 kW / 0.98 kW
 
 
+def test_a_pool_holds_the_context_of_its_model() -> None:
+    assert pool_of(small(40.0)).context_tokens_max == 131_072  # the default of a model in a portfolio
+
+
 def test_energy_is_paid_for_idle_chips_and_more_for_busy_ones() -> None:
     pool = pool_of(small(40.0, terms={"fee_usd_per_chip_hour": 2.0}, sites=(site(energy_usd_per_mwh=100.0),)))
     assert pool.usd_per_chip_hour == pytest.approx(2.042)

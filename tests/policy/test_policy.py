@@ -105,6 +105,13 @@ def test_a_down_or_unfit_pool_is_never_chosen(data: st.DataObject) -> None:
 
 
 @pytest.mark.plain
+def test_no_pool_serves_a_request_beyond_the_context_of_its_model() -> None:
+    short = [msgspec.structs.replace(one, context_tokens_max=59) for one in small_fleet().pools]
+    assert admit(see(fleet(short)), ask(CHAT, context=59), 0) == Reason.NONE
+    assert admit(see(fleet(short)), ask(CHAT, context=60), 0) == Reason.TOO_LONG
+    assert admit(see(small_fleet()), ask(CHAT, context=60), 0) == Reason.NONE
+
+
 def test_a_refusal_carries_its_reason() -> None:
     view = see(small_fleet())
     short, long = ask(CODE), ask(CODE, 1_000, 1_900)

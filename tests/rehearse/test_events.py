@@ -194,6 +194,8 @@ def test_all_faults_come_at_once_with_table_and_place(tmp_path: Path) -> None:
         ('[[curtailment]]\nsite = "A"\nstart_hour = 0', "cut_share", "one of cut_share and power_kw is needed"),
         ('[[curtailment]]\nsite = "A"\nstart_hour = 0\npower_kw = 5', "power_kw", "does not say what a chip"),
         ('[[training]]\nsite = "A"\nchip = "chip"\nchips = 9\nstart_hour = 0\nhours = 1', "chips", "have 8 of these"),
+        ('[[late_tranche]]\npool = "a-one"\nstart_hour = 2\nuntil_hour = 1', "until_hour", "before it is missing"),
+        ("[[surge]]\nstart_hour = 0\nhours = 1\nfactor = 1e12", "factor", "less than or equal to 1000000"),
         ("[[autoscale]]\nreplicas_min = 4\nreplicas_max = 2", "replicas_max", "below replicas_min"),
         ('[[link_degraded]]\nsite = "A"\nregions = ["mars"]\nstart_hour = 0\nhours = 1', "regions", "no region"),
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -134,6 +135,27 @@ def test_the_longest_request_is_that_of_any_pool_of_the_model() -> None:
     most = max(limits["one"].context_tokens_max, limits["two"].context_tokens_max)
     assert contexts_of(chips, limits) == (most, most)
     assert min(contexts_of(small_fleet(), limits)) > 10**9
+
+
+def test_no_pool_holds_more_than_the_context_of_its_model() -> None:
+    limits = {name: limit for name, (_, limit) in small_deployments(1).items()}
+    short = [msgspec.structs.replace(one, context_tokens_max=77) for one in small_fleet().pools]
+    assert contexts_of(fleet(short), limits) == (77, 77)
+
+
+def test_a_trace_of_a_model_that_no_pool_serves_is_one_fault(tmp_path: Path) -> None:
+    orphan = workload("orphan", model="nobody's")
+    asked = fleet(small_fleet().pools, workloads=[*small_fleet().workloads, orphan])
+    path = written(tmp_path, "a.csv", HEAD, ["1,10,10"])
+    check_traces([Traced(path=path, workload="chat")], asked, ONCE)
+    with pytest.raises(InputError, match="no pool of the fleet serves nobody's"):
+        check_traces([Traced(path=path, workload="orphan")], asked, ONCE)
+
+
+@pytest.mark.parametrize("surge", [float("inf"), 1e30, 0.0, float("nan")])
+def test_a_surge_that_no_rate_can_follow_is_a_fault(surge: float) -> None:
+    with pytest.raises(InputError, match="--surge"):
+        check_window(Window(seed=1, surge=surge))
 
 
 # ── made loads ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -36,6 +36,10 @@ def test_a_name_that_is_a_path_or_a_policy_is_refused(name: str) -> None:
     assert faults_of(Asked(name=name), small_fleet()) == ["--name"]
 
 
+def test_a_comparison_with_nothing_is_a_fault() -> None:
+    assert faults_of(Asked(compare=","), small_fleet()) == ["--compare", "--compare"]
+
+
 def test_a_trace_that_cannot_be_read_is_one_fault(tmp_path: Path) -> None:
     assert faults_of(Asked(traces=(str(tmp_path / "typo.csv"),)), small_fleet()) == ["--trace"]
     assert faults_of(Asked(traces=(str(tmp_path),)), small_fleet()) == ["--trace"]

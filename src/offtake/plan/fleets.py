@@ -294,7 +294,14 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         weights_gb=weight_bytes(fitted.served) / BYTES_PER_GB if fitted else 0.0,
         kw_per_chip=float(assembled.problem.cells.kw_per_chip[cell]),
         extrapolated=fitted is not None and fitted.extrapolated,
+        context_tokens_max=context_of(cut, model),
     )
+
+
+def context_of(cut: Cut, model: str) -> int:
+    """Return the longest context of a model, tokens."""
+    rows = cut.assembled.inputs.portfolio.tables.models
+    return next(row.context_tokens_max for row in rows if row.model == model)
 
 
 def api_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
@@ -329,6 +336,7 @@ def api_pools(cut: Cut, cell: int, lanes: list[int]) -> list[Pool]:
             usd_per_million_input_tokens=terms.row.fee_usd_per_million_input_tokens,
             usd_per_million_output_tokens=terms.row.fee_usd_per_million_output_tokens,
             tokens_per_minute_max=rps * per_request * S_PER_MINUTE / len(models),
+            context_tokens_max=context_of(cut, model),
             bid_usd_per_token=[one / per_request for one in bid],
             ttft_ms=min(api_ttft_ms(cut, place.site, row) for row in rows if row.model == model),
             tpot_ms=API_SHARE_OF_SLO * min(row.tpot_ms_p95 for row in rows if row.model == model),

@@ -86,7 +86,8 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -
     api = np.array([pool.kind == "api" for pool in pools])
     rows = np.zeros(len(pools), POOL_VIEW).view(np.recarray)
     rows["is_api"] = api
-    rows["context_tokens_max"] = np.where(deployment < 0, UNLIMITED_TOKENS, _room(tables)[deployment])
+    held = np.where(deployment < 0, UNLIMITED_TOKENS, _room(tables)[deployment])
+    rows["context_tokens_max"] = np.minimum(held, [pool.context_tokens_max or UNLIMITED_TOKENS for pool in pools])
     rows["usd_per_chip_s_used"] = [pool.usd_per_chip_hour_used / S_PER_HOUR for pool in pools]
     rows["usd_per_input_token"] = [pool.usd_per_million_input_tokens / TOKENS_PER_MILLION for pool in pools]
     rows["usd_per_output_token"] = [pool.usd_per_million_output_tokens / TOKENS_PER_MILLION for pool in pools]

@@ -180,6 +180,8 @@ def _limits(row: Row, fleet: Fleet) -> Sense:
     """Yield figures that lie outside what the fleet has."""
     chips = [pool for pool in fleet.pools if pool.kind == "chips"]
     match row:
+        case LateTranche() if row.until_hour <= row.start_hour:
+            yield "it comes before it is missing", "Give a later until_hour.", "until_hour"
         case Autoscale() if row.replicas_max is not None and row.replicas_max < row.replicas_min:
             yield "replicas_max is below replicas_min", "Exchange them.", "replicas_max"
         case Training():

@@ -103,7 +103,7 @@ def load_of(fleet: Fleet, deployments: Mapping[str, Deployment], requests: Reque
         if pool.kind == "api":
             work[:, index], stay[:, index] = requests.input_tokens + requests.output_tokens, _ttft_ns(fleet)[kind]
         else:
-            work[:, index] = _work_ns(fleet, deployments[pool.deployment], requests, allowed[index])
+            work[:, index] = _work_ns(fleet, (pool, *deployments[pool.deployment]), requests, allowed[index])
             stay[:, index] = _ttft_ns(fleet)[kind] + _tpot_ns(fleet)[kind] * requests.output_tokens
         work[~allowed[index][kind], index] = np.inf
     stay += np.array([workload.deferral_hours * NS_PER_HOUR for workload in fleet.workloads])[kind][:, None]
@@ -121,19 +121,23 @@ def _tpot_ns(fleet: Fleet) -> Floats:
     return np.array([workload.tpot_ms_p95 * NS_PER_MS for workload in fleet.workloads])
 
 
-def _work_ns(fleet: Fleet, deployment: Deployment, requests: Requests, allowed: npt.NDArray[np.bool_]) -> Floats:
+def _work_ns(
+    fleet: Fleet, place: tuple[Pool, StepTable, ReplicaLimits], requests: Requests, allowed: npt.NDArray[np.bool_]
+) -> Floats:
     """Return the least time that each request keeps a replica busy, ns [request]: w of step 1."""
     kind = requests.workload.astype(np.int64)
     mine = allowed[kind]
     prompt = (requests.input_tokens - requests.shared_tokens).astype(np.float64)
-    room = min(deployment[1].context_tokens_max, deployment[1].kv_blocks * deployment[1].block_tokens)
+    pool, table, limits = place
+    room = min(limits.context_tokens_max, limits.kv_blocks * limits.block_tokens)
+    room = min(room, pool.context_tokens_max or room)
     answer = np.clip(requests.output_tokens, 1, np.maximum(room - requests.input_tokens, 1)) - 1.0  # it ends there
     slo_ns = _tpot_ns(fleet)[kind]
     if not mine.any():
         return np.zeros(len(kind))
     mix = np.array([prompt[mine].mean(), answer[mine].mean(), (slo_ns * answer)[mine].mean()])
-    rates = _coefficients(deployment, mix)
-    tables = prepare([deployment])
+    rates = _coefficients((table, limits), mix)
+    tables = prepare([(table, limits)])
     grid, values = tables.prefill_grid[0], tables.prefill_ns[0]
     whole = np.interp(requests.input_tokens, grid, values)
     saved = np.interp(requests.shared_tokens, grid, values)

@@ -26,6 +26,7 @@ from offtake.demand.workload import Week, traffic_of
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet
 from offtake.performance.steps import ReplicaLimits
+from offtake.rehearse.timeline import SURGE_MAX
 from offtake.schema.read import nearest
 from offtake.units import HOURS_PER_WEEK, S_PER_HOUR
 
@@ -88,7 +89,7 @@ def check_window(window: Window) -> None:
     checks = [
         (0 <= window.start_hour < HOURS_PER_WEEK, "--from-hour", f"Give an hour from 0 to {HOURS_PER_WEEK - 1}."),
         (0 < window.hours <= HOURS_PER_WEEK, "--hours", f"Give more than 0 and at most {HOURS_PER_WEEK} hours."),
-        (window.surge > 0, "--surge", "Give a factor above 0."),
+        (0 < window.surge <= SURGE_MAX, "--surge", f"Give a factor above 0 and at most {SURGE_MAX:,}."),
         (window.thin >= 1, "--thin", "Give a whole number from 1 on."),
         (window.users >= 0, "--closed-loop", "Give a number of users above 0."),
         (not (window.users and window.sessions), "--sessions", "A closed loop has users who do not think."),
@@ -208,7 +209,7 @@ def replayed(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> Iterator
 
 
 def check_traces(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> None:
-    """Read every trace to its end before anything is rehearsed.
+    """Read every trace to its end before anything is rehearsed; a model that no pool serves is a fault.
 
     Raises
     ------
@@ -216,12 +217,19 @@ def check_traces(traces: Sequence[Traced], fleet: Fleet, replay: Replay) -> None
         With the faults of all of them, and of how they are to be changed.
     """
     faults = check_shape(replay.shape)
+    asked: set[int] = set()
     for index, one in enumerate(traces):
         try:
-            for _ in _read(one, fleet, replay, index):
-                pass
+            for batch in _read(one, fleet, replay, index):
+                asked.update(np.unique(batch.workload).tolist())
         except InputError as error:
             faults.extend(error.faults)
+    served = {pool.model for pool in fleet.pools}
+    mend = "Replay it as another workload, or plan capacity for this one."
+    for workload in (fleet.workloads[index] for index in sorted(asked)):
+        if workload.model not in served:
+            problem = f"no pool of the fleet serves {workload.model}, the model of this workload"
+            faults.append(Fault("--trace", problem, mend, value=workload.name))
     if faults:
         raise InputError(faults)
 
@@ -256,13 +264,13 @@ def _read(one: Traced, fleet: Fleet, replay: Replay, index: int) -> Iterator[Req
 def contexts_of(fleet: Fleet, limits: Mapping[str, ReplicaLimits]) -> tuple[int, ...]:
     """Return the longest request, prompt and answer (tokens), that any pool of each workload's model can hold.
 
-    ``limits`` are those of the deployments that the fleet's pools name. An API holds any; so does a model
-    that no pool serves, whose requests are refused when they come.
+    ``limits`` are those of the deployments that the fleet's pools name. What is not known limits nothing: an API's, or
+    that of a model which no pool serves.
     """
     longest = {workload.model: 0 for workload in fleet.workloads}
     for pool in fleet.pools:
         held = limits[pool.deployment].context_tokens_max if pool.kind == "chips" else UNLIMITED_TOKENS
-        longest[pool.model] = max(longest[pool.model], held)
+        longest[pool.model] = max(longest[pool.model], min(held, pool.context_tokens_max or held))
     return tuple(longest[workload.model] or UNLIMITED_TOKENS for workload in fleet.workloads)
 
 

@@ -23,6 +23,7 @@ Hour = Annotated[float, Field(ge=0)]
 Hours = Annotated[float, Field(gt=0)]
 R = TypeVar("R", bound=Row)
 FOREVER_HOURS = 1e6  #: longer than any load
+SURGE_MAX = 1_000_000  #: most that demand is multiplied by: beyond it a rate can no longer be drawn (assumption)
 
 REPAIR_HOURS = 2.0  #: a failed replica is back after this, weight loading apart (assumption: restart or spare node)
 #: bytecode 15 s, torch.compile 70 s, CUDA graphs 60 s: Llama 70B FP8 on 8 GPUs (vllm-project/vllm issue 19824)
@@ -197,7 +198,7 @@ class SurgeRow(Row):
 
     start_hour: Hour = column("When it begins.", "h")
     hours: Hours = column("How long.", "h")
-    factor: Annotated[float, Field(ge=0)] = column("Demand during it, over demand without.", "ratio")
+    factor: Annotated[float, Field(ge=0, le=SURGE_MAX)] = column("Demand during it, over demand without.", "ratio")
     workload: str | None = column("The workload; blank: every one.", default=None, refers="workloads")
     region: str | None = column("The user region; blank: every one.", default=None, refers="regions")
 

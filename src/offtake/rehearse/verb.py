@@ -347,7 +347,8 @@ def turns_of(
 def policies_of(asked: Asked) -> list[Policy]:
     """Return the policy asked for, and after it those that it is to be compared with."""
     names = {policy.name.lower(): policy for policy in Policy}
-    others = list(names) if asked.compare == "all" else [name.strip() for name in asked.compare.split(",") if name]
+    listed = [name.strip() for name in asked.compare.split(",")] if asked.compare else []
+    others = list(names) if asked.compare == "all" else listed
     faults = [
         Fault(flag, "there is no such policy", nearest(name, names), value=name)
         for flag, name in [("--policy", asked.policy), *(("--compare", name) for name in others)]
