@@ -358,4 +358,9 @@ def _expected(row: ChipFailures, frame: Frame) -> str:
     """Say how many failures are expected, of the whole fleet."""
     pools: Iterable[Pool] = (p for p in frame.fleet.pools if p.kind == "chips" and row.pool in {None, p.name})
     mean = sum(expected_failures(pool, row, frame.hours) for pool in pools) * frame.thin
-    return f"{mean:.3g} failures expected, one per {1 / row.per_chip_hour:,.0f} chip-hours"
+    hours = 1 / row.per_chip_hour
+    return (
+        f"{mean:.3g} failures expected, one per {hours:,.0f} chip-hours"
+        if hours >= 1
+        else f"{mean:.3g} failures expected"
+    )
