@@ -17,6 +17,7 @@ from offtake.rehearse.compare import Comparison, Contest, bound_of, compare, int
 from offtake.rehearse.hindsight import hindsight_usd
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import rehearse
+from offtake.rehearse.timeline import RetryStorm, SurgeRow, Timeline
 from offtake.units import NS_PER_MS, NS_PER_S
 from tests.rehearse.fleets import constant_table, fleet, load, pool, small_deployments, small_fleet, workload
 
@@ -116,3 +117,15 @@ def test_there_is_no_hindsight_where_arrivals_depend_on_answers() -> None:
     closed = requests._replace(think_ns=np.zeros(200, np.int64), session=np.zeros(200, np.int32))
     assert bound_of(one_pool(1), PLAIN, [closed], Options()) is None
     assert bound_of(one_pool(1), PLAIN, [requests], Options()) is not None
+
+
+def test_hindsight_sees_the_surges_of_the_timeline_and_knows_no_bound_where_clients_ask_again() -> None:
+    requests = load(11, 400, 3e6)
+    surge = Timeline((SurgeRow(start_hour=0.0, hours=1.0, factor=3.0),))
+    plain = bound_of(one_pool(64), PLAIN, [requests], Options())
+    surged = bound_of(one_pool(64), PLAIN, [requests], Options(timeline=surge))
+    assert plain is not None
+    assert surged is not None
+    assert surged > 2 * plain
+    storm = Timeline((RetryStorm(),))
+    assert bound_of(one_pool(64), PLAIN, [requests], Options(timeline=storm)) is None

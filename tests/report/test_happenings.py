@@ -40,8 +40,8 @@ def grids_of(**changes: object) -> list[Grid]:
 def test_each_event_is_listed_with_what_it_did() -> None:
     grid = grid_named(grids_of(events_applied=EVENTS), "What happened")
     assert grid.rows == [
-        ["lost site", "denton", "12 h", "18 h", "100 replicas stopped, 310 requests routed again"],
-        ["surge", "all", "20 h", "for good", "3 times the demand"],
+        ["lost site", "100 replicas stopped, 310 requests routed again", "denton", "12 h", "18 h"],
+        ["surge", "3 times the demand", "all", "20 h", "for good"],
     ]
 
 

@@ -23,7 +23,9 @@ from offtake.rehearse.arrivals import checked, thin_fleet
 from offtake.rehearse.hindsight import hindsight_usd
 from offtake.rehearse.options import Options
 from offtake.rehearse.rehearse import Deployments, rehearse
+from offtake.rehearse.schedule import retries_of, surges_of
 from offtake.rehearse.summary import Summary
+from offtake.rehearse.surge import with_surges
 
 FORMAT = "offtake-comparison-1"
 CONFIDENCE = 0.95
@@ -172,12 +174,13 @@ def _answer(case: _Case, policy: int | None, seed: int) -> Score | float | None:
 
 def bound_of(fleet: Fleet, deployments: Deployments, requests: Iterable[Requests], options: Options) -> float | None:
     """Return what hindsight bounds for the full fleet; None where arrivals depend on answers, or are too many."""
-    if options.retries:
+    if options.retries or retries_of(options.timeline):
         return None
     small, _ = thin_fleet(fleet, options.thin)
     thin = 1 if options.thinned_load else options.thin
     kept: list[Requests] = []
-    for batch in checked(requests, small, thin, options.seed):
+    surged = with_surges(checked(requests, small, thin, options.seed), surges_of(options.timeline, fleet), options.seed)
+    for batch in surged:
         kept.append(batch)
         if (batch.think_ns >= 0).any() or sum(map(count_of, kept)) * len(small.pools) > CELLS_MOST:
             return None

@@ -62,7 +62,7 @@ def value_in_time(comparison: Comparison, name: str) -> Figure:
         spec=theme.finish(values_chart(frame, comparison), ROW_HEIGHT * frame.height),
         csv=theme.csv(frame.drop("label", "told")),
         legend=legend,
-        note=f"Each policy beside {first} on the same loads. {spread}The scale does not begin at zero.",
+        note=f"Each policy beside {first} on the same loads. {spread}{cut_off(frame)}".strip(),
     )
 
 
@@ -82,6 +82,11 @@ def values_frame(comparison: Comparison) -> pl.DataFrame:
         rows.append((policy_name(row), PERCENT * mean / whole, low, high, hindsight, row.status, label, told))
     names = ["policy", "percent", "low", "high", "hindsight_share", "status", "label", "told"]
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+
+
+def cut_off(frame: pl.DataFrame) -> str:
+    """Say that the scale does not begin at zero, where it does not."""
+    return "The scale does not begin at zero." if min(frame["low"]) > 0.0 else ""
 
 
 def values_chart(frame: pl.DataFrame, comparison: Comparison) -> alt.LayerChart:
@@ -143,7 +148,7 @@ def policy_grid(comparison: Comparison) -> Grid:
     """Table every policy: value, cost, refusals, fairness, and the share in time of each kind of workload."""
     kinds, whole = list(comparison.rows[0].attainment), comparison.offered_usd or 1.0
     names = ["Value in time", f"Against {policy_name(comparison.rows[0])}, points", "Of hindsight", "Cost", "Refused"]
-    names += ["Fairness", *(f"{kind} in time" for kind in kinds)]
+    names += ["Fairness", *kinds]
     columns = [Column(name="Policy", whole=True), *(Column(name=name, figures=True) for name in names)]
     rows = [
         [
@@ -160,6 +165,6 @@ def policy_grid(comparison: Comparison) -> Grid:
     ]
     caption = (
         "Policies on the same loads (value in time: share of the value offered; fairness: Jain's index of the shares "
-        "served to tenants, 1 if all are equal)"
+        "served to tenants, 1 if all are equal; of each kind of workload, the requests in time)"
     )
     return Grid(caption=caption, columns=columns, rows=rows)

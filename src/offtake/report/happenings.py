@@ -36,10 +36,10 @@ def event_grid(summary: Summary) -> Grid | None:
     """Table what happened and what each event did."""
     if not summary.events_applied:
         return None
-    columns = [Column(name="Event"), Column(name="Where"), Column(name="From", figures=True)]
-    columns += [Column(name="To", figures=True), Column(name="What it did")]
+    columns = [Column(name="Event"), Column(name="What it did"), Column(name="Where")]
+    columns += [Column(name="From", figures=True), Column(name="To", figures=True)]
     rows = [
-        [each.kind.replace("_", " "), each.target, hour(each.from_hour), hour(each.to_hour), effect(each)]
+        [each.kind.replace("_", " "), effect(each), each.target, hour(each.from_hour), hour(each.to_hour)]
         for each in summary.events_applied
     ]
     return Grid(caption="What happened, in hours from the first request", columns=columns, rows=rows)
