@@ -28,7 +28,8 @@ FIGURE = re.compile(r"<!-- figure:(?P<name>[a-z0-9_]+) -->(?P<text>.*?)<!-- /fig
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)(?:#[^)]*)?\)")
 NAMED_FILE = re.compile(r"`(?P<path>(?:src|tests|docs|tools|examples|benchmarks|requirements)/[\w./-]+\.\w+)`")
 NAMED_RECIPE = re.compile(r"`just (?P<name>[a-z]+)")
-NAMED_VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
+NAMED_VERB_GROUP = re.compile(r"add_typer\(\w+, name=\"(?P<name>[a-z]+)\"")
+VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
 VERB = re.compile(r"^@app\.command\((?:\"(?P<given>[a-z]+)\")?.*\)\ndef (?P<name>[a-z]+)", re.MULTILINE)
 RECIPE = re.compile(r"^(?P<name>[a-z]+)(?! *:=)(?: [^\n]*)?:", re.MULTILINE)
 CLI = "src/offtake/cli"
@@ -134,10 +135,9 @@ def name_faults(text: str, folder: Path, root: Path = ROOT) -> Iterator[str]:
         if not (root / found["path"]).exists():
             yield f"names {found['path']}, which does not exist"
     recipes = {found["name"] for found in RECIPE.finditer((root / "justfile").read_text("utf-8"))}
-    verbs = {
-        found["given"] or found["name"]
-        for found in VERB.finditer("".join(path.read_text("utf-8") for path in (root / CLI).glob("*.py")))
-    }
+    shell = "".join(path.read_text("utf-8") for path in (root / CLI).glob("*.py"))
+    verbs = {found["given"] or found["name"] for found in VERB.finditer(shell)}
+    verbs |= {found["name"] for found in VERB_GROUP.finditer(shell)}
     for program, pattern, known in (("just", NAMED_RECIPE, recipes), ("offtake", NAMED_VERB, verbs)):
         for found in pattern.finditer(text):
             if found["name"] not in known:

@@ -35,6 +35,10 @@ WRITES = {
     "rehearse": "`rehearse/` in the run folder, with `--name` a folder of that name in it",
     "report": "`report.html` in the run folder, or the page named by `--out`",
     "demo": "all of a run folder",
+    "performance list": "nothing",
+    "performance build": "NAME.npz and NAME.json in the folder named by `--out`",
+    "performance score": "the file named by `--out`",
+    "performance fit": "NAME.npz, NAME.json and NAME.fit.json in the folder named by `--out`",
 }
 EXITS_3 = {
     "plan": "no plan meets the limits",
@@ -61,7 +65,14 @@ JSON_KEYS = {
     "appraisal": "An [Appraisal](#appraisal).",
     "rehearsals": "A list of [Summary](#summary): the one asked for first.",
     "report": "Path of the page.",
-    "path": "Path of the page.",
+    "path": "Path of the file.",
+    "paths": "Paths of the reports.",
+    "reports": "A list of [FitReport](#fitreport).",
+    "tables": "Step tables: name, checkpoint, system, engine, chips, KV tokens, confidence, folder.",
+    "table": "The step table: name, limits and provenance.",
+    "built": "False where it was kept from before.",
+    "score": "Duplicates dropped, reasons for what is not covered, and errors by group.",
+    "comparison": "A [Comparison](#comparison), with `--compare`.",
     "bytes": "Its size.",
 }
 ABOUT_JSON = """Every object has `verb` and `ok` too; `ok` is true when the exit code is 0. A rehearsal that `--strict`
@@ -81,6 +92,8 @@ RECORDS = (
     ("`appraise/OFFER/appraisal.json`", "offtake.plan.result", "Appraisal"),
     ("`plan/fleet.json`", "offtake.fleet", "Fleet"),
     ("`rehearse/rehearse.json`", "offtake.rehearse.summary", "Summary"),
+    ("`rehearse/compare.json`", "offtake.rehearse.compare", "Comparison"),
+    ("`NAME.fit.json`", "offtake.performance.fit_report", "FitReport"),
 )
 TABLES = (
     ("plan/tables.py", "plan", ("capacity", "demand", "placement", "lanes", "cost", "prices", "scenarios")),
@@ -98,7 +111,7 @@ INDICES = """Indices: s scenario, t period, b block of the week, o offer, v an o
 i site, n cell (a chip at a site, or an API), k workload, l lane (a workload in a cell where it may run), j training
 job, g group; p is the probability of a scenario.
 """
-POLICY_MODULES = ("admit", "choose", "price", "update")
+POLICY_MODULES = ("admit", "choose", "baselines", "price", "update")
 
 
 def pages() -> dict[Path, str]:
@@ -120,8 +133,12 @@ def verbs() -> dict[str, Callable[..., Any]]:
     from offtake.cli.shell import app  # noqa: PLC0415  # the rest of the tools work before the package does
 
     import_module("offtake.cli.main")
-    called = [command.callback for command in app.registered_commands if command.callback is not None]
-    return {function.__name__: function for function in called}
+    found = {}
+    for group, commands_of in [("", app), *((f"{one.name} ", one.typer_instance) for one in app.registered_groups)]:
+        for command in commands_of.registered_commands if commands_of is not None else []:
+            if command.callback is not None:
+                found[group + (command.name or command.callback.__name__)] = command.callback
+    return found
 
 
 def commands() -> str:
@@ -370,13 +387,15 @@ def policy() -> str:
 def members(tree: ast.Module, path: str, name: str) -> Iterator[tuple[str, str]]:
     """Yield the members of an enumeration with the comment after each; a policy's is its function's sentence."""
     lines = (SOURCE / path).read_text("utf-8").splitlines()
-    chosen = {"BID_PRICE": "by_bid_price", "LEAST_LOADED": "least_loaded", "ROUND_ROBIN": "round_robin"}
+    modules = [parsed(f"policy/{module}.py") for module in ("choose", "baselines")]
     for node in body_of(tree, name):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             member = node.targets[0].id
             comment = lines[node.lineno - 1].partition("  # ")[2]
-            if not comment and member in chosen:
-                comment = docstring(parsed("policy/choose.py"), chosen[member]).partition("\n\n")[0]
+            function = {"BID_PRICE": "by_bid_price"}.get(member, member.lower())
+            homes = [module for module in modules if function in public_functions(module)]
+            if not comment and homes:
+                comment = docstring(homes[0], function).partition("\n\n")[0]
             yield member, " ".join(comment.split()) or "it was served"
 
 

@@ -262,7 +262,7 @@ def test_a_deferred_request_is_served_when_it_pays_and_its_wait_counts_from_then
     found = rehearse(seen, PLAIN, requests, Options()).frame
     waited = found.filter(pl.col("deferred_ms") > 0)
     assert found["status"].to_list() == ["served"] * 40
-    assert len(waited) >= 39  # an idle pool takes the first
+    assert 30 <= len(waited) < 40  # a pool that is idle takes the first few at once
     assert min(waited["deferred_ms"].to_list()) >= 60_000.0
     assert max(waited["ttft_ms"].to_list()) < 1_000.0
 

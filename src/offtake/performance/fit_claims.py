@@ -47,16 +47,16 @@ class Verdict(msgspec.Struct, frozen=True):
     ``short`` is by how much the median misses the claim, a share of it; negative where it is better than promised.
     """
 
-    claim: str
-    verdict: str
-    probability: float
-    promised: float
-    found: float
-    low: float
-    high: float
-    short: float
-    load: dict[str, float]
-    sentence: str
+    claim: str  #: As it was given.
+    verdict: str  #: `delivered`, `below` or `cannot tell`.
+    probability: float  #: That the claim is met, share.
+    promised: float  #: In the unit of the claim.
+    found: float  #: Median of what was found.
+    low: float  #: Lower end of its 80 % interval.
+    high: float  #: Upper end.
+    short: float  #: By how much the median misses, share.
+    load: dict[str, float]  #: Where it is worst.
+    sentence: str  #: The verdict in plain English.
 
 
 class Judged(NamedTuple):

@@ -40,25 +40,25 @@ UNITS = {
 class LeverTold(msgspec.Struct, frozen=True):
     """Tell one lever: its value with an 80% interval, and what was expected before anything was measured."""
 
-    name: str
-    unit: str
-    value: float
-    low: float
-    high: float
-    expected: float
+    name: str  #: What was fitted.
+    unit: str  #: Unit of the figures.
+    value: float  #: As fitted.
+    low: float  #: Lower end of the 80 % interval.
+    high: float  #: Upper end.
+    expected: float  #: What other deployments led to expect.
 
 
 class PointTold(msgspec.Struct, frozen=True):
     """Tell one metric at one measured point, ms: the table as it was, and the prediction from the other points."""
 
-    row: int
-    load: dict[str, float]
-    metric: str
-    measured: float
-    before: float
-    predicted: float
-    low: float
-    high: float
+    row: int  #: Row in the file.
+    load: dict[str, float]  #: Clients or rate, and mean lengths.
+    metric: str  #: `ttft`, `tpot` or `e2e`.
+    measured: float  #: Measured, ms.
+    before: float  #: By the table as it was, ms.
+    predicted: float  #: From the other points, ms.
+    low: float  #: Lower end of the 80 % interval, ms.
+    high: float  #: Upper end, ms.
 
 
 class ErrorTold(msgspec.Struct, frozen=True):
@@ -68,31 +68,31 @@ class ErrorTold(msgspec.Struct, frozen=True):
     nearby points add. ``inside`` is the share of points within their 80% interval.
     """
 
-    metric: str
-    points: int
-    before_median: float
-    before_p90: float
-    table_median: float
-    table_p90: float
-    after_median: float
-    after_p90: float
-    inside: float
+    metric: str  #: `ttft`, `tpot` or `e2e`.
+    points: int  #: Measured points.
+    before_median: float  #: Median error of the table as it was, share.
+    before_p90: float  #: 90th percentile of it.
+    table_median: float  #: Median error of the calibrated table, share.
+    table_p90: float  #: 90th percentile of it.
+    after_median: float  #: Median error with nearby points, share.
+    after_p90: float  #: 90th percentile of it.
+    inside: float  #: Of points, within their 80 % interval, share.
 
 
 class FitReport(msgspec.Struct, frozen=True):
     """Tell all of one fit."""
 
-    deployment: str
-    table: str
-    calibrated_from: str
-    backend: str
-    system: str
-    prior_source: str
-    steps: int
-    levers: list[LeverTold]
-    errors: list[ErrorTold]
-    points: list[PointTold]
-    verdicts: list[Verdict]
+    deployment: str  #: As the file names it.
+    table: str  #: Name of the calibrated table.
+    calibrated_from: str  #: Table that it started from.
+    backend: str  #: Engine.
+    system: str  #: Chip.
+    prior_source: str  #: Where the expectation comes from.
+    steps: int  #: Simulations of the whole load until it settled.
+    levers: list[LeverTold]  #: What was fitted.
+    errors: list[ErrorTold]  #: By metric, on points that were held out.
+    points: list[PointTold]  #: Each measured point.
+    verdicts: list[Verdict]  #: One for each claim.
 
 
 class Job(NamedTuple):
