@@ -28,8 +28,8 @@ FIGURE = re.compile(r"<!-- figure:(?P<name>[a-z0-9_]+) -->(?P<text>.*?)<!-- /fig
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)(?:#[^)]*)?\)")
 NAMED_FILE = re.compile(r"`(?P<path>(?:src|tests|docs|tools|examples|benchmarks|requirements)/[\w./-]+\.\w+)`")
 NAMED_RECIPE = re.compile(r"`just (?P<name>[a-z]+)")
-NAMED_VERB_GROUP = re.compile(r"add_typer\(\w+, name=\"(?P<name>[a-z]+)\"")
-VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
+NAMED_VERB = re.compile(r"`offtake (?P<name>[a-z]+)")
+VERB_GROUP = re.compile(r"add_typer\(\w+, name=\"(?P<name>[a-z]+)\"")
 VERB = re.compile(r"^@app\.command\((?:\"(?P<given>[a-z]+)\")?.*\)\ndef (?P<name>[a-z]+)", re.MULTILINE)
 RECIPE = re.compile(r"^(?P<name>[a-z]+)(?! *:=)(?: [^\n]*)?:", re.MULTILINE)
 CLI = "src/offtake/cli"
