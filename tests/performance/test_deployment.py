@@ -8,7 +8,7 @@ import pytest
 from offtake.errors import InputError
 from offtake.performance.deployment import load_named, resolve_all
 from offtake.performance.library import load_shipped, save_table
-from offtake.performance.steps import decode_step_ns
+from offtake.performance.steps import ReplicaLimits, decode_step_ns
 from offtake.schema.columns import Confidence
 from tests.performance.portfolio import deployment_row, portfolio
 
@@ -19,7 +19,7 @@ def test_a_table_row_takes_the_shipped_table_as_it_is() -> None:
     found = resolve_all(portfolio(TABLE_ROW))["assistant", "h100"]
     assert found.name == "llama-3.1-70b-h100-tp4"
     assert found.chips_per_replica == 4
-    assert found.stored.limits[:5] == (82_864, 16, 1024, 8192, 131_072)
+    assert found.stored.limits == ReplicaLimits(82_864, 16, 1024, 8192, 131_072)
     assert (found.served.spec.name, found.served.weight_bits) == ("llama-3.1-70b", 8)
 
 

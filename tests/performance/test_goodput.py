@@ -175,8 +175,19 @@ def test_a_sparse_model_on_a_whole_node_is_refused_by_its_data_sheet(tmp_path: P
     stored = load_shipped("qwen3-235b-h100-tp8")
     case = Case(chats(), SLO)
     plain = find_goodput(stored.table, stored.limits, case).requests_per_s
-    (tmp_path / "m.csv").write_text(f"workload,goodput_rps,like\nchat,{24 * plain},qwen3-235b-h100-tp8\n")
+    (tmp_path / "m.csv").write_text(f"workload,goodput_rps,like\nchat,{48 * plain},qwen3-235b-h100-tp8\n")
     row = deployment_row("h100", 8, "user:m.csv")
     rows = portfolio(row, stand_in="qwen3-235b", folder=str(tmp_path))
     with pytest.raises(InputError, match=r"times as fast as h100_sxm|allow at most"):
         evaluate(resolve_all(rows)["assistant", "h100"], {"chat": case})
+
+
+def test_a_front_end_delays_the_first_token_and_takes_no_step() -> None:
+    table, limits = one_server(10.0)
+    plain = find_goodput(table, limits, one_token(Slo(math.inf, math.inf)))
+    found = find_goodput(table._replace(request_ns=7e6), limits, one_token(Slo(math.inf, math.inf)))
+    assert found.requests_per_s == plain.requests_per_s
+    assert found.ttft_ms_p95 == pytest.approx(plain.ttft_ms_p95 + 7.0)
+    strict = find_goodput(table, limits, one_token(Slo(53.0, math.inf)))
+    found = find_goodput(table._replace(request_ns=7e6), limits, one_token(Slo(60.0, math.inf)))
+    assert found.requests_per_s == strict.requests_per_s

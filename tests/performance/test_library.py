@@ -9,6 +9,7 @@ import pytest
 from offtake.errors import InputError
 from offtake.performance.library import content_hash, load_shipped, load_table, save_table, shipped_names, table_faults
 from offtake.performance.model import find_model
+from offtake.performance.overhead import COSTS, FITTED, Host, with_host
 from offtake.performance.steps import ReplicaLimits, Scheduler, prefill_attention_ns, step_ns
 from tests.performance.test_steps import TABLE
 
@@ -32,8 +33,17 @@ def test_a_shipped_table_is_sound_small_and_says_where_it_comes_from(name: str) 
 
 
 @pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_table_keeps_the_host_apart_and_says_on_what_it_was_estimated(name: str) -> None:
+    stored = load_shipped(name)
+    told = stored.provenance["host"]
+    assert all(getattr(stored.table, field) == told[field] > 0 for field in Host._fields)
+    assert told["constants"] == COSTS["vllm"]._asdict()
+    assert told["models_fitted"] == list(FITTED)
+
+
+@pytest.mark.parametrize("name", shipped_names())
 def test_interpolated_steps_stay_within_three_percent_of_direct_calls(name: str) -> None:
-    table = load_shipped(name).table
+    table = with_host(load_shipped(name).table, Host(0.0, 0.0, 0.0, 0.0))  # direct calls know the chip alone
     error = []
     for prompt, batch, context, direct_ns in SAMPLES[name]:
         attention_ns = prefill_attention_ns(table, 0.0, float(prompt))

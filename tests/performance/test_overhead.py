@@ -40,8 +40,8 @@ def test_dense_tables_hold_what_the_plain_functions_say() -> None:
 
 def test_constants_turn_into_nanoseconds_by_layers_and_doublings_of_chips() -> None:
     costs = Costs(1.0, 0.5, 0.25, 0.1, 0.2, 0.3, 2.0, 4.0, 5.0)
-    assert host_from(costs, 10, 4, sparse=False) == pytest.approx(Host(1.5e6, 0.5e6, 1e6, 3e6))
-    assert host_from(costs, 10, 1, sparse=True) == pytest.approx(Host(1e6, 0.5e6, 2e6, 3e6))
+    assert host_from(costs, 10, 4, sparse=False) == pytest.approx(Host(1.5e6, 0.5e6, 1e6, 3e6, 7e6))
+    assert host_from(costs, 10, 1, sparse=True) == pytest.approx(Host(1e6, 0.5e6, 2e6, 3e6, 7e6))
     assert front_from(costs) == Door(2_000_000, 4_000, 5_000_000)
 
 

@@ -26,10 +26,11 @@ Ints = npt.NDArray[np.int64]
 
 
 #: One row per deployment: what one of its replicas can hold (see ``ReplicaLimits``), the cells of its grids, and 1 over
-#: the tokens of a block, because to divide by it takes five times as long.
+#: the tokens of a block, because to divide by it takes five times as long; and ``StepTable.request_ns``, for those who
+#: tell what a user sees.
 LIMITS = np.dtype(
     [(name, "i8") for name in (*ReplicaLimits._fields, "prefill_cells", "context_cells", "end_stairs", "chunk_stairs")]
-    + [("block_share", "f8")]
+    + [("block_share", "f8"), ("request_ns", "i8")]
 )
 
 BUCKET_BITS = 7  #: a prompt's prefill cell is looked up by its length in units of 128 tokens, then by going on
@@ -77,6 +78,7 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
             len(table.context_grid) - 1,
             *table.chunk_ns.shape,
             1.0 / limits.block_tokens,
+            round(table.request_ns),
         )
         for table, limits in deployments
     ]

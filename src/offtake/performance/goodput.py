@@ -272,6 +272,12 @@ def _run(trial: _Trial, arrival_ns: Ints) -> tuple[Ints, Ints]:
     return outcome.first_token_ns, outcome.finish_ns
 
 
+def _front_ns(system: Tables | Disaggregation) -> int:
+    """Return what a front end takes of every request, ns: as if each came to the scheduler so much later."""
+    tables = system.prefill if isinstance(system, Disaggregation) else system
+    return int(tables.limits[0].request_ns)
+
+
 def _settled(arrival_ns: Ints, finish_ns: Ints) -> bool:
     """Tell whether a run was stationary."""
     begin_ns, span_ns = int(arrival_ns[0]), max(1, int(arrival_ns[-1] - arrival_ns[0]))
@@ -288,7 +294,7 @@ def _judge(trial: _Trial, rate_rps: float) -> _Verdict:
     window = slice(int(WARM_SHARE * REQUESTS), int((1 - DRAIN_SHARE) * REQUESTS))
     first_ns, finish_ns = firsts_ns[window], finishes_ns[window]
     more = trial.lengths.output_tokens[window].astype(np.int64) - 1
-    ttft_ms = _quantile(first_ns - arrival_ns[window], trial.quantile) / NS_PER_MS
+    ttft_ms = (_quantile(first_ns - arrival_ns[window], trial.quantile) + _front_ns(trial.system)) / NS_PER_MS
     spread = (finish_ns - first_ns)[more > 0] / more[more > 0]
     tpot_ms = _quantile(spread, trial.quantile) / NS_PER_MS if spread.size else 0.0
     if not _settled(arrival_ns, finishes_ns):

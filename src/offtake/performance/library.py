@@ -27,7 +27,7 @@ from offtake.performance.steps import ReplicaLimits, Scheduler, StepTable
 FORMAT = "offtake-steps-1"
 TABLE_BYTES_MAX = 200_000
 NOTHING = np.zeros(())  #: a host's share that a file does not tell
-HOSTS = ("sequence_ns", "launch_ns", "uncaptured_ns")
+HOSTS = ("sequence_ns", "launch_ns", "uncaptured_ns", "request_ns")
 LATER = (*HOSTS, "end_grid", "chunk_grid", "chunk_ns")  #: lacking in older files; hashed only where they are not 0
 
 
@@ -186,16 +186,8 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
                 key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields if key in stored
             }
         described = json.loads(notes)
-        overhead_ns, sequence_ns, launch_ns, uncaptured_ns = (
-            float(fields.pop(key, NOTHING)) for key in ("overhead_ns", *HOSTS)
-        )
-        table = StepTable(
-            **fields,
-            overhead_ns=overhead_ns,
-            sequence_ns=sequence_ns,
-            launch_ns=launch_ns,
-            uncaptured_ns=uncaptured_ns,
-        )
+        host: dict[str, Any] = {key: float(fields.pop(key, NOTHING)) for key in ("overhead_ns", *HOSTS)}
+        table = StepTable(**fields, **host)
         limits = ReplicaLimits(**{key: int(value) for key, value in described["limits"].items()})
         provenance = dict(described["provenance"])
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:

@@ -26,7 +26,7 @@ module must never know a price or a request.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from offtake.performance.closed_loop import Door
 from offtake.performance.steps import StepTable
@@ -48,16 +48,24 @@ class Costs(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Hold the host's share of the steps of one deployment, ns, as ``StepTable`` has it."""
+    """Hold the host's share of the steps and requests of one deployment, ns, as ``StepTable`` has it.
+
+    ``request_ns``: ``request_ms`` and ``latency_ms``. A table leaves out what grows with the prompt, and the wait for
+    the front end's one thread: ``closed_loop.Door`` has both.
+    """
 
     overhead_ns: float
     sequence_ns: float
     launch_ns: float
     uncaptured_ns: float
+    request_ns: float = 0.0
 
 
 #: Models (parts of their names) on whose runs the constants were estimated; ``score`` tells them from the others.
 FITTED = ("Llama", "Qwen3-32B", "DeepSeek")
+HOST_SOURCE = (
+    "offtake.performance.overhead.COSTS, estimated from aiconfigurator-core's measured serving runs of models_fitted"
+)
 #: Among those models vLLM has no sparse one (its layers are taken as dense ones: assumption); and before scheduling was
 #: overlapped, no front end (taken as the later one's: assumption).
 COSTS = {
@@ -84,7 +92,17 @@ def host_from(costs: Costs, layers: int, chips: int, sparse: bool) -> Host:  # n
         NS_PER_MS * costs.sequence_ms,
         NS_PER_MS * launch_ms * layers,
         NS_PER_MS * costs.uncaptured_ms * layers,
+        NS_PER_MS * (costs.request_ms + costs.latency_ms),
     )
+
+
+def notes_of(backend: str, host: Host) -> dict[str, Any]:
+    """Return what a table's provenance tells of its host's share."""
+    return host._asdict() | {
+        "constants": COSTS.get(backend, COSTS["vllm"])._asdict(),
+        "source": HOST_SOURCE,
+        "models_fitted": list(FITTED),
+    }
 
 
 def with_host(table: StepTable, host: Host) -> StepTable:

@@ -42,9 +42,6 @@ SHORTEST = 0.8  #: of the nominal length
 SEED = 20_260_427
 BUDGETS = (8_192, 16_384, 32_768)  #: of tokens a step, for which tables are built
 BATCH_MAX = 1_024
-#: By which a table may miss direct calls here (99th percentile): fused attention is split into parts with up to 5%,
-#: and the tokens of drafts are counted at one rate in a mixed step.
-ERROR_P99_MAX = 0.15
 CONTEXT_TOKENS_MAX = 18_432
 #: Tokens that a step gives with 1 or 3 drafts: 85% of first drafts are right (85–90%: DeepSeek-V3, arXiv 2412.19437,
 #: §5.4.3); of 3, 2.16 times the speed was measured (TensorRT-LLM tech blog 2), at a step about a tenth longer.
@@ -256,9 +253,7 @@ def _table_of(
     """Return a table, built once, or why there is none."""
     if choice not in tables:
         try:
-            tables[choice] = cached_table(
-                choice, cache, ERROR_P99_MAX
-            )  # one table for all budgets: the limits are set for each run
+            tables[choice] = cached_table(choice, cache)  # one for all budgets: the limits are set for each run
         except InputError as error:
             fits = "does not fit" in error.faults[0].problem
             tables[choice] = "the weights do not fit the chips" if fits else "no step times for the combination"

@@ -19,13 +19,13 @@ import json
 from functools import partial
 from importlib.metadata import version as package_version
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.performance.library import StoredTable, load_table, save_table
-from offtake.performance.overhead import host_of, with_host
+from offtake.performance.overhead import host_of, notes_of, with_host
 from offtake.performance.silicon_engine import (
     PACKAGE,
     Engine,
@@ -50,45 +50,61 @@ CONTEXT_TOLERANCE = 0.008
 CHECK_SAMPLES = 200
 CHECK_SEED = 20_260_501
 SHORT_PROMPT_TOKENS = 512
-FIRST_POINTS = 32  #: spread in ratio, from which a grid is refined
 
 
-def build_table(name: str, choice: SiliconChoice, error_max: float = 0.03) -> StoredTable:
+class Precision(NamedTuple):
+    """Say how closely a table follows direct calls.
+
+    ``error_max``: by how much straight lines between the points may miss them (99th percentile). ``points``: spread in
+    ratio, from which a grid is refined. ``batches``: asked for one by one, because few tokens change the kernel.
+    """
+
+    error_max: float
+    points: int
+    batches: int
+
+
+FINE = Precision(0.03, 128, 64)
+#: For a score, which needs hundreds of tables; fused attention is split into parts with up to 5%, and the tokens of
+#: drafts are counted at one rate in a mixed step.
+COARSE = Precision(0.15, 32, 0)
+
+
+def build_table(name: str, choice: SiliconChoice, precision: Precision = FINE) -> StoredTable:
     """Build the step table and limits of one deployment, to be called ``name``, from measured kernels.
 
-    The host's share is kept in fields of its own (``overhead``). ``error_max``: by how much straight lines between the
-    points may miss direct calls (99th percentile).
+    The host's share is kept in fields of its own (``overhead``).
 
     Raises
     ------
     InputError
         If the extra is not installed, there is no data for the combination (the nearest that exist are named), the
-        weights do not fit, or the error is above ``error_max``.
+        weights do not fit, or the error is above ``precision.error_max``.
     """
     engine = open_engine(choice)
-    table = _table(engine, choice)
+    table = _table(engine, choice, precision)
     check = _check(engine, choice, table)
-    if check["error_p99"] > error_max:
+    if check["error_p99"] > precision.error_max:
         problem = f"{name}: straight lines miss direct calls by {check['error_p99']:.1%} (99th percentile)"
-        raise InputError([Fault(PACKAGE, problem, f"Use another combination; {error_max:.0%} is allowed.")])
+        raise InputError([Fault(PACKAGE, problem, f"Use another combination; {precision.error_max:.0%} is allowed.")])
     host = host_of(choice.backend, engine.layers, choice.chips, engine.sparse)
-    notes = _provenance(engine, choice) | {"interpolation_check": check, "host": host._asdict()}
+    notes = _provenance(engine, choice) | {"interpolation_check": check, "host": notes_of(choice.backend, host)}
     return StoredTable(name, with_host(table, host), limits_of(choice), notes)
 
 
-def cached_table(choice: SiliconChoice, cache: Path | None, error_max: float = 0.03) -> StoredTable:
-    """Return the table of ``choice`` from the folder ``cache``, built and kept there when it is not yet.
+def cached_table(choice: SiliconChoice, cache: Path | None) -> StoredTable:
+    """Return the coarse table of ``choice`` from the folder ``cache``, built and kept there when it is not yet.
 
     Its name holds a hash of the choice, the package's release and the method. None keeps nothing.
     """
     digest = hashlib.sha256(json.dumps([VERSION, package_version(PACKAGE), choice]).encode()).hexdigest()[:16]
     name = f"{choice.model.rsplit('/', 1)[-1].lower()}-{choice.system}-{choice.backend}-{digest}"
     if cache is None:
-        return build_table(name, choice, error_max)
+        return build_table(name, choice, COARSE)
     folder = cache / "tables"
     if not (folder / f"{name}.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        save_table(build_table(name, choice, error_max), folder)
+        save_table(build_table(name, choice, COARSE), folder)
     return load_table(folder, name)
 
 
@@ -163,17 +179,17 @@ def _asking(engine: Engine) -> Callable[[int, int, int], float]:
     return ask
 
 
-def _table(engine: Engine, choice: SiliconChoice) -> StepTable:
+def _table(engine: Engine, choice: SiliconChoice, precision: Precision) -> StepTable:
     """Return the arrays of one deployment, chip times alone."""
     floor_ns = _prefill_attention(engine, 1)
-    token_grid, rest_ns = refined(lambda count: _rest(engine, count), _spread(choice.step_tokens_max), GRID_TOLERANCE)
+    points = _spread(choice.step_tokens_max, precision.points)
+    token_grid, rest_ns = refined(lambda count: _rest(engine, count), points, GRID_TOLERANCE)
     first_ns = float(rest_ns[0]) + floor_ns
-    tokens, attention_ns = refined(
-        lambda count: _prefill_attention(engine, count), _spread(choice.context_tokens_max), GRID_TOLERANCE, first_ns
-    )
+    points = _spread(choice.context_tokens_max, precision.points)
+    tokens, attention_ns = refined(lambda count: _prefill_attention(engine, count), points, GRID_TOLERANCE, first_ns)
     above_ns = np.maximum.accumulate(attention_ns - attention_ns[0])
     prefill_grid, prefill_ns = sparse_grid(*_from_zero(tokens, above_ns), _from_zero(tokens, above_ns + first_ns)[1])
-    batch_grid, context_grid = _decode_grids(engine, choice)
+    batch_grid, context_grid = _decode_grids(engine, choice, precision)
     steps_ns = np.array([[engine.decode_step(int(b), int(c)) for c in context_grid] for b in batch_grid])
     if engine.fused:
         inside_ns = np.maximum(0.0, steps_ns - steps_ns[:, :1])
@@ -187,9 +203,9 @@ def _table(engine: Engine, choice: SiliconChoice) -> StepTable:
     return StepTable(*token, prefill_grid, prefill_ns, batch_grid, context_grid, inside_ns, steps_ns, 0.0)
 
 
-def _spread(most: int) -> list[int]:
-    """Return whole points from 1 to ``most``, spread in ratio."""
-    return [int(point) for point in np.unique(np.geomspace(1, most, FIRST_POINTS).round())]
+def _spread(most: int, count: int) -> list[int]:
+    """Return up to ``count`` whole points from 1 to ``most``, spread in ratio."""
+    return [int(point) for point in np.unique(np.geomspace(1, most, count).round())]
 
 
 def _from_zero(x: Floats, y: Floats) -> _Curve:
@@ -216,17 +232,21 @@ def _fused_attention(engine: Engine, tokens: int) -> float:
     return max(0.0, engine.fused_block(1, tokens) - short_ns)
 
 
-def _decode_grids(engine: Engine, choice: SiliconChoice) -> tuple[Floats, Floats]:
+def _decode_grids(engine: Engine, choice: SiliconChoice, precision: Precision) -> tuple[Floats, Floats]:
     """Return the batches and contexts at which a pure decode step bends."""
     bends: set[float] = set()
     for context in (256, 2048, min(16_384, choice.context_tokens_max)):
         points = {*(2**power for power in range(12) if 2**power < choice.batch_max), choice.batch_max}
+        if precision.batches:
+            points |= {*range(1, min(precision.batches, choice.batch_max)), *_spread(choice.batch_max, precision.points)}
         x, y = refined(partial(_step_by_batch, engine, context), points, GRID_TOLERANCE)
         bends |= set(sparse_grid(x, y, y)[0].tolist())
     turns: set[float] = set()
     for batch in {1, min(16, choice.batch_max), min(128, choice.batch_max), min(512, choice.batch_max)}:
         points = {1, *(2**power for power in range(5, 18) if 2**power < choice.context_tokens_max)}
         points.add(choice.context_tokens_max)
+        if precision.batches:
+            points |= set(_spread(choice.context_tokens_max, precision.points))
         x, y = refined(partial(engine.decode_step, batch), points, CONTEXT_TOLERANCE)
         turns |= set(sparse_grid(x, y, y, CONTEXT_TOLERANCE)[0].tolist())
     return np.array(sorted(bends | {1.0, 2.0})), np.array(sorted(turns))

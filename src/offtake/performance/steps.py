@@ -35,8 +35,9 @@ class StepTable(NamedTuple):
     ``context_grid``: MEAN context of the decoding requests, tokens.
     ``overhead_ns``: host time of every step that nothing hides; ``sequence_ns``: the same for each decoding request;
     ``launch_ns``: the host's time to launch the kernels of a step with prefill one by one, hidden where the chip is
-    slower; ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``). All four are 0
-    in a table of chip times alone.
+    slower; ``uncaptured_ns``: what such a step, held by no CUDA graph, takes beside (see ``overhead``).
+    ``request_ns``: what the engine's front end takes of every request before its scheduler sees it; it occupies no
+    step, so whoever tells a user's TTFT or E2E adds it. All five are 0 in a table of chip times alone.
 
     ``chunk_ns [end_grid, chunk_grid]``: attention of a prefill chunk, by the tokens of the prompt that are done at its
     end and by its own. A staircase: the first grid points that are not below count, and the last ones beyond. Where it
@@ -60,6 +61,7 @@ class StepTable(NamedTuple):
     end_grid: Floats = NO_GRID
     chunk_grid: Floats = NO_GRID
     chunk_ns: Floats = NO_CHUNKS
+    request_ns: float = 0.0
 
 
 class Scheduler(IntEnum):
@@ -183,7 +185,7 @@ def step_ns(table: StepTable, prefill_tokens: float, attention_ns: float, batch:
 
 
 def scaled(table: StepTable, factor: float) -> StepTable:
-    """Return ``table`` with every time multiplied by ``factor`` (2.0 is twice as slow)."""
+    """Return ``table`` with every time of a step multiplied by ``factor`` (2.0 is twice as slow)."""
     return table._replace(
         token_ns=table.token_ns * factor,
         prefill_ns=table.prefill_ns * factor,

@@ -44,6 +44,7 @@ def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 
     allowed = allowed_of(fleet)
     rtt_ms = {site.name: site.rtt_ms for site in fleet.sites}
     rtt_ns = (np.array([rtt_ms[pool.site] for pool in fleet.pools]) * NS_PER_MS).astype(np.int64)
+    rtt_ns += np.where(deployment >= 0, tables.limits["request_ns"][deployment], 0)[:, None]
     chip_s, load_ns = _chip_seconds(fleet, tables, deployment)
     need = np.where(np.array([pool.kind == "api" for pool in fleet.pools])[:, None, None], 1.0, chip_s)
     workloads = _workload_rows(fleet, allowed)

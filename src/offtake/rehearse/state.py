@@ -99,7 +99,7 @@ FLOW = np.dtype(
         ("entered_ns", "i8"),  # when it came to its last pool
         ("retry_after_ns", "i8"),
         ("think_ns", "i8"),  # between the end of the request before it in its session and its arrival
-        ("rtt_ns", "i8"),  # between its user and its last pool
+        ("rtt_ns", "i8"),  # between its user and its last pool, with the front end of the engine there
         ("u", "f8"),  # breaks ties
         ("follower", "i8"),  # slot of the request that waits for its end
         ("session", "i4"),
