@@ -9,7 +9,7 @@ import pytest
 
 from offtake.performance.library import load_shipped
 from offtake.performance.overhead import FITTED
-from offtake.performance.score import Options, Replay, groups_of, lengths_of, score, simulated, throughput_rps
+from offtake.performance.score import Options, Replay, groups_of, hosted, lengths_of, score, simulated, throughput_rps
 from offtake.performance.silicon_own import Own
 from offtake.performance.silicon_rows import MeasuredRun
 
@@ -71,9 +71,8 @@ def test_lengths_are_whole_numbers_from_four_fifths_to_the_nominal() -> None:
 
 def test_a_run_on_a_shipped_table_takes_at_least_its_chip_time() -> None:
     stored = load_shipped("llama-3.1-8b-h100-tp1")
-    notes = {"layers": 32, "sparse": False} | stored.provenance
     run = measured("meta-llama/Llama-3.1-8B-Instruct", "h100_sxm", 50.0, 7.0)
-    ttft_ms, tpot_ms = simulated(run, stored._replace(provenance=notes))
+    ttft_ms, tpot_ms = simulated(run, hosted(run, stored))
     assert tpot_ms > stored.table.decode_step_ns.min() / 1e6
     assert 10.0 < ttft_ms < 500.0
 

@@ -29,8 +29,7 @@ def calibrated(stored: StoredTable, levers: Levers, name: str, notes: dict[str, 
     """Return ``stored`` with the levers applied, called ``name``; ``notes`` go into its provenance.
 
     ``token_ns``, ``prefill_ns`` and ``chunk_ns`` × prefill; ``decode_attention_ns`` and ``decode_step_ns`` × decode;
-    ``overhead_ns`` + step; KV blocks × kv. Host time per request occupies no step: whoever reports TTFT to a client
-    adds ``request_overhead_ms`` of the provenance.
+    ``overhead_ns`` + step; ``request_ns`` + request, which occupies no step; KV blocks × kv.
     """
     table = stored.table._replace(
         token_ns=stored.table.token_ns * levers.prefill,
@@ -39,7 +38,8 @@ def calibrated(stored: StoredTable, levers: Levers, name: str, notes: dict[str, 
         decode_attention_ns=stored.table.decode_attention_ns * levers.decode,
         decode_step_ns=stored.table.decode_step_ns * levers.decode,
         overhead_ns=stored.table.overhead_ns + levers.step_ms * NS_PER_MS,
+        request_ns=stored.table.request_ns + levers.request_ms * NS_PER_MS,
     )
     limits = stored.limits._replace(kv_blocks=max(1, round(stored.limits.kv_blocks * levers.kv)))
-    about = {"calibrated_from": stored.name, "request_overhead_ms": levers.request_ms, "calibration": notes}
+    about = {"calibrated_from": stored.name, "calibration": notes}
     return StoredTable(name, table, limits, stored.provenance | about)

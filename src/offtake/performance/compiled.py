@@ -31,7 +31,6 @@ KERNELS = (
     "performance/blocks.py",
     "performance/closed_loop.py",
     "performance/dense.py",
-    "performance/fit_replay.py",
     "performance/disaggregated.py",
     "performance/heap.py",
     "performance/prefix.py",

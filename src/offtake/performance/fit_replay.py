@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.performance.calibration import Levers, calibrated
-from offtake.performance.compiled import entry
-from offtake.performance.dense import prepare
+from offtake.performance.closed_loop import run_closed_loop
+from offtake.performance.dense import Tables, prepare
 from offtake.performance.library import StoredTable
 from offtake.performance.measurements import STATISTICS, Ledger, Load, Measured, Point
-from offtake.performance.replica import arrive, boundary, run_one
-from offtake.performance.replica_state import NEVER_NS, NONE, Ints, Ints32, Plant, new_replicas, new_work
+from offtake.performance.replica import ReplicaOutcome, simulate_prepared
+from offtake.performance.replica_state import Ints, Ints32
 from offtake.units import NS_PER_MS, NS_PER_S
 
 Floats = npt.NDArray[np.float64]
@@ -46,8 +46,8 @@ def simulator(stored: StoredTable, measured: Measured) -> Simulate:
     def simulate(levers: Levers) -> Floats:
         table = calibrated(stored, levers, stored.name, {})
         if measured.ledger is not None:
-            return _windows(table, measured.ledger, levers.request_ms)
-        return np.array([_point(table, point, levers.request_ms) for point in measured.points])
+            return _windows(table, measured.ledger)
+        return np.array([_point(table, point) for point in measured.points])
 
     return simulate
 
@@ -77,61 +77,36 @@ def replay(stored: StoredTable, load: Load) -> Times:
 
 def closed_loop(stored: StoredTable, slots: int, input_tokens: Ints32, output_tokens: Ints32) -> Times:
     """Keep ``slots`` requests in flight until all are done; TTFT counts from when a request is sent."""
-    plant = _plant(stored, np.zeros(len(input_tokens), np.int64), input_tokens, output_tokens)
-    run_closed(plant, slots)
-    return _times(plant)
+    tables = _tables(stored, input_tokens, output_tokens)
+    found = run_closed_loop(tables, input_tokens, output_tokens, slots)
+    return _times(stored, found.sent_ns, found.outcome, output_tokens)
 
 
-@entry
-def run_closed(plant: Plant, slots: int) -> None:
-    """Run replica 0 with ``slots`` requests in flight; the finish of one is the arrival of the next.
-
-    Cost: as ``run_one``, no allocation.
-    """
-    row = plant.replicas.rows[0]
-    sent = min(slots, plant.work.shape[0])
-    for request in range(sent):
-        arrive(plant, 0, request, 0)
-    while row.next_ns < NEVER_NS:
-        now_ns = row.next_ns
-        boundary(plant, 0)
-        request = row.done
-        row.done = NONE
-        while request != NONE:
-            if sent < plant.work.shape[0]:
-                plant.work[sent].arrival_ns = now_ns
-                arrive(plant, 0, sent, now_ns)
-                sent += 1
-            request = plant.work[request].link
-
-
-def _plant(stored: StoredTable, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Plant:
-    """Return an idle replica and its requests; KV blocks hold the longest request at least."""
+def _tables(stored: StoredTable, input_tokens: Ints32, output_tokens: Ints32) -> Tables:
+    """Return the dense table of a replica whose KV blocks hold the longest request at least."""
     longest = int((input_tokens.astype(np.int64) + output_tokens).max())
     blocks = max(stored.limits.kv_blocks, -(-longest // stored.limits.block_tokens))
-    tables = prepare([(stored.table, stored.limits._replace(kv_blocks=blocks))])
-    return Plant(tables, new_replicas(tables, np.zeros(1, np.int64)), new_work(arrival_ns, input_tokens, output_tokens))
+    return prepare([(stored.table, stored.limits._replace(kv_blocks=blocks))])
 
 
 def _run(stored: StoredTable, arrival_ns: Ints, input_tokens: Ints32, output_tokens: Ints32) -> Times:
     """Run one replica on given arrivals."""
-    plant = _plant(stored, arrival_ns, input_tokens, output_tokens)
-    run_one(plant)
-    return _times(plant)
+    tables = _tables(stored, input_tokens, output_tokens)
+    return _times(stored, arrival_ns, simulate_prepared(tables, arrival_ns, input_tokens, output_tokens), output_tokens)
 
 
-def _times(plant: Plant) -> Times:
-    """Return TTFT and TPOT of every request, ms."""
-    work = plant.work
-    more = work["output_tokens"].astype(np.int64) - 1
-    tpot_ms = (work["finish_ns"] - work["first_token_ns"]) / np.maximum(more, 1) / NS_PER_MS
-    return Times((work["first_token_ns"] - work["arrival_ns"]) / NS_PER_MS, np.where(more > 0, tpot_ms, np.nan))
+def _times(stored: StoredTable, sent_ns: Ints, outcome: ReplicaOutcome, output_tokens: Ints32) -> Times:
+    """Return TTFT, with what the front end takes, and TPOT of every request, ms."""
+    more = output_tokens.astype(np.int64) - 1
+    tpot_ms = (outcome.finish_ns - outcome.first_token_ns) / np.maximum(more, 1) / NS_PER_MS
+    ttft_ms = (outcome.first_token_ns - sent_ns + stored.table.request_ns) / NS_PER_MS
+    return Times(ttft_ms, np.where(more > 0, tpot_ms, np.nan))
 
 
-def _point(stored: StoredTable, point: Point, request_ms: float) -> tuple[float, float]:
+def _point(stored: StoredTable, point: Point) -> tuple[float, float]:
     """Return the simulated statistic of TTFT and TPOT at one point, ms."""
     times = replay(stored, point.load)
-    return _summary(times.ttft_ms, point.ttft_statistic) + request_ms, _summary(times.tpot_ms, point.tpot_statistic)
+    return _summary(times.ttft_ms, point.ttft_statistic), _summary(times.tpot_ms, point.tpot_statistic)
 
 
 def _summary(values: Floats, statistic: str) -> float:
@@ -143,12 +118,11 @@ def _summary(values: Floats, statistic: str) -> float:
     return float(known.mean() if share < 0 else np.quantile(known, share))
 
 
-def _windows(stored: StoredTable, ledger: Ledger, request_ms: float) -> Floats:
+def _windows(stored: StoredTable, ledger: Ledger) -> Floats:
     """Run a ledger's own arrivals and lengths; return the mean TTFT and TPOT of each window, ms."""
     times = _run(stored, ledger.arrival_ns, ledger.input_tokens, ledger.output_tokens)
     rows = []
     for window in range(int(ledger.window[-1]) + 1):
         inside = ledger.window == window
-        ttft_ms, tpot_ms = _summary(times.ttft_ms[inside], "mean"), _summary(times.tpot_ms[inside], "mean")
-        rows.append((ttft_ms + request_ms, tpot_ms))
+        rows.append((_summary(times.ttft_ms[inside], "mean"), _summary(times.tpot_ms[inside], "mean")))
     return np.array(rows)

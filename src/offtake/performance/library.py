@@ -182,7 +182,7 @@ def _parse(name: str, arrays: bytes, notes: str) -> StoredTable:
     mend = "Take both files from the same build."
     try:
         with np.load(io.BytesIO(arrays)) as stored:
-            fields = {
+            fields: dict[str, Any] = {
                 key: np.array(stored[key], dtype=np.float64, order="C") for key in StepTable._fields if key in stored
             }
         described = json.loads(notes)

@@ -189,8 +189,15 @@ def lengths_of(run: MeasuredRun) -> tuple[Ints32, Ints32]:
     return first, second
 
 
+def hosted(run: MeasuredRun, stored: StoredTable) -> StoredTable:
+    """Return a table with the share of the host of a run's engine; the door of the run has the front end's."""
+    notes = stored.provenance
+    host = host_of(engine_of(run), int(notes["layers"]), run.chips, bool(notes["sparse"]))
+    return stored._replace(table=with_host(stored.table, host._replace(request_ns=0.0)))
+
+
 def simulated(run: MeasuredRun, stored: StoredTable) -> tuple[float, float]:
-    """Return the mean TTFT and TPOT of a run on a table, ms.
+    """Return the mean TTFT and TPOT of a run on a table with its host's share (``hosted``), ms.
 
     With drafts a request takes fewer steps, each giving ``TOKENS_PER_STEP`` tokens.
     """
@@ -203,15 +210,13 @@ def simulated(run: MeasuredRun, stored: StoredTable) -> tuple[float, float]:
         prefix_cache=0,
     )
     together = door.gather_steps > 0 and run.attention_ranks > 1
-    notes = stored.provenance
-    table = with_host(stored.table, host_of(engine_of(run), int(notes["layers"]), run.chips, bool(notes["sparse"])))
-    table, limits = folded(table, limits, run.attention_ranks, run.input_tokens, together=together)
+    table, limits = folded(stored.table, limits, run.attention_ranks, run.input_tokens, together=together)
     inputs, outputs = lengths_of(run)
     gain = TOKENS_PER_STEP[run.drafts]
     steps = np.maximum(1, np.ceil(1 + (outputs - 1) / gain)).astype(np.int32)
     found = run_closed_loop(prepare([(table, limits)]), inputs, steps, run.clients, door)
     first_ns, finish_ns = found.outcome.first_token_ns, found.outcome.finish_ns
-    ttft_ms = float(np.mean(first_ns - found.sent_ns)) / NS_PER_MS
+    ttft_ms = (float(np.mean(first_ns - found.sent_ns)) + stored.table.request_ns) / NS_PER_MS
     tpot_ms = float(np.mean((finish_ns - first_ns) / np.maximum(1, outputs - 1))) / NS_PER_MS
     return ttft_ms, tpot_ms
 
@@ -223,15 +228,15 @@ def _replayed(run: MeasuredRun, options: Options, tables: dict[SiliconChoice, St
     nothing = Replay(run, "", run.reason, math.nan, math.nan, math.nan, own, fitted)
     if run.reason:
         return nothing
-    choices = [_wide(one) for one in choices_of(run) if options.estimated or not one.estimated]
+    choices = [one for one in choices_of(run) if options.estimated or not one.estimated]
     reason = "no step times"
     for choice in choices:
-        stored = _table_of(choice, options.cache, tables)
+        stored = table_of(choice, options.cache, tables)
         if isinstance(stored, str):
             reason = stored
             continue
         try:
-            ttft_ms, tpot_ms = simulated(run, stored)
+            ttft_ms, tpot_ms = simulated(run, hosted(run, stored))
         except InputError as error:
             return nothing._replace(reason=error.faults[0].problem)
         source = "estimated" if choice.estimated else "measured"
@@ -247,10 +252,11 @@ def _wide(choice: SiliconChoice) -> SiliconChoice:
     return choice._replace(step_tokens_max=budget, batch_max=BATCH_MAX, context_tokens_max=CONTEXT_TOKENS_MAX)
 
 
-def _table_of(
+def table_of(
     choice: SiliconChoice, cache: Path | None, tables: dict[SiliconChoice, StoredTable | str]
 ) -> StoredTable | str:
-    """Return a table, built once, or why there is none."""
+    """Return a table that serves every run of the file, built once, or why there is none."""
+    choice = _wide(choice)
     if choice not in tables:
         try:
             tables[choice] = cached_table(choice, cache)  # one for all budgets: the limits are set for each run

@@ -238,7 +238,8 @@ def _decode_grids(engine: Engine, choice: SiliconChoice, precision: Precision) -
     for context in (256, 2048, min(16_384, choice.context_tokens_max)):
         points = {*(2**power for power in range(12) if 2**power < choice.batch_max), choice.batch_max}
         if precision.batches:
-            points |= {*range(1, min(precision.batches, choice.batch_max)), *_spread(choice.batch_max, precision.points)}
+            points |= set(range(1, min(precision.batches, choice.batch_max)))
+            points |= set(_spread(choice.batch_max, precision.points))
         x, y = refined(partial(_step_by_batch, engine, context), points, GRID_TOLERANCE)
         bends |= set(sparse_grid(x, y, y)[0].tolist())
     turns: set[float] = set()
