@@ -159,7 +159,8 @@ class View(NamedTuple):
 
     ``pools [pool]`` are rows of ``POOL_VIEW``, ``workloads [workload]`` of ``WORKLOAD_VIEW``. ``allowed [pool,
     workload]`` tells where model, residency, security and goodput agree, and ``fit [workload, rank]`` lists those
-    pools; ``rtt_ns [pool, region]`` with the engine's front end; ``chip_s_per_token [pool, workload, 2]`` for prompt and answer; ``need [pool,
+    pools; ``rtt_ns [pool, region]``, the engine's front end included;
+    ``chip_s_per_token [pool, workload, 2]`` for prompt and answer; ``need [pool,
     workload, 2]`` the same, and for an API tokens of its limit; ``load_ns [pool, workload]`` is what one request in
     flight adds to the TPOT of its replica, ``rate [pool, workload, 2]`` 1 over the room for that and over the longest
     wait; ``running [pool, workload]`` requests in flight; ``weight [block, pool, workload]`` what the plan places
