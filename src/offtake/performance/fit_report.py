@@ -23,6 +23,7 @@ from offtake.performance.fit_prior import Lessons, prior_of
 from offtake.performance.fit_replay import simulator
 from offtake.performance.library import StoredTable
 from offtake.performance.measurements import Measured, Point
+from offtake.performance.overhead import without_host
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -106,12 +107,16 @@ class Job(NamedTuple):
 
 
 def fit_deployment(job: Job, progress: Progress) -> tuple[StoredTable, FitReport]:
-    """Fit a deployment, check it on held-out points, and judge the claims."""
+    """Fit a deployment, check it on held-out points, and judge the claims.
+
+    The fit begins at chip times without the host's modelled share: its own levers take that place.
+    """
     backend, system = where_of(job.start)
     prior = prior_of(job.lessons, backend, system)
-    simulate = simulator(job.start, job.measured)
     points = job.measured.points
-    before = np.log(simulate(Levers()))
+    before = np.log(simulator(job.start, job.measured)(Levers()))
+    job = job._replace(start=without_host(job.start))
+    simulate = simulator(job.start, job.measured)
     fit = fit_levers(points, simulate, prior, lambda done: progress("fit", done))
     told = points_told(job, (fit, prior, system), before, progress)
     report = FitReport(
