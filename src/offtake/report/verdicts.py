@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # their modules load the engine, which the other verbs do wit
 
 MARK = "*"
 WHY = {
-    str(Stationarity.NOT_STATIONARY): "the requests under way keep growing in number: waits grow for as long as that lasts",
+    str(
+        Stationarity.NOT_STATIONARY
+    ): "the requests under way keep growing in number: waits grow for as long as that lasts",
     str(Stationarity.TOO_SHORT): "the run is too short beside the time that requests stay to tell",
     str(Stationarity.TOO_FEW): "too few requests ran to tell",
     str(Stationarity.INTERRUPTED): "only the requests that had ended are counted",
