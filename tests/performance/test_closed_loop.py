@@ -62,6 +62,25 @@ def test_a_prompt_is_held_back_until_enough_tokens_wait_or_the_steps_have_passed
     assert enough.outcome.start_ns[1] - enough.outcome.start_ns[0] == 4_000
 
 
+def test_a_prompt_without_delay_is_there_when_the_next_step_is_chosen() -> None:
+    found = run(4, 2, limits=LIMITS._replace(step_tokens_max=110))  # one prompt a step: the clients end a step apart
+    assert found.sent_ns.tolist() == [0, 0, 11_000, 12_000]
+    assert found.outcome.first_token_ns.tolist() == [1_000, 2_000, 12_000, 13_000]
+
+
+def test_the_steps_for_which_a_prompt_is_held_back_go_on_when_others_end() -> None:
+    lengths = (np.full(6, 100, np.int32), np.array([60, 5, 8, 11, 5, 5], np.int32))
+    door = Door(request_ns=1, gather_steps=5, gather_tokens=100_000)
+    found = run_closed_loop(prepare([(TABLE, LIMITS)]), *lengths, 4, door)
+    assert found.outcome.finish_ns[1:4].tolist() == [6_001, 9_001, 12_001]
+    assert found.outcome.start_ns[4] == 12_001  # sent at 6,001: the step under way, and five more
+
+
+def test_prompts_are_held_back_until_there_is_one_for_each_rank() -> None:
+    found = run(3, 3, Door(request_ns=3_500, gather_steps=50, gather_prompts=2))
+    assert found.outcome.start_ns.tolist() == [3_500, 10_500, 10_500]
+
+
 def test_every_prompt_ends_once_and_gets_its_tokens() -> None:
     rng = np.random.default_rng([7, 1])
     lengths = (rng.integers(1, 900, 300).astype(np.int32), rng.integers(1, 60, 300).astype(np.int32))

@@ -9,7 +9,18 @@ import pytest
 
 from offtake.performance.library import load_shipped
 from offtake.performance.overhead import FITTED
-from offtake.performance.score import Options, Replay, groups_of, hosted, lengths_of, score, simulated, throughput_rps
+from offtake.performance.score import (
+    Options,
+    Replay,
+    groups_of,
+    hosted,
+    lengths_of,
+    limits_of_run,
+    score,
+    simulated,
+    throughput_rps,
+)
+from offtake.performance.silicon_engine import SiliconChoice, limits_of
 from offtake.performance.silicon_own import Own
 from offtake.performance.silicon_rows import MeasuredRun
 
@@ -75,6 +86,20 @@ def test_a_run_on_a_shipped_table_takes_at_least_its_chip_time() -> None:
     ttft_ms, tpot_ms = simulated(run, hosted(run, stored))
     assert tpot_ms > stored.table.decode_step_ns.min() / 1e6
     assert 10.0 < ttft_ms < 500.0
+    short = stored.limits._replace(kv_blocks=140)  # of 16 tokens: two of its four prompts
+    assert simulated(run, hosted(run, stored._replace(limits=short)))[0] > 2 * ttft_ms
+
+
+@with_extra
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_has_the_cache_that_its_own_steps_leave_not_those_of_the_wide_table() -> None:
+    formats = {"linear_format": "fp8_block", "expert_format": "fp8_block", "kv_format": "fp8"}
+    own = SiliconChoice(
+        "deepseek-ai/DeepSeek-V3", "b200_sxm", 4, "trtllm", "1.3.0rc20", step_tokens_max=8_320, **formats
+    )._replace(attention_format="bfloat16", memory_fraction=0.8, block_tokens=32)
+    wide = limits_of(own._replace(step_tokens_max=16_384))
+    assert limits_of_run(own).kv_blocks > 3 * wide.kv_blocks
+    assert limits_of_run(own._replace(memory_fraction=0.0)).kv_blocks > limits_of_run(own).kv_blocks  # it was measured
 
 
 @with_extra

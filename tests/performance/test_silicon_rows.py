@@ -124,6 +124,30 @@ def test_the_door_and_the_flags_are_those_of_the_published_script(tmp_path: Path
     assert flags_of(runs[2]).step_tokens_max == 16_384
 
 
+def test_ranks_of_attention_gather_a_prompt_each(tmp_path: Path) -> None:
+    (run,) = read(tmp_path, line(PUBLIC.format(64, "2025-10-29"), "trtllm", "", R1, "b200_sxm", "fp4", "8,8,8,8,1"))
+    door = door_of(run)
+    assert (door.gather_steps, door.gather_tokens, door.gather_prompts) == (60, 0, run.attention_ranks)
+
+
+@pytest.mark.parametrize(
+    ("system", "date", "clients", "expected"),
+    [
+        ("b200_sxm", "2026-03-24", 64, (32_768, 128, 30)),
+        ("b200_sxm", "2026-03-20", 256, (32_768, 256, 30)),
+        ("b300_sxm", "2026-04-17", 256, (16_384, 256, 10)),
+        ("h200_sxm", "2026-03-24", 64, (16_384, 128, 1)),
+    ],
+)
+def test_sglang_runs_as_many_requests_of_qwen_as_its_script_of_the_day_says(
+    tmp_path: Path, system: str, date: str, clients: int, expected: tuple[int, int, int]
+) -> None:
+    row = line(PUBLIC.format(clients, date), "sglang", "0.5.9", "Qwen/Qwen3.5-397B-A17B", system, "fp8", "8,4,1,4,1")
+    (run,) = read(tmp_path, row)
+    flags = flags_of(run)
+    assert (flags.step_tokens_max, flags.batch_max, flags.receive_steps) == expected
+
+
 def test_internal_sweeps_have_no_front_end_and_keep_their_split(tmp_path: Path) -> None:
     (run,) = read(tmp_path, line(INTERNAL, "trtllm", "1.0.0rc3", "Qwen/Qwen3-32B", "h100_sxm", "fp8", "8,4,,4,1"))
     assert run.internal

@@ -8,9 +8,10 @@ report.
 Between client and engine stands a *door*: a front end with one thread (HTTP, tokenising), and the engine's own way of
 taking requests in. SGLang's scheduler looks for new requests only every ``receive_steps`` decode steps
 (``--scheduler-recv-interval``; a step with prefill is followed by a look at once). TensorRT-LLM holds prompts back
-until ``gather_tokens`` wait, for ``gather_steps`` iterations at most (``batch_wait_timeout_iters``,
-``attention_dp_config``). The replica is that of ``replica``, step for step. This module must never know a model, a
-price or a measurement.
+until ``gather_tokens`` or ``gather_prompts`` wait, for ``gather_steps`` iterations at most
+(``batch_wait_timeout_iters``, ``attention_dp_config``). A prompt that comes without delay is there when the step after
+the one that ended its predecessor is chosen: arrivals at t come before the boundary at t. The replica is that of
+``replica``, step for step. This module must never know a model, a price or a measurement.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from offtake.performance.replica import (
     Plant,
     ReplicaOutcome,
     arrive,
-    boundary,
+    complete,
     new_replicas,
     new_work,
 )
-from offtake.performance.schedule import stretch_ns
+from offtake.performance.schedule import compose, stretch_ns
 
 if TYPE_CHECKING:
     from offtake.performance.dense import Tables
@@ -44,7 +45,8 @@ class Door(NamedTuple):
     ``request_ns`` and ``token_ns`` (per prompt token): work of the front end, one request after the other.
     ``latency_ns``: what every request waits beside that, without keeping others. ``receive_steps``: decode steps
     between two looks at new requests (1: each). ``gather_steps``: iterations for which prompts are held back at most
-    (0: none), and ``gather_tokens`` in a step with which they are held no longer.
+    (0: none), and ``gather_tokens`` in a step with which they are held no longer, or where ``gather_prompts`` is above
+    0 as many prompts (one for each attention rank).
     """
 
     request_ns: int = 0
@@ -53,10 +55,13 @@ class Door(NamedTuple):
     receive_steps: int = 1
     gather_steps: int = 0
     gather_tokens: int = 0
+    gather_prompts: int = 0
 
 
-#: Where a run is: how many prompts were sent and taken in, when the front end is free, the steps at the last look.
-LOOP = np.dtype([(name, "i8") for name in ("sent", "taken", "free_ns", "looked", "clients", *Door._fields)], align=True)
+#: Where a run is: how many prompts were sent and taken in, when the front end is free, the steps at the last look, and
+#: the step from which prompts are held back (-1: none is).
+STATE = ("sent", "taken", "free_ns", "looked", "held_from", "clients")
+LOOP = np.dtype([(name, "i8") for name in (*STATE, *Door._fields)], align=True)
 
 
 class Loop(NamedTuple):
@@ -102,7 +107,7 @@ def run_closed_loop(
     count = len(input_tokens)
     work = new_work(np.zeros(count, np.int64), input_tokens, output_tokens)
     replicas = new_replicas(tables, np.zeros(1, np.int64))
-    state = np.array([(0, 0, 0, 0, clients, *door)], LOOP).view(np.recarray)
+    state = np.array([(0, 0, 0, 0, -1, clients, *door)], LOOP).view(np.recarray)
     loop = Loop(state, np.zeros(count, np.int64), np.zeros(count, np.int64))
     run_loop(Plant(tables, replicas, work), loop)
     start, first, finish = (np.ascontiguousarray(work[name]) for name in ("start_ns", "first_token_ns", "finish_ns"))
@@ -136,14 +141,25 @@ def run_loop(plant: Plant, loop: Loop) -> None:
             _take(plant, loop, opens_ns)
         else:
             prefilled = row.planned < 0
-            boundary(plant, 0)
+            complete(plant, 0)
             if prefilled:
                 state.looked = row.steps
-            while row.done != NONE:
-                now_ns = plant.work[row.done].finish_ns
-                row.done = plant.work[row.done].link
-                if state.sent < plant.work.shape[0]:
-                    _send(plant, loop, now_ns)
+            _send_next(plant, loop)
+            compose(plant, 0)
+
+
+@kernel
+def _send_next(plant: Plant, loop: Loop) -> None:
+    """Send a prompt for each that ended; the engine has at once what no door delays, before it chooses its step."""
+    row, state = plant.replicas.rows[0], loop.state[0]
+    now_ns = row.next_ns
+    while row.done != NONE:
+        row.done = plant.work[row.done].link
+        if state.sent < plant.work.shape[0]:
+            _send(plant, loop, now_ns)
+    row.planned = 0  # between two steps: an arrival now cuts nothing short
+    if state.receive_steps <= 1 and state.gather_steps == 0:
+        _take(plant, loop, now_ns)
 
 
 @kernel
@@ -167,7 +183,9 @@ def _opens_ns(plant: Plant, loop: Loop) -> int:
     if row.planned == 0:
         return ready_ns
     if state.gather_steps > 0 and row.batch > 0:
-        return min(_gathered_ns(plant, loop), _after_steps_ns(row, ready_ns, state.gather_steps))
+        if state.held_from < 0 and ready_ns <= row.next_ns:
+            state.held_from = row.steps + (_step_at(row, ready_ns) if row.planned > 0 else 1)
+        return min(_gathered_ns(plant, loop), _released_ns(plant, loop))
     if state.receive_steps > 1 and row.planned > 0:
         done = _step_at(row, ready_ns) + row.steps - state.looked
         looks = (done + state.receive_steps - 1) // state.receive_steps
@@ -179,6 +197,9 @@ def _opens_ns(plant: Plant, loop: Loop) -> int:
 def _gathered_ns(plant: Plant, loop: Loop) -> int:
     """Return when the prompts that are ready fill a step as far as the engine wants."""
     row, state = plant.replicas.rows[0], loop.state[0]
+    if state.gather_prompts > 0:
+        last = state.taken + state.gather_prompts - 1
+        return loop.ready_ns[last] if last < state.sent else NEVER_NS
     tokens = row.batch
     for request in range(state.taken, state.sent):
         tokens += np.int64(plant.work[request].input_tokens)
@@ -188,11 +209,15 @@ def _gathered_ns(plant: Plant, loop: Loop) -> int:
 
 
 @kernel
-def _after_steps_ns(row: np.record, ready_ns: int, steps: int) -> int:
-    """Return the end of the step number ``steps`` after the one under way at ``ready_ns``."""
+def _released_ns(plant: Plant, loop: Loop) -> int:
+    """Return the end of step number ``gather_steps`` after the one in which prompts began to be held back."""
+    row, state = plant.replicas.rows[0], loop.state[0]
+    if state.held_from < 0:
+        return NEVER_NS
+    step = state.held_from + state.gather_steps - row.steps
     if row.planned < 0:
-        return row.next_ns + 1
-    return _end_ns(row, _step_at(row, ready_ns) + steps)
+        return row.next_ns + (step > 1)
+    return _end_ns(row, step)
 
 
 @kernel
@@ -224,6 +249,7 @@ def _take(plant: Plant, loop: Loop, now_ns: int) -> None:
     row, state = plant.replicas.rows[0], loop.state[0]
     if row.planned > 0:
         state.looked = row.steps + _step_at(row, now_ns)
+    state.held_from = -1
     while state.taken < state.sent and loop.ready_ns[state.taken] <= now_ns:
         plant.work[state.taken].arrival_ns = now_ns
         arrive(plant, 0, state.taken, now_ns)

@@ -77,6 +77,7 @@ __all__ = [
     "ask",
     "boundary",
     "clear",
+    "complete",
     "faults_of_requests",
     "halt",
     "new_replicas",
@@ -200,7 +201,7 @@ def boundary(plant: Plant, replica: int) -> None:
 
     Cost: O(log batch) per finish, O(1) per admission and step, no allocation.
     """
-    _complete(plant, replica)
+    complete(plant, replica)
     compose(plant, replica)
 
 
@@ -246,8 +247,8 @@ def _cut(row: np.record, now_ns: int) -> None:
 
 
 @kernel
-def _complete(plant: Plant, replica: int) -> None:
-    """Give the tokens of the step or stretch that ends now, first tokens and finishes included."""
+def complete(plant: Plant, replica: int) -> None:
+    """Give the tokens of the step or stretch that ends now, first tokens and finishes included; ``compose`` follows."""
     row = plant.replicas.rows[replica]
     if row.planned == 0:
         return

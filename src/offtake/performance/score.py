@@ -13,6 +13,7 @@ Nothing here is calibrated on a row it reports as held out: the host's constants
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +24,11 @@ from offtake.performance.closed_loop import run_closed_loop
 from offtake.performance.dense import prepare
 from offtake.performance.overhead import FITTED, host_of, with_host
 from offtake.performance.silicon import cached_table
+from offtake.performance.silicon_engine import limits_of
 from offtake.performance.silicon_own import Own, own_prediction
 from offtake.performance.silicon_ranks import folded
 from offtake.performance.silicon_rows import MeasuredRun, read_runs
-from offtake.performance.silicon_serving import choices_of, door_of, engine_of, flags_of
+from offtake.performance.silicon_serving import choices_of, door_of, engine_of
 from offtake.units import MS_PER_S, NS_PER_MS
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from offtake.performance.library import StoredTable
     from offtake.performance.replica_state import Ints32
     from offtake.performance.silicon_engine import SiliconChoice
+    from offtake.performance.steps import ReplicaLimits
 
 PROMPTS_PER_CLIENT = 10
 SHORTEST = 0.8  #: of the nominal length
@@ -197,18 +200,12 @@ def hosted(run: MeasuredRun, stored: StoredTable) -> StoredTable:
 
 
 def simulated(run: MeasuredRun, stored: StoredTable) -> tuple[float, float]:
-    """Return the mean TTFT and TPOT of a run on a table with its host's share (``hosted``), ms.
+    """Return the mean TTFT and TPOT of a run on a table with its host's share (``hosted``) and the run's limits, ms.
 
     With drafts a request takes fewer steps, each giving ``TOKENS_PER_STEP`` tokens.
     """
     door = door_of(run)
-    flags = flags_of(run)
-    limits = stored.limits._replace(
-        batch_max=min(flags.batch_max, run.clients),
-        step_tokens_max=min(flags.step_tokens_max, stored.limits.step_tokens_max),
-        prefill_tokens_max=flags.prefill_tokens_max,
-        prefix_cache=0,
-    )
+    limits = stored.limits._replace(batch_max=min(stored.limits.batch_max, run.clients), prefix_cache=0)
     together = door.gather_steps > 0 and run.attention_ranks > 1
     table, limits = folded(stored.table, limits, run.attention_ranks, run.input_tokens, together=together)
     inputs, outputs = lengths_of(run)
@@ -236,7 +233,7 @@ def _replayed(run: MeasuredRun, options: Options, tables: dict[SiliconChoice, St
             reason = stored
             continue
         try:
-            ttft_ms, tpot_ms = simulated(run, hosted(run, stored))
+            ttft_ms, tpot_ms = simulated(run, hosted(run, stored)._replace(limits=limits_of_run(choice)))
         except InputError as error:
             return nothing._replace(reason=error.faults[0].problem)
         source = "estimated" if choice.estimated else "measured"
@@ -259,11 +256,26 @@ def table_of(
     choice = _wide(choice)
     if choice not in tables:
         try:
-            tables[choice] = cached_table(choice, cache)  # one for all budgets: the limits are set for each run
+            tables[choice] = cached_table(choice, cache)  # one for all budgets: each run has limits of its own
         except InputError as error:
-            fits = "does not fit" in error.faults[0].problem
-            tables[choice] = "the weights do not fit the chips" if fits else "no step times for the combination"
+            fits = "does not fit" not in error.faults[0].problem
+            if not fits and choice.memory_fraction < 1.0:  # its limits are not used
+                tables[choice] = table_of(choice._replace(memory_fraction=1.0), cache, tables)
+                return tables[choice]
+            tables[choice] = "no step times for the combination" if fits else "the weights do not fit the chips"
     return tables[choice]
+
+
+@functools.cache
+def limits_of_run(choice: SiliconChoice) -> ReplicaLimits:
+    """Return the limits of a run's own choice, not of the wide one, whose larger steps leave less room for the cache.
+
+    A measured run did fit: where the package's memory model has no room for it, it may take all of the chip's memory.
+    """
+    try:
+        return limits_of(choice)
+    except InputError:
+        return limits_of(choice._replace(memory_fraction=1.0))
 
 
 def _group(kind: str, name: str, replays: Sequence[Replay]) -> Group:

@@ -150,29 +150,22 @@ def nearest_available(choice: SiliconChoice) -> list[str]:
 def limits_of(choice: SiliconChoice) -> ReplicaLimits:
     """Return what one replica (with ``attention_ranks``: one rank) holds: its KV cache by the package's memory model.
 
-    SGLang's fraction covers weights and cache alone (``mem_fraction_static``), the others' the activations too.
+    SGLang's fraction covers weights and cache alone (``mem_fraction_static``: its pool is what is free once the weights
+    are loaded, less the other share of what was free before, ``model_runner.py``), so that activations, graphs and
+    buffers lie outside it; the others' fraction covers those too.
 
     Raises
     ------
     InputError
         If the weights leave no room.
     """
-    memory = core("aiconfigurator_core.sdk.memory")
-    options = _engine_options(choice)
-    step_tokens = 1 if choice.backend == "sglang" else choice.step_tokens_max
     try:
-        answer = memory.estimate_kv_cache(
-            choice.model,
-            choice.system,
-            choice.backend,
-            options.pop("backend_version"),
-            max_num_tokens=step_tokens,
-            max_batch_size=choice.batch_max,
-            memory_fraction_kind=FRACTION_KIND[choice.backend],
-            memory_fraction_value=choice.memory_fraction,
-            **options,
-        )
-        blocks = int(answer["total_kv_size_tokens"]) // choice.block_tokens
+        fraction = choice.memory_fraction
+        if choice.backend == "sglang":
+            whole = _memory_of(choice, 1.0)
+            beside = sum(whole["memory_breakdown"].values()) - whole["memory_breakdown"]["weights_bytes"]
+            fraction = min(1.0, fraction + beside / whole["total_gpu_capacity_bytes"])
+        blocks = int(_memory_of(choice, fraction)["total_kv_size_tokens"]) // choice.block_tokens
     except (ValueError, RuntimeError) as error:
         problem = f"{choice.model} does not fit {choice.chips} chips of {choice.system} ({error})"
         raise InputError([Fault(PACKAGE, problem, "Use more chips per replica.")]) from None
@@ -186,6 +179,23 @@ def limits_of(choice: SiliconChoice) -> ReplicaLimits:
         chunked=choice.chunked,
         prefill_tokens_max=choice.prefill_tokens_max,
     )
+
+
+def _memory_of(choice: SiliconChoice, fraction: float) -> dict[str, Any]:
+    """Return the package's memory model of a replica at a share of the chip's memory."""
+    options = _engine_options(choice)
+    answer: dict[str, Any] = core("aiconfigurator_core.sdk.memory").estimate_kv_cache(
+        choice.model,
+        choice.system,
+        choice.backend,
+        options.pop("backend_version"),
+        max_num_tokens=1 if choice.backend == "sglang" else choice.step_tokens_max,
+        max_batch_size=choice.batch_max,
+        memory_fraction_kind=FRACTION_KIND[choice.backend],
+        memory_fraction_value=fraction,
+        **options,
+    )
+    return answer
 
 
 def data_sheet(choice: SiliconChoice) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Flags(NamedTuple):
     receive_steps: int = 1
     gather_steps: int = 0
     gather_tokens: int = 0
+    gather_prompts: int = 0
 
 
 def choices_of(run: MeasuredRun) -> list[SiliconChoice]:
@@ -89,7 +90,10 @@ def door_of(run: MeasuredRun) -> Door:
     """Return how requests came to the engine of a run; NVIDIA's own sweeps had no front end before it (assumption)."""
     flags, front = flags_of(run), Door() if run.internal else front_of(engine_of(run))
     return front._replace(
-        receive_steps=flags.receive_steps, gather_steps=flags.gather_steps, gather_tokens=flags.gather_tokens
+        receive_steps=flags.receive_steps,
+        gather_steps=flags.gather_steps,
+        gather_tokens=flags.gather_tokens,
+        gather_prompts=flags.gather_prompts,
     )
 
 
@@ -127,12 +131,27 @@ def _sglang(run: MeasuredRun) -> Flags:
         return Flags(32_768, 32_768, 512, 0.85) if blackwell else Flags(8192, 16_384, 512, 0.85)
     receive = (30 if run.clients >= 16 else 10) if blackwell else 1  # noqa: PLR2004 - as the scripts say
     if "Qwen3.5" in run.model:
-        return Flags(32_768, 32_768, 128, 0.82, receive) if blackwell else Flags(16_384, 16_384, 128, 0.8)
+        return _sglang_qwen(run, receive)
     if run.precision == "fp4":
         return Flags(16_384, 16_384, 256, 0.85, receive)
     if run.chips == 4:  # noqa: PLR2004 - as the scripts say
         return Flags(8192, 8192, 32, 0.95, receive)
     return Flags(32_768, 32_768, 512 if run.clients > 128 else 256, 0.82, receive)  # noqa: PLR2004 - as the scripts say
+
+
+def _sglang_qwen(run: MeasuredRun, receive: int) -> Flags:
+    """Return SGLang's for Qwen3.5.
+
+    The cap of 128 requests stands in scripts whose lists end at 128 clients (``nvidia-master.yaml`` at 64c20b6b,
+    6a5dad46 and c0f62a2e); that of B300 at c0f62a2e, whose list goes to 256, has as many requests as clients. Runs of
+    256 clients before that are of no list there; they are taken to have had as many, too (assumption).
+    """
+    if run.system in HOPPER:
+        return Flags(16_384, 16_384, 128, 0.8)
+    most = max(128, run.clients)
+    if run.system == "b300_sxm" and run.date >= "2026-04-17":
+        return Flags(16_384, 16_384, most, 0.8, 10)
+    return Flags(32_768, 32_768, most, 0.82, receive)
 
 
 def _trtllm(run: MeasuredRun) -> Flags:
@@ -142,9 +161,9 @@ def _trtllm(run: MeasuredRun) -> Flags:
     if run.internal:
         return Flags(max(8192, run.input_tokens), 16_384, max(clients, 2048), 0.9)
     if "Llama" in run.model:
-        gather = (20, int(0.9 * 16_384)) if short and run.chips < 8 else (0, 0)  # noqa: PLR2004 - as the scripts say
+        gather = (20, int(0.9 * 16_384), 0) if short and run.chips < 8 else (0, 0, 0)  # noqa: PLR2004 - as the scripts say
         return Flags(16_384, 16_384, 2048, 0.9, 1, *gather)
-    gather = (60, run.attention_ranks * run.input_tokens) if run.attention_ranks > 1 else (0, 0)
+    gather = (60, 0, run.attention_ranks) if run.attention_ranks > 1 else (0, 0, 0)
     if "gpt-oss" in run.model:
         return Flags(20_000, 20_000, max(clients, 512), 0.85, 1, *gather)
     budget = (run.clients + run.input_tokens + 64 + 63) // 64 * 64
@@ -152,7 +171,7 @@ def _trtllm(run: MeasuredRun) -> Flags:
         budget = max(budget, 8192)
     late_fp8 = run.precision == "fp8" and run.system not in HOPPER and run.date >= "2026-01-01"
     if late_fp8 and short and run.clients >= 64 and run.attention_ranks == 1:  # noqa: PLR2004 - as the scripts say
-        gather = (40, int(0.8 * budget))
+        gather = (40, int(0.8 * budget), 0)
     return Flags(budget, budget, 2048, 0.75 if run.system in HOPPER else 0.8, 1, *gather)
 
 
