@@ -93,10 +93,9 @@ def test_a_run_on_a_shipped_table_takes_at_least_its_chip_time() -> None:
 @with_extra
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_has_the_cache_that_its_own_steps_leave_not_those_of_the_wide_table() -> None:
-    formats = {"linear_format": "fp8_block", "expert_format": "fp8_block", "kv_format": "fp8"}
-    own = SiliconChoice(
-        "deepseek-ai/DeepSeek-V3", "b200_sxm", 4, "trtllm", "1.3.0rc20", step_tokens_max=8_320, **formats
-    )._replace(attention_format="bfloat16", memory_fraction=0.8, block_tokens=32)
+    r1 = SiliconChoice("deepseek-ai/DeepSeek-V3", "b200_sxm", 4, "trtllm", "1.3.0rc20", attention_format="bfloat16")
+    fp8 = r1._replace(linear_format="fp8_block", expert_format="fp8_block", kv_format="fp8")
+    own = fp8._replace(step_tokens_max=8_320, memory_fraction=0.8, block_tokens=32)
     wide = limits_of(own._replace(step_tokens_max=16_384))
     assert limits_of_run(own).kv_blocks > 3 * wide.kv_blocks
     assert limits_of_run(own._replace(memory_fraction=0.0)).kv_blocks > limits_of_run(own).kv_blocks  # it was measured

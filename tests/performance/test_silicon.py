@@ -79,11 +79,9 @@ def test_weights_that_do_not_fit_are_refused() -> None:
 @with_extra
 @pytest.mark.filterwarnings("ignore")
 def test_the_fraction_of_sglang_is_split_between_weights_and_cache_alone() -> None:
-    formats = {"linear_format": "fp8_block", "expert_format": "fp8_block", "kv_format": "bfloat16"}
-    choice = SiliconChoice(
-        "deepseek-ai/DeepSeek-V3", "h200_sxm", 8, "sglang", "0.5.14", memory_fraction=0.82, **formats
-    )
-    limits = limits_of(choice._replace(block_tokens=1))
+    choice = SiliconChoice("deepseek-ai/DeepSeek-V3", "h200_sxm", 8, "sglang", "0.5.14", memory_fraction=0.82)
+    formats = choice._replace(linear_format="fp8_block", expert_format="fp8_block", kv_format="bfloat16")
+    limits = limits_of(formats._replace(block_tokens=1))
     # the chip's bytes, those of the weights on it, and 576 values of 2 bytes in 61 layers, as the package has them
     assert limits.kv_blocks == pytest.approx((0.82 * 151_397_597_184 - 90_845_872_128) / 70_272, rel=1e-3)
 
