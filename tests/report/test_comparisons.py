@@ -49,7 +49,7 @@ def test_one_load_has_no_interval_and_the_page_says_so() -> None:
 
 def test_a_policy_that_was_overloaded_on_one_load_is_marked_wherever_its_shares_stand() -> None:
     words, figure, grid = parts_of(overloaded="least_loaded")
-    assert "* not stationary on 1 of 3 loads: requests come faster than they are served" in words
+    assert "* not stationary on 1 of 3 loads: the requests under way keep growing in number" in words
     assert [grid.rows[1][place] for place in (1, 3, 7, 8)] == ["88%*", "93.6%*", "99.9%*", "88%*"]
     assert "*" not in " ".join(grid.rows[0])
     assert "least loaded*|" in str(figure.spec)

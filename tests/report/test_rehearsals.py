@@ -22,7 +22,7 @@ def overloaded(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_an_overloaded_system_is_called_not_stationary_before_anything_else(overloaded: Page) -> None:
     verdict = words_of(overloaded, "rehearsal")
-    assert verdict.startswith("Not stationary (coding and batch): requests come faster than they are served")
+    assert verdict.startswith("Not stationary (coding and batch): the requests under way keep growing in number")
     figure = overloaded.key_figures[-1]
     assert (figure.value, figure.tone) == ("not stationary", "bad")
 

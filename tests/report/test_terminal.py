@@ -74,7 +74,7 @@ def test_tables_for_the_terminal_load_no_charts_and_no_engine() -> None:
 def test_a_rehearsal_that_is_not_stationary_says_so_in_place_of_percentiles() -> None:
     lines = printed(rehearsal_table([summary("bid_price", Wish(overloaded=True))]))
     told = " ".join(lines[: lines.index("")])
-    assert told.startswith("Not stationary: requests come faster than they are served")
+    assert told.startswith("Not stationary: the requests under way keep growing in number")
     assert "What share is served in time cannot be told; of 1.76 m requests 1.1% were refused" in told
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[lines.index("") + 2 :]}
     assert rows["coding"] == "coding 520,000 not stationary 1.1% 0% – –"
