@@ -17,7 +17,7 @@ from offtake.report.parts import Figure, Page, Spec
 from tests.report.parts_of import figures_of
 
 UNITS = ("MW", "per second", "US dollars", "%", "Date", "ms")
-NAMES = ("Demand growth", "Site · chip", "Block of the week", "Share of", "Site", "Workload")
+NAMES = ("Policy", "Demand growth", "Site · chip", "Block of the week", "Share of", "Site", "Workload")
 
 
 def channels(spec: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
