@@ -143,13 +143,13 @@ def _sglang_qwen(run: MeasuredRun, receive: int) -> Flags:
     """Return SGLang's for Qwen3.5.
 
     The cap of 128 requests stands in scripts whose lists end at 128 clients (``nvidia-master.yaml`` at 64c20b6b,
-    6a5dad46 and c0f62a2e); that of B300 at c0f62a2e, whose list goes to 256, has as many requests as clients. Runs of
+    6a5dad46 and c0f62a2e); that of B300 in FP8 at c0f62a2e, whose list goes to 256, has as many requests as clients. Runs of
     256 clients before that are of no list there; they are taken to have had as many, too (assumption).
     """
     if run.system in HOPPER:
         return Flags(16_384, 16_384, 128, 0.8)
     most = max(128, run.clients)
-    if run.system == "b300_sxm" and run.date >= "2026-04-17":
+    if run.system == "b300_sxm" and run.precision == "fp8" and run.date >= "2026-04-17":
         return Flags(16_384, 16_384, most, 0.8, 10)
     return Flags(32_768, 32_768, most, 0.82, receive)
 
