@@ -131,20 +131,20 @@ def test_ranks_of_attention_gather_a_prompt_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "precision", "date", "clients", "expected"),
+    ("deployed", "date", "clients", "expected"),
     [
-        ("b200_sxm", "fp8", "2026-03-24", 64, (32_768, 128, 30)),
-        ("b200_sxm", "fp8", "2026-03-20", 256, (32_768, 256, 30)),
-        ("b300_sxm", "fp8", "2026-04-17", 256, (16_384, 256, 10)),
-        ("b300_sxm", "bf16", "2026-04-18", 64, (32_768, 128, 30)),
-        ("h200_sxm", "fp8", "2026-03-24", 64, (16_384, 128, 1)),
+        ("b200_sxm fp8", "2026-03-24", 64, (32_768, 128, 30)),
+        ("b200_sxm fp8", "2026-03-20", 256, (32_768, 256, 30)),
+        ("b300_sxm fp8", "2026-04-17", 256, (16_384, 256, 10)),
+        ("b300_sxm bf16", "2026-04-18", 64, (32_768, 128, 30)),
+        ("h200_sxm fp8", "2026-03-24", 64, (16_384, 128, 1)),
     ],
 )
 def test_sglang_runs_as_many_requests_of_qwen_as_its_script_of_the_day_says(
-    tmp_path: Path, system: str, precision: str, date: str, clients: int, expected: tuple[int, int, int]
+    tmp_path: Path, deployed: str, date: str, clients: int, expected: tuple[int, int, int]
 ) -> None:
     row = line(
-        PUBLIC.format(clients, date), "sglang", "0.5.9", "Qwen/Qwen3.5-397B-A17B", system, precision, "8,4,1,4,1"
+        PUBLIC.format(clients, date), "sglang", "0.5.9", "Qwen/Qwen3.5-397B-A17B", *deployed.split(), "8,4,1,4,1"
     )
     (run,) = read(tmp_path, row)
     flags = flags_of(run)

@@ -143,8 +143,8 @@ def _sglang_qwen(run: MeasuredRun, receive: int) -> Flags:
     """Return SGLang's for Qwen3.5.
 
     The cap of 128 requests stands in scripts whose lists end at 128 clients (``nvidia-master.yaml`` at 64c20b6b,
-    6a5dad46 and c0f62a2e); that of B300 in FP8 at c0f62a2e, whose list goes to 256, has as many requests as clients. Runs of
-    256 clients before that are of no list there; they are taken to have had as many, too (assumption).
+    6a5dad46 and c0f62a2e); that of B300 in FP8 at c0f62a2e, whose list goes to 256, has as many requests as clients.
+    Runs of 256 clients before that are of no list there; they are taken to have had as many, too (assumption).
     """
     if run.system in HOPPER:
         return Flags(16_384, 16_384, 128, 0.8)
