@@ -42,6 +42,7 @@ KERNELS = (
     "rehearse/capacity.py",
     "rehearse/engine.py",
     "rehearse/loss.py",
+    "rehearse/outcome.py",
     "rehearse/queues.py",
     "rehearse/scaling.py",
     "rehearse/sessions.py",
@@ -49,6 +50,8 @@ KERNELS = (
     "rehearse/state.py",
     "rehearse/tally.py",
     "rehearse/timeline.py",
+    "rehearse/told.py",
+    "rehearse/verify.py",
 )
 
 
