@@ -68,6 +68,8 @@ def join(plant: Plant, replica: int, request: int, given: int) -> None:
     row = plant.replicas.rows[replica]
     limits = plant.tables.limits[plant.replicas.deployment[replica]]
     held = int(plant.work[request].input_tokens) + given - 1
+    if row.batch == 0:
+        row.iteration = 0  # an empty replica's clock begins anew, so that it never outgrows its bits of a heap entry
     last = row.iteration + plant.work[request].output_tokens - given
     push(plant.replicas.heap, replica, row.batch, (last << REQUEST_BITS) | request)
     row.batch += 1

@@ -36,7 +36,7 @@ REPLICA = np.dtype(
         ("next_ns", "i8"),  # end of the step or stretch under way; NEVER_NS when idle
         ("base_ns", "i8"),  # its begin
         ("planned", "i8"),  # MIXED, EXTEND, the steps of a stretch, or 0
-        ("iteration", "i8"),  # decode iterations done: the clock of the heap
+        ("iteration", "i8"),  # decode iterations since it was last empty: the clock of the heap
         ("batch", "i8"),  # requests decoding
         ("context_sum", "i8"),  # Σ of their contexts, tokens
         ("kv_free", "i8"),  # blocks that no running request holds, those of the prefix cache included
