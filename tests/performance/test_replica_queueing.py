@@ -120,8 +120,8 @@ def test_m_d_1_waits_as_pollaczek_and_khinchine_say_in_the_theory_that_the_tests
 HEAVY = [(1, 0.95, 12, 4_000_000), (8, 0.95, 6, 4_000_000), (64, 0.95, 4, 4_000_000), (1_024, 0.95, 6, 2_000_000)]
 # At 4,096 places and 95% load hardly anyone waits (1 in 1,600), so that the percentile is none; at 98% it is something.
 HEAVY += [(4_096, 0.95, 4, 1_000_000)]
-# A run of 4 million at 98% holds 1,000 services, and its percentile spreads by 15% (M/M/c) or 8% (M/D/c) from run to run:
-# so many runs are taken that the error of their mean is under 2.5%.
+# A run of 4 million at 98% holds 1,000 services, and its percentile spreads by 15% (M/M/c) or 8% (M/D/c) between runs:
+# so many are taken that the error of their mean is under 2.5%.
 
 
 @pytest.mark.slow
