@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from offtake.fleet import Fleet
 from offtake.performance.dense import prepare
-from offtake.policy.admit import admit, can_serve
 from offtake.policy.build import view_of
-from offtake.policy.choose import choose
-from offtake.policy.update import update
+from offtake.policy.doors import admit, can_serve, choose, update
 from offtake.policy.view import NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request, View
 from offtake.units import NS_PER_MS, NS_PER_S
 from tests.rehearse.fleets import fleet, pool, small_deployments, small_fleet, workload

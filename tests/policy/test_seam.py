@@ -10,8 +10,7 @@ import pytest
 
 from offtake.performance.dense import prepare
 from offtake.policy.build import view_of
-from offtake.policy.choose import choose
-from offtake.policy.update import update
+from offtake.policy.doors import choose, update
 from offtake.policy.view import NO_POOL, Event, EventKind, Policy, Reason, Request, View
 from tests.policy.policy_twin import Asked, PolicyTwin
 from tests.rehearse.fleets import small_deployments, small_fleet, workload

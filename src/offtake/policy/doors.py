@@ -1,0 +1,39 @@
+"""Call the policy from Python: the same kernels that the rehearsal compiles into its engine, each behind a door.
+
+Comes in: a view, and a request or an event. Goes out: a reason, a choice, or a changed view. Kernels themselves have no
+door, because one would be compiled at every level of their calls; calling one from Python crashes.
+"""
+
+from __future__ import annotations
+
+from offtake.performance.compiled import entry
+from offtake.policy import admit as admitting
+from offtake.policy import choose as choosing
+from offtake.policy import update as updating
+from offtake.policy.view import Choice, Event, Request, View
+
+_admit, _can_serve, _choose, _update = admitting.admit, admitting.can_serve, choosing.choose, updating.update
+
+
+@entry
+def admit(view: View, request: Request, now_ns: int) -> int:
+    """Return why no pool may serve ``request``, or ``Reason.NONE``; as ``policy.admit.admit``."""
+    return _admit(view, request, now_ns)
+
+
+@entry
+def can_serve(view: View, request: Request, pool: int) -> bool:
+    """Tell whether ``pool`` may serve ``request``; as ``policy.admit.can_serve``."""
+    return _can_serve(view, request, pool)
+
+
+@entry
+def choose(policy: int, view: View, request: Request, now_ns: int, u: float) -> Choice:
+    """Return the pool for ``request`` under ``policy``; as ``policy.choose.choose``."""
+    return _choose(policy, view, request, now_ns, u)
+
+
+@entry
+def update(view: View, event: Event) -> None:
+    """Apply ``event`` to ``view``; as ``policy.update.update``."""
+    _update(view, event)
