@@ -57,17 +57,17 @@ KERNELS = (
 
 def kernel(function: _Function) -> _Function:
     """Compile ``function`` into its callers."""
-    return cast("_Function", _stamped(numba.njit(forceinline=True, **INNER, **OPTIONS)(function)))
+    return cast("_Function", _stamped(_compile(forceinline=True, **INNER, **OPTIONS)(function)))
 
 
 def entry(function: _Function) -> _Function:
     """Compile ``function`` as a door from Python; another thread may make the next batch meanwhile."""
-    return cast("_Function", _stamped(numba.njit(nogil=True, no_cfunc_wrapper=True, **OPTIONS)(function)))
+    return cast("_Function", _stamped(_compile(nogil=True, no_cfunc_wrapper=True, **OPTIONS)(function)))
 
 
 def aside(function: _Function) -> _Function:
     """Compile ``function`` on its own, for what its callers rarely do: they stay small and quick to compile."""
-    return cast("_Function", _stamped(numba.njit(**INNER, **OPTIONS)(function)))
+    return cast("_Function", _stamped(_compile(**INNER, **OPTIONS)(function)))
 
 
 def sources_stamp() -> str:
@@ -85,6 +85,7 @@ def _stamped(dispatcher: Any) -> Any:  # noqa: ANN401  # a dispatcher, or the pl
     return dispatcher
 
 
+_compile: Any = numba.njit  #: its types do not know that a function may be without its doors
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 #: No door from Python: one would hold a copy of all that the function calls, at each level of the calls anew.
 INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
