@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from offtake.errors import InputError
 from offtake.fleet import Fleet, write_fleet
 from offtake.rehearse.summary import Summary
-from offtake.rehearse.verb import Asked, placed, record_of, rehearse_run, understood
+from offtake.rehearse.verb import Asked, Case, load_maker, placed, record_of, rehearse_run, understood
 from tests.rehearse.fleets import small_fleet
 from tests.report.run_folder import Wish, summary
 
@@ -67,6 +68,20 @@ def test_traces_are_written_down_by_workload_name_and_content(tmp_path: Path) ->
         {"workload": "code", "name": "a.csv", "sha256": digest},
         {"workload": "chat", "name": "a.csv", "sha256": digest},
     ]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_the_load_of_a_case_can_be_made_again_and_differs_by_seed(tmp_path: Path, *, traced: bool) -> None:
+    rows = "".join(f"{second},{second + 10},5\n" for second in range(200))
+    (tmp_path / "a.csv").write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    fleet = small_fleet()
+    chat = [msgspec.structs.replace(one, profile="chat") for one in fleet.workloads]
+    fleet = msgspec.structs.replace(fleet, workloads=chat, pools=[])
+    asked = Asked(traces=(f"chat={tmp_path / 'a.csv'}",) if traced else ())
+    make = load_maker(Case(asked, *understood(asked, fleet), {}), fleet)
+    mine, again, other = (np.concatenate([batch.region for batch in make(seed)]) for seed in (3, 3, 4))
+    assert mine.tobytes() == again.tobytes()
+    assert mine.tobytes() != other.tobytes()
 
 
 def test_an_unnamed_rehearsal_keeps_the_named_ones_and_drops_old_policies(tmp_path: Path) -> None:

@@ -65,9 +65,9 @@ def named_tables(fleet: Fleet) -> dict[str, StoredTable]:
     return {name: load_named(name) for name in sorted(names)}
 
 
-def named_deployments(fleet: Fleet) -> dict[str, tuple[StepTable, ReplicaLimits]]:
-    """Return the step tables that the fleet's pools name, and their limits; see ``named_tables``."""
-    return {name: (found.table, found.limits) for name, found in named_tables(fleet).items()}
+def deployments_of(stored: Mapping[str, StoredTable]) -> dict[str, tuple[StepTable, ReplicaLimits]]:
+    """Return the step tables and limits of ``named_tables``, as a rehearsal takes them."""
+    return {name: (found.table, found.limits) for name, found in stored.items()}
 
 
 def rehearse(
@@ -84,7 +84,7 @@ def rehearse(
     fleet
         The plan's fleet for one week.
     deployments
-        Step table and limits by the names that the fleet's pools use (``named_deployments``).
+        Step table and limits by the names that the fleet's pools use (``deployments_of``).
     requests
         One batch or many, sorted by arrival.
     options

@@ -22,6 +22,8 @@ from offtake.demand.reshape import Shape
 from offtake.errors import Fault, InputError
 from offtake.files import folder_to_fill, keep_folders, put_in_place, write_json
 from offtake.fleet import Fleet, read_fleet, write_fleet
+from offtake.performance.library import StoredTable
+from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.policy.view import Policy
 from offtake.rehearse.compare import Comparison, Contest, compare, score_of
 from offtake.rehearse.events import parse_loss, read_events
@@ -40,7 +42,7 @@ from offtake.rehearse.load import (
     traced,
 )
 from offtake.rehearse.options import Options
-from offtake.rehearse.rehearse import named_deployments, named_tables, rehearse, write_rehearsal
+from offtake.rehearse.rehearse import deployments_of, named_tables, rehearse, write_rehearsal
 from offtake.rehearse.scenario import chosen_scenarios, timeline_of_scenario, with_demand
 from offtake.rehearse.summary import Summary
 from offtake.rehearse.timeline import Timeline
@@ -104,6 +106,20 @@ class Turn(NamedTuple):
     scenario: str = ""
 
 
+class Case(NamedTuple):
+    """Hold what was asked as it was understood, once for a whole run, and the step tables that the fleet names."""
+
+    asked: Asked
+    turns: list[Turn]
+    window: Window
+    stored: dict[str, StoredTable]
+
+    @property
+    def deployments(self) -> dict[str, tuple[StepTable, ReplicaLimits]]:
+        """Return the step tables and limits by name."""
+        return deployments_of(self.stored)
+
+
 class Rehearsed(NamedTuple):
     """Hold the summaries, the one asked for first; the ``folder`` they lie in (none was begun: None); what stayed."""
 
@@ -129,25 +145,24 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
         If a rehearsal broke one of its own checks.
     """
     fleet = read_fleet(run / "plan" / "fleet.json")
-    _, window = understood(asked, fleet)
+    turns, window = understood(asked, fleet)
+    case = Case(asked, turns, window, named_tables(fleet))
     if asked.traces:
-        check_traces(traces_of(asked), fleet, replay_of(asked, fleet, window))
+        check_traces(traces_of(asked), fleet, replay_of(case, turns[0].fleet))
     with folder_to_fill(run / f".rehearse{'-' * bool(asked.name)}{asked.name}.part") as part:
         write_fleet(fleet, part / "fleet.json")
         write_json(part / ASKED, record_of(asked))
-        summaries = list(rehearsals_in(part, fleet, asked, progress))
-        comparison = compared_in(part, fleet, asked, summaries, progress) if asked.compare else None
+        summaries = list(rehearsals_in(part, case, progress))
+        comparison = compared_in(part, case, summaries, progress) if asked.compare else None
         return placed(part, run / "rehearse", asked.name, summaries)._replace(comparison=comparison)
 
 
-def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) -> Iterator[Summary]:
+def rehearsals_in(part: Path, case: Case, progress: Progress) -> Iterator[Summary]:
     """Write each rehearsal into a folder as it ends, and yield its summary; an interrupted one is the last."""
-    turns, window = understood(asked, fleet)
-    for turn in turns:
+    for turn in case.turns:
         report = partial(progress, f"rehearse {turn.folder or turn.policy.name.lower()}")
-        load = load_of(asked, turn.fleet, window)
-        options = replace(options_of(asked, window, turn), stored=named_tables(turn.fleet))
-        found = rehearse(turn.fleet, named_deployments(turn.fleet), load, options, report)
+        load = load_maker(case, turn.fleet)(case.window.seed)
+        found = rehearse(turn.fleet, case.deployments, load, options_of(case, turn), report)
         if found.summary.complete or found.summary.done_share > 0:
             write_rehearsal(found, part / turn.folder if turn.folder else part)
         yield found.summary
@@ -155,38 +170,37 @@ def rehearsals_in(part: Path, fleet: Fleet, asked: Asked, progress: Progress) ->
             return
 
 
-def compared_in(
-    part: Path, fleet: Fleet, asked: Asked, summaries: list[Summary], progress: Progress
-) -> Comparison | None:
+def compared_in(part: Path, case: Case, summaries: list[Summary], progress: Progress) -> Comparison | None:
     """Compare the policies on the seed of the summaries and on those that follow it, and write ``compare.json``."""
-    turns, window = understood(asked, fleet)
     if not all(summary.complete for summary in summaries):
         return None
+    asked, first, seed = case.asked, case.turns[0], case.window.seed
     contest = Contest(
-        policies=tuple(turn.policy for turn in turns),
-        seeds=tuple(range(window.seed, window.seed + asked.seeds)),
+        policies=tuple(turn.policy for turn in case.turns),
+        seeds=tuple(range(seed, seed + asked.seeds)),
         workers=asked.workers or os.cpu_count() or 1,
-        known=tuple(score_of(summary, fleet) for summary in summaries),
+        known=tuple(score_of(summary, first.fleet) for summary in summaries),
     )
-    asked_for = turns[0].fleet
-    case = (asked_for, named_deployments(asked_for), partial(load_at, asked, asked_for, window))
-    options = replace(options_of(asked, window, turns[0]), measure_thinning=False)
-    found = compare(case, options, contest, lambda _, share: progress("compare", share))
+    options = replace(options_of(case, first), measure_thinning=False)
+    compared = (first.fleet, case.deployments, load_maker(case, first.fleet))
+    found = compare(compared, options, contest, lambda _, share: progress("compare", share))
     write_json(part / COMPARED, found)
     return found
 
 
-def options_of(asked: Asked, window: Window, turn: Turn) -> Options:
+def options_of(case: Case, turn: Turn) -> Options:
     """Return how the fleet is run in one turn."""
+    window = case.window
     return Options(
         policy=turn.policy,
         seed=window.seed,
         thin=window.thin,
-        thinned_load=not asked.traces,
+        thinned_load=not case.asked.traces,
         start_hour=window.start_hour,
         timeline=turn.timeline,
         scenario=turn.scenario,
-        span_s=0.0 if asked.traces else window.hours * S_PER_HOUR,
+        span_s=0.0 if case.asked.traces else window.hours * S_PER_HOUR,
+        stored=case.stored,
     )
 
 
@@ -269,8 +283,9 @@ def traces_of(asked: Asked) -> list[Traced]:
     return [one if one.workload else replace(one, workload=asked.workload) for one in told]
 
 
-def replay_of(asked: Asked, fleet: Fleet, window: Window) -> Replay:
+def replay_of(case: Case, fleet: Fleet) -> Replay:
     """Return how the traces are to be changed and checked."""
+    asked, window = case.asked, case.window
     hours_ns = round(asked.hours * NS_PER_HOUR) if asked.hours != Asked.hours else 0
     shape = Shape(
         stretch=asked.stretch,
@@ -279,7 +294,7 @@ def replay_of(asked: Asked, fleet: Fleet, window: Window) -> Replay:
         loop_ns=hours_ns if asked.loop else 0,
         end_ns=hours_ns,
     )
-    limits = {name: limit for name, (_, limit) in named_deployments(fleet).items()}
+    limits = {name: found.limits for name, found in case.stored.items()}
     return Replay(seed=window.seed, shape=shape, context_tokens_max=contexts_of(fleet, limits))
 
 
@@ -389,13 +404,18 @@ def window_of(asked: Asked, fleet: Fleet) -> Window:
     return replace(window, thin=thin_for(fleet, window, asked.requests))
 
 
-def load_at(asked: Asked, fleet: Fleet, window: Window, seed: int) -> Iterator[Requests]:
-    """Return the requests of another seed; of a trace, the same ones from other regions."""
-    return load_of(asked, fleet, replace(window, seed=seed))
+def load_maker(case: Case, fleet: Fleet) -> Callable[[int], Iterator[Requests]]:
+    """Return a function of a seed that makes the requests, or of traces gives the same ones from other regions."""
+    if not case.asked.traces:
+        return partial(_made, fleet, case.window)
+    return partial(_replayed, traces_of(case.asked), fleet, replay_of(case, fleet))
 
 
-def load_of(asked: Asked, fleet: Fleet, window: Window) -> Iterator[Requests]:
-    """Return the requests: of traces, or made."""
-    if not asked.traces:
-        return generated(fleet, window)
-    return replayed(traces_of(asked), fleet, replay_of(asked, fleet, window))
+def _made(fleet: Fleet, window: Window, seed: int) -> Iterator[Requests]:
+    """Return the traffic of a window with another seed."""
+    return generated(fleet, replace(window, seed=seed))
+
+
+def _replayed(traces: list[Traced], fleet: Fleet, replay: Replay, seed: int) -> Iterator[Requests]:
+    """Return the requests of traces with another seed."""
+    return replayed(traces, fleet, replace(replay, seed=seed))
