@@ -23,8 +23,9 @@ from offtake.rehearse.measured import (
     SATELLITE_RTT_MS,
     satellite_rtt_ms,
 )
+from offtake.rehearse.notes import Frame
 from offtake.rehearse.scenario import chosen_scenarios, strain, timeline_of_scenario, with_demand
-from offtake.rehearse.schedule import Frame, retries_of, schedule, surges_of
+from offtake.rehearse.schedule import retries_of, schedule, surges_of
 from offtake.rehearse.timeline import (
     TABLES,
     Autoscale,
@@ -307,6 +308,26 @@ def test_an_event_that_begins_after_the_load_does_nothing_and_says_so() -> None:
     found = schedule(timeline, Frame(small_fleet(), 1, 0, 10.0))
     assert [(one.target, one.event) for one in found.actions] == [(0, 0)]
     assert found.notes == {1: "it begins after the load has ended"}
+
+
+def test_an_event_that_thinning_takes_too_little_or_too_much_for_says_so() -> None:
+    two = fleet([pool("a", "A", replicas=2, kw_per_chip=1.0), pool("b", "B", replicas=20)])
+    rows = (
+        Reclaim(pool="a", share=0.2, notice_hour=0.0, notice_hours=1.0),
+        Curtailment(site="A", start_hour=1.0, cut_share=0.2),
+        Training(site="A", chip="chip", chips=8.0, start_hour=1.0, hours=1.0),
+        SlowReplica(pool="a", count=7, factor=2.0, start_hour=1.0),
+        LateTranche(pool="b", share=0.25),
+        LostSite(site="A", start_hour=1.0),
+    )
+    said = "as 1 in 10 is simulated: a smaller --thin is nearer"
+    assert schedule(Timeline(rows), Frame(two, 10, 0, 10.0)).notes == {
+        0: f"0 replicas struck for 4, {said}",
+        1: f"0 replicas struck for 4, {said}",
+        2: f"0 replicas struck for 4, {said}",
+        3: f"10 replicas struck for 7, {said}",
+    }
+    assert schedule(Timeline(rows), Frame(two, 1, 0, 10.0)).notes == {}
 
 
 def test_surges_and_storms_are_told_by_index_and_time() -> None:

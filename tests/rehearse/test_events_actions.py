@@ -13,9 +13,10 @@ from offtake.demand.request import Requests, requests_of
 from offtake.fleet import Fleet
 from offtake.performance.steps import ReplicaLimits
 from offtake.policy.view import Policy, Reason
+from offtake.rehearse.notes import Frame
 from offtake.rehearse.options import Options
 from offtake.rehearse.run import Drive, cut, feed_of, run
-from offtake.rehearse.schedule import Frame, schedule
+from offtake.rehearse.schedule import schedule
 from offtake.rehearse.state import Engine, Replica, Status, new_engine
 from offtake.rehearse.tally import new_tally
 from offtake.rehearse.timeline import (

@@ -25,9 +25,10 @@ from offtake.rehearse.rehearse import Rehearsal, rehearse, write_rehearsal
 from offtake.rehearse.run import Drive, run
 from offtake.rehearse.state import ENDED, Status, new_engine
 from offtake.rehearse.tally import add, bin_edge_ns, bin_of, new_tally, percentile_ns
-from offtake.rehearse.timeline import Action, Kind, Loading, LostSite, Timeline
+from offtake.rehearse.timeline import Action, Kind, LateTranche, Loading, LostSite, Reclaim, Timeline
 from offtake.rehearse.verify import Ledger, ledger_of, verify
-from offtake.units import NS_PER_MS, NS_PER_S
+from offtake.schema.tables import Row
+from offtake.units import NS_PER_MS, NS_PER_S, S_PER_HOUR
 from tests.rehearse.fleets import constant_table, fleet, load, pool, small_deployments, small_fleet, workload
 
 STEP_MS = 10
@@ -205,6 +206,26 @@ def test_paid_capacity_is_either_used_by_a_request_or_idle() -> None:
     assert found.summary.total.cost_usd == pytest.approx(held_usd * (3.0 + 1.0) / 3.0)
     assert found.summary.cost_usd == pytest.approx(found.summary.total.cost_usd + found.summary.idle_usd)
     assert found.summary.total.value_usd == pytest.approx(0.01 * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("row", "left"),
+    [
+        (Reclaim(offer="one", notice_hour=0.1, notice_hours=0.1, drain_hours=0.05), 1 - 0.75 / 2),
+        (LateTranche(offer="two", share=0.5, until_hour=0.2), 1 - 0.125 / 2),
+        (LostSite(site="A", start_hour=0.3), 0.75),
+        (LostSite(site="A", start_hour=0.1, hours=0.2), 1.0),
+        (Reclaim(pool="a", notice_hour=0.1, notice_hours=0.5), 1.0),
+    ],
+)
+def test_the_fee_of_chips_is_owed_while_they_are_the_buyers(row: Row, left: float) -> None:
+    seen = one_pool(4, usd_per_chip_hour=3.0, offers=["one", "two"], offer_share=[0.75, 0.25])
+    seconds = np.linspace(0.0, 0.4, 3_000) * S_PER_HOUR
+    asked = poisson(1.0, 3_000)._replace(arrival_ns=np.round(seconds * NS_PER_S).astype(np.int64))
+    found = rehearse(seen, PLAIN, asked, Options(timeline=Timeline((row,)))).summary
+    assert found.cost_usd == pytest.approx(4 * 2 * 3.0 * 0.4 * left)
+    assert found.pools[0].not_owed_usd == pytest.approx(4 * 2 * 3.0 * 0.4 * (1 - left))
+    assert ("no fee" in found.events_applied[0].sentence) == (left < 1)
 
 
 def test_an_overloaded_pool_costs_what_it_costs_and_no_more() -> None:

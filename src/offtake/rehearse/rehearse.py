@@ -24,10 +24,11 @@ from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import ahead, checked, thin_fleet
 from offtake.rehearse.ceiling import ceilings
 from offtake.rehearse.costs import Costs, costs_of
+from offtake.rehearse.notes import Frame
 from offtake.rehearse.options import Options
 from offtake.rehearse.outcome import Ends, Outcome
 from offtake.rehearse.run import Course, Drive, cut, run_all
-from offtake.rehearse.schedule import Frame, schedule, surges_of
+from offtake.rehearse.schedule import schedule, surges_of
 from offtake.rehearse.state import new_engine
 from offtake.rehearse.summary import Parts, Summary, summarise
 from offtake.rehearse.surge import with_surges
@@ -135,7 +136,7 @@ class _Run:
         """Return the prices of what was served."""
         drive = self.course.drive
         span_ns = int(drive.engine.book["last_ns"][0] - drive.tally.clock[0])
-        return costs_of(drive.tally, drive.engine.seen, self.fleet, span_ns)
+        return costs_of(drive.tally, drive.engine.seen, self.fleet, self.options.timeline, span_ns)
 
     def outcome(self) -> Outcome:
         """Return what became of each request."""

@@ -8,18 +8,20 @@ beforehand. Whatever is random is drawn here, from the seed. This module must ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
-from offtake.fleet import Fleet, Pool
+from offtake.fleet import Fleet
 from offtake.rehearse.capacity import ALL, scalers_of
-from offtake.rehearse.failures import draw_failures, expected_failures
+from offtake.rehearse.failures import draw_failures
 from offtake.rehearse.measured import retransmit_ms, satellite_rtt_ms
+from offtake.rehearse.notes import Frame, notes_of
+from offtake.rehearse.shares import left, share_held, share_powered, share_trained, slow_count, taken
 from offtake.rehearse.timeline import (
     FOREVER_HOURS,
     Action,
@@ -40,23 +42,11 @@ from offtake.rehearse.timeline import (
     SurgeRow,
     Timeline,
     Training,
-    span_of,
+    ns,
 )
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_HOUR
 
 LINK_STREAM = 9  #: stream of random numbers that draws a satellite's round trips
-BEFORE_NS = -1  #: what is so from the beginning is so before the first request
-ROUNDING = 1e-9
-TOO_LATE = "it begins after the load has ended"
-
-
-class Frame(NamedTuple):
-    """Hold what every event needs: the fleet that is simulated, 1 in ``thin``, the seed, and the load's hours."""
-
-    fleet: Fleet
-    thin: int
-    seed: int
-    hours: float
 
 
 class Schedule(NamedTuple):
@@ -99,11 +89,6 @@ def schedule(timeline: Timeline, frame: Frame) -> Schedule:
     return Schedule(sorted(actions), notes_of(timeline, frame))
 
 
-def ns(hours: float) -> int:
-    """Return hours as ns; hour 0 is before the first request."""
-    return round(hours * NS_PER_HOUR) if hours > 0 else BEFORE_NS
-
-
 def spell(start_hour: float, hours: float, value: float, event: int) -> Spell:
     """Return a spell of some hours."""
     return Spell(ns(start_hour), ns(start_hour + hours), value, event)
@@ -139,31 +124,6 @@ def least(values: list[float]) -> float:
     return min(values, default=float(ALL))
 
 
-def taken(pool: Pool, share: float, thin: int) -> int:
-    """Return the replicas that a share of a pool's chips carried: a replica without one of its chips does not run."""
-    if pool.kind == "api":
-        return int(share > 0)
-    exact = pool.replicas * share
-    return round(exact) if thin > 1 else ceil(exact - ROUNDING)
-
-
-def left(pool: Pool, share: float, thin: int) -> int:
-    """Return the replicas that a share of a pool's power carries."""
-    if pool.kind == "api":
-        return ALL
-    exact = pool.replicas * share
-    return round(exact) if thin > 1 else floor(exact + ROUNDING)
-
-
-def share_of_offer(pool: Pool, offer: str | None, name: str | None) -> float:
-    """Return the share of a pool's chips that an offer brings, or all where the pool itself is named."""
-    if name is not None:
-        return float(pool.name == name)
-    if offer not in pool.offers:
-        return 0.0
-    return pool.offer_share[pool.offers.index(offer)] if pool.offer_share else 1.0 / len(pool.offers)
-
-
 def lost_sites(timeline: Timeline, frame: Frame) -> Iterator[Action]:
     """Yield the losses of sites and their ends."""
     names = [site.name for site in frame.fleet.sites]
@@ -178,14 +138,14 @@ def held(timeline: Timeline, frame: Frame) -> Iterator[Action]:
     spells: Spells = {}
     for index, pool in enumerate(frame.fleet.pools):
         for event, row in timeline.of(Reclaim):
-            count = taken(pool, row.share * share_of_offer(pool, row.offer, row.pool), frame.thin)
+            count = taken(pool, share_held(row, pool), frame.thin)
             end_hour = row.notice_hour + row.notice_hours
             if count > 0:
                 start_hour = max(row.notice_hour, end_hour - row.drain_hours)
                 spells.setdefault(index, []).append(spell(start_hour, FOREVER_HOURS, count, event))
                 yield Action(ns(end_hour), Kind.HALT, index, 0.0, 1, event)
         for event, late in timeline.of(LateTranche):
-            count = taken(pool, late.share * share_of_offer(pool, late.offer, late.pool), frame.thin)
+            count = taken(pool, share_held(late, pool), frame.thin)
             if count > 0 and late.until_hour > late.start_hour:
                 hours = late.until_hour - late.start_hour
                 spells.setdefault(index, []).append(spell(late.start_hour, hours, count, event))
@@ -198,10 +158,7 @@ def power(timeline: Timeline, frame: Frame) -> Iterator[Action]:
     spells: Spells = {}
     for event, row in timeline.of(Curtailment):
         here = {at: p for at, p in enumerate(frame.fleet.pools) if p.site == row.site and p.kind == "chips"}
-        share = 1.0 - (row.cut_share or 0.0)
-        if row.power_kw is not None:
-            whole_kw = sum(p.replicas * p.chips_per_replica * p.kw_per_chip for p in here.values()) * frame.thin
-            share = min(1.0, row.power_kw / whole_kw) if whole_kw > 0 else 1.0
+        share = share_powered(row, frame.fleet, frame.thin)
         for index, pool in here.items():
             start_hour = max(0.0, row.start_hour - row.drain_hours)
             hours = row.start_hour + row.hours - start_hour
@@ -215,9 +172,9 @@ def training(timeline: Timeline, frame: Frame) -> Iterator[Action]:
     kinds: dict[Kind, Spells] = {Kind.TRAINING: {}, Kind.SPARE_TRAINING: {}}
     for event, row in timeline.of(Training):
         here = {at: p for at, p in enumerate(frame.fleet.pools) if (p.site, p.chip) == (row.site, row.chip)}
-        there = sum(pool.replicas * pool.chips_per_replica for pool in here.values()) * frame.thin
+        share = share_trained(row, frame.fleet, frame.thin)
         for index, pool in here.items():
-            count = taken(pool, row.chips / there, frame.thin)
+            count = taken(pool, share, frame.thin)
             start_hour = max(0.0, row.start_hour - row.drain_hours)
             hours = row.start_hour + row.hours - start_hour
             kind = Kind.SPARE_TRAINING if row.interruptible else Kind.TRAINING
@@ -253,12 +210,6 @@ def slow(timeline: Timeline, frame: Frame) -> Iterator[Action]:
             for action in course(Kind.SLOW, {first + low: found}, product):
                 yield action._replace(size=high - low)
         first += pool.replicas if pool.kind == "chips" else 0
-
-
-def slow_count(pool: Pool, row: SlowReplica, thin: int) -> int:
-    """Return how many replicas of a pool are slow."""
-    exact = pool.replicas * row.share if row.share is not None else (row.count or 0) / thin
-    return min(pool.replicas, round(exact) if thin > 1 else ceil(exact - ROUNDING))
 
 
 def product(values: list[float]) -> float:
@@ -345,22 +296,3 @@ def surges_of(timeline: Timeline, fleet: Fleet) -> list[Surge]:
         )
         for _, row in timeline.of(SurgeRow)
     ]
-
-
-def notes_of(timeline: Timeline, frame: Frame) -> dict[int, str]:
-    """Return what is known beforehand of events whose effect is drawn: how often it is expected."""
-    found = {event: _expected(row, frame) for event, row in timeline.of(ChipFailures)}
-    late = {event: TOO_LATE for event, row in enumerate(timeline.rows) if span_of(row)[0] > frame.hours}
-    return found | late
-
-
-def _expected(row: ChipFailures, frame: Frame) -> str:
-    """Say how many failures are expected, of the whole fleet."""
-    pools: Iterable[Pool] = (p for p in frame.fleet.pools if p.kind == "chips" and row.pool in {None, p.name})
-    mean = sum(expected_failures(pool, row, frame.hours) for pool in pools) * frame.thin
-    hours = 1 / row.per_chip_hour
-    return (
-        f"{mean:.3g} failures expected, one per {hours:,.0f} chip-hours"
-        if hours >= 1
-        else f"{mean:.3g} failures expected"
-    )

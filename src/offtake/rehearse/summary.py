@@ -91,6 +91,7 @@ class PoolLoad(msgspec.Struct, frozen=True, kw_only=True):
     held_usd: float  #: Fee of the chip time that requests took.
     idle_usd: float  #: Fee of the rest.
     preemptions: int = 0  #: Times a request was pushed back for lack of memory.
+    not_owed_usd: float = 0.0  #: Fee of chip time that was late, taken back or lost for good: not paid.
 
 
 class Tenants(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,7 +361,8 @@ def _pool_load(parts: Parts, index: int) -> PoolLoad:
     limits = engine.plant.tables.limits[max(int(engine.pools["deployment"][index]), 0)]
     last_ns = max(int(engine.pools["last_ns"][index] - parts.tally.clock[0]), span_ns, 1)
     time_ns = float(last_ns) * max(len(rows), 1)
-    paid_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * (span_ns / NS_PER_HOUR) * thin
+    fee_usd = len(rows) * pool.chips_per_replica * pool.usd_per_chip_hour * (span_ns / NS_PER_HOUR) * thin
+    paid_usd = fee_usd * float(parts.costs.paid_share[index])
     used_usd = float(_costs_usd(parts)[1][index].sum()) * thin
     here = np.zeros(parts.tally.cells.shape, np.bool_)
     here[index] = True
@@ -384,6 +386,7 @@ def _pool_load(parts: Parts, index: int) -> PoolLoad:
         held_usd=used_usd,
         idle_usd=max(0.0, paid_usd - used_usd),
         preemptions=int(rows["preemptions"].sum()) * thin,
+        not_owed_usd=fee_usd - paid_usd,
     )
 
 

@@ -18,11 +18,13 @@ from pydantic import Field
 from offtake.rehearse.measured import CHIP_FAILURES_PER_CHIP_HOUR, SATELLITE_INTERVAL_S
 from offtake.schema.columns import column
 from offtake.schema.tables import Row, Share
+from offtake.units import NS_PER_HOUR
 
 Hour = Annotated[float, Field(ge=0)]
 Hours = Annotated[float, Field(gt=0)]
 R = TypeVar("R", bound=Row)
 FOREVER_HOURS = 1e6  #: longer than any load
+BEFORE_NS = -1  #: what is so from the beginning is so before the first request
 SURGE_MAX = 1_000_000  #: most that demand is multiplied by: beyond it a rate can no longer be drawn (assumption)
 
 REPAIR_HOURS = 2.0  #: a failed replica is back after this, weight loading apart (assumption: restart or spare node)
@@ -313,6 +315,11 @@ class Timeline:
         """Yield the events of one kind that begin in time, with their place in ``rows``."""
         mine = ((place, row) for place, row in enumerate(self.rows) if isinstance(row, record))
         return ((place, row) for place, row in mine if span_of(row)[0] <= self.until_hour)
+
+
+def ns(hours: float) -> int:
+    """Return hours as ns; hour 0 is before the first request."""
+    return round(hours * NS_PER_HOUR) if hours > 0 else BEFORE_NS
 
 
 def table_of(row: Row) -> str:

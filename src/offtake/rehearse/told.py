@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from offtake.performance.compiled import Rows
+from offtake.rehearse.notes import TOO_LATE
 from offtake.rehearse.timeline import (
     Autoscale,
     ChipFailures,
@@ -66,6 +67,7 @@ def _applied(row: Row, effect: Rows, note: str, thin: int) -> EventApplied:
         ("failed", "requests failed"),
     )
     did = [f"{counts[name]:,} {word}" for name, word in words if counts[name] > 0]
+    fee = "" if note == TOO_LATE else _fee(row)
     parts = ", ".join([*did, *([note] if note else [])]) or _without_counts(row)
     return EventApplied(
         kind=table_of(row),
@@ -77,8 +79,21 @@ def _applied(row: Row, effect: Rows, note: str, thin: int) -> EventApplied:
         replicas_stopped=counts["stopped"],
         replicas_drained=counts["drained"],
         replicas_loaded=counts["loaded"],
-        sentence=f"{table_of(row).replace('_', ' ')}, {target}, from {first:g} h {until}: {parts}",
+        sentence=f"{table_of(row).replace('_', ' ')}, {target}, from {first:g} h {until}: {parts}{fee}",
     )
+
+
+def _fee(row: Row) -> str:
+    """Say when the fee of chips that are away is not owed; see ``costs``."""
+    match row:
+        case Reclaim():
+            return ", no fee from then on"
+        case LateTranche():
+            return ", no fee until it comes"
+        case LostSite() if span_of(row)[1] is None:
+            return ", no fee from then on"
+        case _:
+            return ""
 
 
 def _without_counts(row: Row) -> str:
