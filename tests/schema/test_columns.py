@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from offtake.schema.columns import parse_amounts, parse_money_usd, parse_names, parse_power_kw
+from offtake.schema.settings import Risk, ShockRow
+from offtake.schema.tables import OfferRow, Row, SiteRow
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,18 @@ def test_lists_and_pairs_are_parted_by_semicolons() -> None:
     assert parse_amounts("h100=1; gb200=2.5") == {"h100": "1", "gb200": "2.5"}
     with pytest.raises(ValueError, match="name=value"):
         parse_amounts("h100")
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "most"),
+    [
+        (SiteRow, "curtailment_hours_per_year", 8760),
+        (SiteRow, "loss_per_year", 10),
+        (OfferRow, "reclaim_per_year", 10),
+        (ShockRow, "per_year", 365),
+        (Risk, "weight", 100),
+    ],
+)
+def test_a_bound_of_a_column_holds(record: type[Row], column: str, most: float) -> None:
+    schema = record.model_json_schema()["properties"][column]
+    assert (schema["minimum"], schema["maximum"]) == (0, most)

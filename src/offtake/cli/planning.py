@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,12 +46,20 @@ def read_checked(folder: Path) -> Tables:
     """Read a portfolio and check it in every room that reads it, so that all faults come at once."""
     from offtake.demand.workload import demand_of
     from offtake.performance.deployment import resolve_all
-    from offtake.schema.read import read_folder
+    from offtake.plan.admission import check_places
+    from offtake.schema.read import read_loosely
     from offtake.supply.portfolio import portfolio_of
 
-    tables = read_folder(folder)
-    faults: list[Fault] = []
-    for room in (portfolio_of, demand_of, resolve_all):
+    tables, faults, unsafe = read_loosely(folder)
+    rooms: tuple[tuple[Callable[[Tables], object], set[str]], ...] = (
+        (portfolio_of, {"portfolio.toml", "providers.csv", "sites.csv", "links.csv", "offers.csv", "tranches.csv"}),
+        (demand_of, {"portfolio.toml", "training.csv"}),
+        (resolve_all, {"portfolio.toml", "deployments.csv", "chips.csv"}),
+        (check_places, {*tables.hashes, "portfolio.toml"}),
+    )
+    for room, files in rooms:
+        if files & unsafe:
+            continue
         try:
             room(tables)
         except InputError as error:

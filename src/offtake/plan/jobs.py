@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from offtake.plan.admission import refused_by_site
 from offtake.plan.calendar import Calendar
 from offtake.plan.contracts import Cell
-from offtake.plan.placement import refused_by_site
 from offtake.plan.problem import Jobs
 from offtake.schema.tables import TrainingRow
 from offtake.supply.portfolio import Portfolio

@@ -17,16 +17,14 @@ from math import ceil
 
 from offtake.errors import Fault, InputError
 from offtake.performance.goodput import Goodput
+from offtake.plan.admission import nowhere, refused_by_terms
 from offtake.plan.contracts import Cell
-from offtake.schema.check import ANY, TOML_NAME, where
 from offtake.schema.settings import WorkloadRow
-from offtake.schema.tables import SiteRow, TrainingRow
 from offtake.supply.link import rtt_ms
 from offtake.supply.portfolio import Portfolio
 from offtake.units import PERCENT
 
 RTT_STEP_MS = 50  #: round trips are rounded up to this, so that few goodputs are sought (assumption)
-REASONS_SHOWN = 3
 
 STOPPED = {
     "length": "{share:.0f}% of its requests are longer than a replica can hold",
@@ -100,42 +98,13 @@ def lane_or_reason(
 ) -> tuple[float, float, Goodput | None] | str:
     """Return a lane's round trip (ms), goodput per chip (requests/s) and its origin; or why there is no lane."""
     rtt = rtt_ms(portfolio.links, cell.site, workload.regions)
-    reason = refused_by_site(workload, portfolio.sites[cell.site]) or refused_by_distance(workload, rtt)
+    reason = refused_by_terms(portfolio, workload, cell)
     if reason or rtt is None:
         return reason
     if cell.is_api:
         return rtt, 1.0, None
-    deployment = portfolio.deployments.get((workload.model, cell.chip))
-    if deployment is None:
-        return f"deployments.csv has no row for {workload.model} on {cell.chip}"
+    deployment = portfolio.deployments[workload.model, cell.chip]
     goodput = goodput_of(workload, cell.chip, RTT_STEP_MS * ceil(rtt / RTT_STEP_MS))
     if goodput.requests_per_s <= 0:
         return STOPPED[goodput.stopped_by].format(share=goodput.too_long_share * PERCENT, rtt=rtt)
     return rtt, goodput.requests_per_s / deployment.chips_per_replica, goodput
-
-
-def refused_by_distance(workload: WorkloadRow, rtt: float | None) -> str:
-    """Return why users cannot be served over the link alone, or nothing."""
-    if rtt is None:
-        return "the site has no link to its users"
-    if rtt >= workload.ttft_ms_p95:
-        return f"the round trip of {rtt:.0f} ms alone takes its {workload.ttft_ms_p95:.0f} ms to the first token"
-    return ""
-
-
-def refused_by_site(work: WorkloadRow | TrainingRow, site: SiteRow) -> str:
-    """Return why work may not be at a site at all, or nothing."""
-    if work.residency not in {ANY, site.residency}:
-        return f"its data must stay in {work.residency} and {site.site} is in {site.residency}"
-    if site.security < work.security:
-        return f"it needs security class {work.security} and {site.site} has {site.security}"
-    return ""
-
-
-def nowhere(workload: WorkloadRow, reasons: list[str]) -> Fault:
-    """Return the fault of a workload that may run nowhere, with the first reasons."""
-    shown = " ".join(reasons[:REASONS_SHOWN]) or "No offer brings capacity."
-    more = f" And {len(reasons) - REASONS_SHOWN} more like these." if len(reasons) > REASONS_SHOWN else ""
-    mend = f"{shown}{more} Add a deployment, a link or an offer where it may run, or loosen its needs."
-    at = where("workload", workload)
-    return Fault(TOML_NAME, "no site may serve this workload", mend, at, "workload", workload.workload)

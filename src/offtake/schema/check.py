@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from math import isclose
 
 from offtake.errors import Fault
+from offtake.schema.contradictions import contradictions
 from offtake.schema.portfolio import Tables
 from offtake.schema.settings import LISTS, SECTIONS
 from offtake.schema.tables import TABLES, Row
@@ -37,7 +38,14 @@ def check_tables(tables: Tables, faulty: set[str]) -> list[Fault]:
         faults += shares_sum_to_one(tables)
         faults += dates_agree(tables)
     faults += round_trips_are_ordered(tables) + offers_are_whole(tables, faulty)
-    return faults
+    return faults + contradictions(tables, faulty)
+
+
+def unsafe_files(tables: Tables, faulty: set[str]) -> set[str]:
+    """Return the files that no other room can read: with rows that failed, stand twice or name what is not there."""
+    checks = (keys_are_unique, references_exist)
+    found = [fault for check in checks for fault in check(tables, faulty)] + shares_sum_to_one(tables)
+    return faulty | {fault.file for fault in found}
 
 
 def places(tables: Tables) -> Iterator[tuple[str, str, type[Row], tuple[Row, ...]]]:
@@ -187,9 +195,10 @@ def shares_sum_to_one(tables: Tables) -> list[Fault]:
     """Return a fault for each set of shares or weights that does not sum to one."""
     faults: list[Fault] = []
 
-    def check(total: float, file: str, row: int | str, column: str) -> None:
+    def check(total: float, file: str, row: int | str, column: str, of: str = "") -> None:
         if not isclose(total, 1.0, abs_tol=TOLERANCE):
-            faults.append(Fault(file, f"the shares sum to {total:g}, not to 1", "Make them sum to 1.", row, column))
+            problem = f"the shares{of} sum to {total:g}, not to 1"
+            faults.append(Fault(file, problem, "Make them sum to 1.", row, column))
 
     if tables.growth:
         check(sum(row.weight for row in tables.growth), TOML_NAME, "[[growth]]", "weight")
@@ -203,7 +212,7 @@ def shares_sum_to_one(tables: Tables) -> list[Fault]:
             faults.append(Fault("exits.csv", problem, "Give each row of a reading the same weight.", row.at, "weight"))
         last[row.offer] = row.at
     for offer, weights in readings.items():
-        check(sum(weights.values()), "exits.csv", last[offer], f"weight (offer {offer})")
+        check(sum(weights.values()), "exits.csv", last[offer], "weight", f" of offer {offer!r}")
     return faults
 
 

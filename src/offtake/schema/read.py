@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from offtake.errors import Fault, InputError
-from offtake.schema.check import check_tables
+from offtake.schema.check import check_tables, unsafe_files
 from offtake.schema.portfolio import Tables
 from offtake.schema.settings import LISTS, SECTIONS, Limits, PortfolioToml, Risk, Settings
 from offtake.schema.tables import REQUIRED, TABLES, Row
@@ -40,6 +40,20 @@ def read_folder(folder: Path) -> Tables:
     InputError
         With every fault of every file.
     """
+    tables, faults, _ = read_loosely(folder)
+    if faults:
+        raise InputError(faults)
+    return tables
+
+
+def read_loosely(folder: Path) -> tuple[Tables, list[Fault], set[str]]:
+    """Return what is sound of a folder, every fault, and the files that no further check can rely on.
+
+    Raises
+    ------
+    InputError
+        Where there is no such folder.
+    """
     faults: list[Fault] = []
     hashes: dict[str, str] = {}
     if not folder.is_dir():
@@ -51,10 +65,8 @@ def read_folder(folder: Path) -> Tables:
         rows[table] = read_table(folder / f"{table}.csv", record, faults, hashes)
     faults += unknown_files(folder)
     tables = assemble(folder, parsed, rows, hashes)
-    faults += check_tables(tables, {fault.file for fault in faults})
-    if faults:
-        raise InputError(faults)
-    return tables
+    faulty = {fault.file for fault in faults}
+    return tables, faults + check_tables(tables, faulty), unsafe_files(tables, faulty)
 
 
 def assemble(

@@ -84,7 +84,7 @@ class ShockRow(Row):
     about = "Sudden surges of demand."
 
     shock: Name = column("Short name.")
-    per_year: Amount = column("How often.", "events per year", le=365)
+    per_year: float = column("How often.", "events per year", ge=0, le=365)
     multiplier: float = column("Demand during it, over demand without.", "ratio", gt=0, le=1000)
     days: float = column("How long.", "days", gt=0, le=365)
 
@@ -118,7 +118,7 @@ class Risk(Row):
 
     about = "How much bad outcomes weigh: maximise mean value less weight × CVaR of the loss."
 
-    weight: Amount = column("Weight of CVaR.", "ratio", 0.0, le=100)
+    weight: float = column("Weight of CVaR.", "ratio", 0.0, ge=0, le=100)
     alpha: float = column("Level of CVaR: the mean of the worst (1 − alpha).", "share", 0.9, ge=0, lt=1)
 
 

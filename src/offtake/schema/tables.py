@@ -21,6 +21,7 @@ from offtake.schema.columns import (
     PowerKw,
     column,
 )
+from offtake.units import HOURS_PER_YEAR
 
 Share = Annotated[float, Field(ge=0, le=1)]
 AMOUNT_MAX = 1e12  # beyond what anybody signs; above it a double loses cents
@@ -83,14 +84,16 @@ class SiteRow(Row):
         ge=1,
         le=3,
     )
-    curtailment_hours_per_year: Amount = column("Hours a year in which the grid may cut the site.", "h per year", 0.0)
+    curtailment_hours_per_year: float = column(
+        "Hours a year in which the grid may cut the site.", "h per year", 0.0, ge=0, le=HOURS_PER_YEAR
+    )
     curtailment_share: Share = column("Share of power lost in a curtailed hour.", "share", 1.0)
     energy_usd_per_mwh: Amount = column(
         "Energy the buyer pays beside the fee; 0 where the fee holds it.", "USD per MWh", 0.0
     )
     egress_usd_per_gb: Amount = column("Price of data sent out.", "USD per GB", 0.0)
-    loss_per_year: Amount = column(
-        "Hazard that the site is lost for good (permit, injunction, fire).", "events per year", 0.0, le=10
+    loss_per_year: float = column(
+        "Hazard that the site is lost for good (permit, injunction, fire).", "events per year", 0.0, ge=0, le=10
     )
     groups: Names = column("Correlated-loss groups it belongs to, as kind:name; kind:name.", default=())
 
@@ -196,8 +199,8 @@ class OfferRow(Row):
         "share",
         1.0,
     )
-    reclaim_per_year: Amount = column(
-        "Hazard that the provider uses an exit, once it may.", "events per year", 0.0, le=10
+    reclaim_per_year: float = column(
+        "Hazard that the provider uses an exit, once it may.", "events per year", 0.0, ge=0, le=10
     )
     exclusive_group: str = column("Offers with the same word here shut each other out.", default="")
 
