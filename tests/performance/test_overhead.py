@@ -6,7 +6,17 @@ import pytest
 from offtake.performance.closed_loop import Door
 from offtake.performance.dense import prepare
 from offtake.performance.library import load_shipped
-from offtake.performance.overhead import Costs, Host, front_from, host_from, host_of, with_host, without_host
+from offtake.performance.overhead import (
+    Costs,
+    Host,
+    Layers,
+    engine_on,
+    front_from,
+    host_from,
+    host_of,
+    with_host,
+    without_host,
+)
 from offtake.performance.silicon_ranks import folded
 from offtake.performance.steps import ReplicaLimits, StepTable, decode_step_ns, mixed_step_ns
 
@@ -40,14 +50,24 @@ def test_dense_tables_hold_what_the_plain_functions_say() -> None:
 
 
 def test_constants_turn_into_nanoseconds_by_layers_and_doublings_of_chips() -> None:
-    costs = Costs(1.0, 0.5, 0.25, 0.1, 0.2, 0.3, 2.0, 4.0, 5.0)
-    assert host_from(costs, 10, 4, sparse=False) == pytest.approx(Host(1.5e6, 0.5e6, 1e6, 3e6, 7e6))
-    assert host_from(costs, 10, 1, sparse=True) == pytest.approx(Host(1e6, 0.5e6, 2e6, 3e6, 7e6))
+    costs = Costs(1.0, 0.5, 0.25, 0.1, 0.2, 0.4, 0.3, 2.0, 4.0, 5.0)
+    assert host_from(costs, Layers(10), 4) == pytest.approx(Host(1.5e6, 0.5e6, 1e6, 3e6, 7e6))
+    assert host_from(costs, Layers(10, sparse=True), 1) == pytest.approx(Host(1e6, 0.5e6, 3e6, 3e6, 7e6))
+    assert host_from(costs, Layers(10, sparse=True, latent=True), 1).launch_ns == pytest.approx(7e6)
     assert front_from(costs) == Door(2_000_000, 4_000, 5_000_000)
 
 
 def test_an_engine_without_constants_of_its_own_costs_as_much_as_vllm() -> None:
-    assert host_of("another", 32, 2, sparse=False) == host_of("vllm", 32, 2, sparse=False)
+    assert host_of("another", Layers(32), 2) == host_of("vllm", Layers(32), 2)
+
+
+def test_experts_in_one_kernel_are_launched_as_fast_as_a_plain_layer() -> None:
+    sparse = Layers(36, sparse=True)
+    assert host_of(engine_on("trtllm", "b200_sxm"), sparse, 8) == host_of("trtllm", Layers(36), 8)
+    assert (
+        host_of(engine_on("trtllm", "h200_sxm"), sparse, 8).launch_ns > 2 * host_of("trtllm", Layers(36), 8).launch_ns
+    )
+    assert engine_on("vllm", "b200_sxm") == "vllm"
 
 
 def test_ranks_step_together_as_long_as_the_slowest() -> None:

@@ -73,6 +73,27 @@ def test_pools_that_were_added_up_are_not_replayed(tmp_path: Path) -> None:
     assert "pools" in run.reason
 
 
+def test_clients_of_several_replicas_are_one_replica_s_share(tmp_path: Path) -> None:
+    source = f"{INTERNAL.replace('=8', '=448')}; dynamo_version="
+    runs = read(
+        tmp_path,
+        line(f"{source}0.8.1", "trtllm", "1.3", R1, "b200_sxm", "fp4", "56,8,,1,8"),
+        line(f"{source}0.9.0", "trtllm", "1.3", R1, "b200_sxm", "fp4", "28,8,,1,8"),
+    )
+    assert [run.clients for run in runs] == [56, 448]
+
+
+def test_a_row_that_tells_no_clients_is_not_replayed(tmp_path: Path) -> None:
+    source = INTERNAL.replace("silicon_concurrency=8", "gtl_job_id=1")
+    (run,) = read(tmp_path, line(source, "trtllm", "1.2", R1, "gb200", "fp4", "56,8,,1,8"))
+    assert run.reason == "the row does not tell how many clients there were"
+
+
+def test_a_step_of_tensorrt_llm_holds_the_longest_prompt_beside_all_that_decode(tmp_path: Path) -> None:
+    (run,) = read(tmp_path, line(INTERNAL, "trtllm", "1.2", R1, "b200_sxm", "fp4", "8,8,,1,8"))
+    assert flags_of(run._replace(input_tokens=15_000, clients=14)).step_tokens_max == 15_014
+
+
 @pytest.mark.parametrize(
     ("version", "date", "split", "drafts"),
     [

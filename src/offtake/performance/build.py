@@ -18,11 +18,11 @@ from offtake.performance.library import StoredTable, content_hash, load_table, s
 from offtake.performance.model import Served, find_model
 from offtake.performance.roofline import Hardware
 from offtake.performance.silicon import SiliconChoice, build_table
+from offtake.performance.silicon_engine import VERSIONS
 from offtake.schema.tables import ChipRow
 
 BITS_OF = ((r"fp4|int4", 4), (r"fp8|int8", 8))  #: what a checkpoint's name tells
 BITS_FULL = 16  #: of a weight where the name tells nothing
-VERSIONS = {"vllm": "0.24.0", "sglang": "0.5.14", "trtllm": "1.3.0rc20"}  #: that aiconfigurator-core 0.12.0 can answer
 
 
 class Wanted(NamedTuple):

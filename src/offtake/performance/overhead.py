@@ -7,8 +7,10 @@ of a request. Kernel measurements leave out all that the engine does between ker
 * ``rank_ms``: per step and doubling of the chips, the batch is sent to every rank and the slowest is waited for.
 * ``sequence_ms``: per step and running request: block tables, sampling state, stop checks, detokenising.
 * ``launch_ms`` and ``uncaptured_ms``: per layer of a step with prefill, which no CUDA graph holds. The host launches
-  its kernels one by one, in a time that is hidden where the chip is slower (a sparse layer has many more kernels than a
-  dense one); and the small kernels that a graph or a fusion hides are seen (norms, rotary embeddings, quantising).
+  its kernels one by one, in a time that is hidden where the chip is slower; and the small kernels that a graph or a
+  fusion hides are seen (norms, rotary embeddings, quantising). A layer has more kernels where it routes tokens to
+  experts (``launch_experts_ms``), unless one kernel does all of it, as TensorRT-LLM's own does on Blackwell; and where
+  attention is latent (``launch_latent_ms``: two projections down, two up, norms and rotation between them).
 * a front end with one thread: ``request_ms`` per request (HTTP, template, first chunk) and ``token_us`` per prompt
   token (tokenising); and ``latency_ms`` for all that does not keep others waiting.
 
@@ -19,7 +21,9 @@ chip idle for about 4 ms (issue 6854); one receive costs SGLang about 1.4 ms (pu
 
 The values below were estimated from the measured file that ``score`` replays, on runs of the models of ``FITTED``
 alone (80 to 100 of them per engine, at most 128 clients, no drafts), by Nelder and Mead on the sum of |log TPOT ratio|
-and half of |log TTFT ratio|; the search began at values found on a sample of all models. Score on the others. This
+and half of |log TTFT ratio|; the search began at values found on a sample of all models. What TensorRT-LLM's experts
+and latent attention add makes the same sum least, on a grid, over DeepSeek's 81 runs without drafts on B200 (latent
+attention alone: 1.8 ms with the rest) and its 30 on H200 (both: 3.0 ms). Score on the others. This
 module must never know a price or a request.
 """
 
@@ -35,17 +39,26 @@ from offtake.units import NS_PER_MS, NS_PER_US
 
 
 class Costs(NamedTuple):
-    """Hold an engine's constants (see above). ``launch_dense_ms`` and ``launch_sparse_ms`` are per layer."""
+    """Hold an engine's constants (see above). All that is launched and ``uncaptured_ms`` are per layer."""
 
     step_ms: float
     sequence_ms: float
     rank_ms: float
-    launch_dense_ms: float
-    launch_sparse_ms: float
+    launch_ms: float
+    launch_experts_ms: float
+    launch_latent_ms: float
     uncaptured_ms: float
     request_ms: float
     token_us: float
     latency_ms: float
+
+
+class Layers(NamedTuple):
+    """Say how many layers a model has, whether they have experts, whether their attention is latent."""
+
+    count: int
+    sparse: bool = False
+    latent: bool = False
 
 
 class Host(NamedTuple):
@@ -68,39 +81,48 @@ HOST_SOURCE = (
     "offtake.performance.overhead.COSTS, estimated from aiconfigurator-core's measured serving runs of models_fitted"
 )
 #: Among those models vLLM has no sparse one (its layers are taken as dense ones: assumption); and before scheduling was
-#: overlapped, no front end (taken as the later one's: assumption).
+#: overlapped, no front end (taken as the later one's: assumption). What SGLang's one sparse model, whose attention is
+#: latent, launches is laid to its experts (assumption).
 COSTS = {
-    "vllm": Costs(0.238, 0.021, 0.056, 0.523, 0.523, 0.173, 0.522, 3.71, 17.3),
-    "vllm, not overlapped": Costs(1.15, 0.045, 0.16, 0.27, 2.8, 0.01, 0.522, 3.71, 17.3),
-    "sglang": Costs(0.112, 0.041, 0.054, 1.258, 3.01, 0.255, 0.354, 4.85, 3.2),
-    "trtllm": Costs(0.04, 0.004, 0.073, 0.42, 2.08, 0.336, 1.0, 2.85, 7.0),
+    "vllm": Costs(0.238, 0.021, 0.056, 0.523, 0.0, 0.0, 0.173, 0.522, 3.71, 17.3),
+    "vllm, not overlapped": Costs(1.15, 0.045, 0.16, 0.27, 2.53, 0.0, 0.01, 0.522, 3.71, 17.3),
+    "sglang": Costs(0.112, 0.041, 0.054, 1.258, 1.752, 0.0, 0.255, 0.354, 4.85, 3.2),
+    "trtllm": Costs(0.04, 0.004, 0.073, 0.42, 1.2, 1.38, 0.336, 1.0, 2.85, 7.0),
 }
+FUSED_EXPERTS = "trtllm, experts fused"
+COSTS[FUSED_EXPERTS] = COSTS["trtllm"]._replace(launch_experts_ms=0.0)
+BLACKWELL = ("b200_sxm", "b300_sxm", "gb200", "gb300")
 
 
-def host_of(backend: str, layers: int, chips: int, sparse: bool) -> Host:  # noqa: FBT001 - a fact, not a mode
-    """Return the host's share of a step, ns; ``sparse``: whether the model has experts.
+def engine_on(backend: str, system: str) -> str:
+    """Return the name in ``COSTS`` of an engine on a chip: TensorRT-LLM's one kernel for experts is for Blackwell."""
+    return FUSED_EXPERTS if backend == "trtllm" and system in BLACKWELL else backend
+
+
+def host_of(engine: str, layers: Layers, chips: int) -> Host:
+    """Return the host's share of a step, ns.
 
     An engine without constants of its own costs as much as vLLM (assumption).
     """
-    return host_from(COSTS.get(backend, COSTS["vllm"]), layers, chips, sparse)
+    return host_from(COSTS.get(engine, COSTS["vllm"]), layers, chips)
 
 
-def host_from(costs: Costs, layers: int, chips: int, sparse: bool) -> Host:  # noqa: FBT001 - a fact, not a mode
+def host_from(costs: Costs, layers: Layers, chips: int) -> Host:
     """Return the host's share of a step under given constants, ns."""
-    launch_ms = costs.launch_sparse_ms if sparse else costs.launch_dense_ms
+    launch_ms = costs.launch_ms + costs.launch_experts_ms * layers.sparse + costs.launch_latent_ms * layers.latent
     return Host(
         NS_PER_MS * (costs.step_ms + costs.rank_ms * math.log2(chips)),
         NS_PER_MS * costs.sequence_ms,
-        NS_PER_MS * launch_ms * layers,
-        NS_PER_MS * costs.uncaptured_ms * layers,
+        NS_PER_MS * launch_ms * layers.count,
+        NS_PER_MS * costs.uncaptured_ms * layers.count,
         NS_PER_MS * (costs.request_ms + costs.latency_ms),
     )
 
 
-def notes_of(backend: str, host: Host) -> dict[str, Any]:
+def notes_of(engine: str, host: Host) -> dict[str, Any]:
     """Return what a table's provenance tells of its host's share."""
     return host._asdict() | {
-        "constants": COSTS.get(backend, COSTS["vllm"])._asdict(),
+        "constants": COSTS.get(engine, COSTS["vllm"])._asdict(),
         "source": HOST_SOURCE,
         "models_fitted": list(FITTED),
     }

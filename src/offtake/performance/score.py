@@ -22,7 +22,7 @@ import numpy as np
 from offtake.errors import InputError
 from offtake.performance.closed_loop import run_closed_loop
 from offtake.performance.dense import prepare
-from offtake.performance.overhead import FITTED, host_of, with_host
+from offtake.performance.overhead import FITTED, Layers, host_of, with_host
 from offtake.performance.silicon import cached_table
 from offtake.performance.silicon_engine import limits_of
 from offtake.performance.silicon_own import Own, own_prediction
@@ -195,7 +195,8 @@ def lengths_of(run: MeasuredRun) -> tuple[Ints32, Ints32]:
 def hosted(run: MeasuredRun, stored: StoredTable) -> StoredTable:
     """Return a table with the share of the host of a run's engine; the door of the run has the front end's."""
     notes = stored.provenance
-    host = host_of(engine_of(run), int(notes["layers"]), run.chips, bool(notes["sparse"]))
+    layers = Layers(int(notes["layers"]), bool(notes["sparse"]), bool(notes["latent"]))
+    host = host_of(engine_of(run), layers, run.chips)
     return stored._replace(table=with_host(stored.table, host._replace(request_ns=0.0)))
 
 

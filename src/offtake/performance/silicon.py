@@ -25,7 +25,7 @@ import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.performance.library import StoredTable, load_table, save_table
-from offtake.performance.overhead import host_of, notes_of, with_host
+from offtake.performance.overhead import Layers, engine_on, host_of, notes_of, with_host
 from offtake.performance.silicon_engine import (
     PACKAGE,
     Engine,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SiliconChoice", "build_table", "cached_table", "direct_step_ns", "nearest_available", "sparse_grid"]
 
-VERSION = 2  #: of the method; a change makes cached tables void
+VERSION = 3  #: of the method; a change makes cached tables void
 LICENCE = "Apache-2.0"
 GRID_TOLERANCE = 0.004
 CONTEXT_TOLERANCE = 0.008
@@ -89,8 +89,9 @@ def build_table(name: str, choice: SiliconChoice, precision: Precision = FINE) -
     if check["error_p99"] > precision.error_max:
         problem = f"{name}: straight lines miss direct calls by {check['error_p99']:.1%} (99th percentile)"
         raise InputError([Fault(PACKAGE, problem, f"Use another combination; {precision.error_max:.0%} is allowed.")])
-    host = host_of(choice.backend, engine.layers, choice.chips, engine.sparse)
-    notes = _provenance(engine, choice) | {"interpolation_check": check, "host": notes_of(choice.backend, host)}
+    costs = engine_on(choice.backend, choice.system)
+    host = host_of(costs, Layers(engine.layers, engine.sparse, engine.latent), choice.chips)
+    notes = _provenance(engine, choice) | {"interpolation_check": check, "host": notes_of(costs, host)}
     return StoredTable(name, with_host(table, host), limits_of(choice), notes)
 
 
@@ -293,6 +294,7 @@ def _provenance(engine: Engine, choice: SiliconChoice) -> dict[str, Any]:
         "attention_ranks": choice.attention_ranks,
         "layers": engine.layers,
         "sparse": engine.sparse,
+        "latent": engine.latent,
         "fused_attention": engine.fused,
         "step_time_share_by_source": _shares(engine),
         "choice": choice._asdict(),

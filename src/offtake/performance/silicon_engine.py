@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import difflib
 import importlib
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -75,12 +76,16 @@ class SiliconChoice(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """Ask one compiled engine; every answer is in nanoseconds. ``fused``: attention is measured as one block."""
+    """Ask one compiled engine; every answer is in nanoseconds. ``fused``: attention is measured as one block.
+
+    ``sparse`` and ``latent``: whether the model has experts, and keys and values in a smaller space.
+    """
 
     handle: Any
     fused: bool
     layers: int
     sparse: bool
+    latent: bool
 
     def rest(self, tokens: int) -> float:
         """Return everything but attention in a step of ``tokens``."""
@@ -130,7 +135,7 @@ def open_engine(choice: SiliconChoice) -> Engine:
     except Exception as error:  # noqa: BLE001 - the package raises many kinds; all mean that it has no answer here
         raise InputError([_no_data(choice, str(error))]) from None
     sparse = any("moe" in one[0] for one in handle.decode_step_per_op(8, 512, 2))
-    return Engine(handle, parts[2] == 0.0, layers, sparse)
+    return Engine(handle, parts[2] == 0.0, layers, sparse, _is_latent(choice.model))
 
 
 def nearest_available(choice: SiliconChoice) -> list[str]:
@@ -232,6 +237,15 @@ def _quiet() -> None:
 def _config_of(model: str) -> Path:
     """Return where the package keeps the configuration of a model."""
     return package_folder() / "model_configs" / f"{model.replace('/', '--')}_config.json"
+
+
+def _is_latent(model: str) -> bool:
+    """Say whether a model's attention is latent, by the package's configuration of it (False where it has none)."""
+    path = _config_of(model)
+    if not path.exists():
+        return False
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return bool(config.get("text_config", config).get("kv_lora_rank"))
 
 
 def _support_rows() -> Iterable[dict[str, str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from offtake.performance.closed_loop import Door
-from offtake.performance.overhead import front_of
+from offtake.performance.overhead import engine_on, front_of
 from offtake.performance.silicon_engine import VERSIONS, SiliconChoice
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def engine_of(run: MeasuredRun) -> str:
 
     vLLM overlaps scheduling with the chip by default from 0.14 on; the public scripts ask for it before that too.
     """
-    return "vllm, not overlapped" if run.backend == "vllm" and run.version in NOT_OVERLAPPED else run.backend
+    late = run.backend == "vllm" and run.version in NOT_OVERLAPPED
+    return "vllm, not overlapped" if late else engine_on(run.backend, run.system)
 
 
 def flags_of(run: MeasuredRun) -> Flags:
@@ -159,7 +160,7 @@ def _trtllm(run: MeasuredRun) -> Flags:
     clients = max(1, run.clients // run.attention_ranks)
     short = run.input_tokens == K and run.output_tokens == K
     if run.internal:
-        return Flags(max(8192, run.input_tokens), 16_384, max(clients, 2048), 0.9)
+        return Flags(max(8192, run.input_tokens + clients), 16_384, max(clients, 2048), 0.9)  # beside those decoding
     if "Llama" in run.model:
         gather = (20, int(0.9 * 16_384), 0) if short and run.chips < 8 else (0, 0, 0)  # noqa: PLR2004 - as the scripts say
         return Flags(16_384, 16_384, 2048, 0.9, 1, *gather)
