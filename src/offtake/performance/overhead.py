@@ -56,7 +56,7 @@ class Costs(NamedTuple):
 class Layers(NamedTuple):
     """Say how many layers a model has, whether they have experts, whether their attention is latent."""
 
-    count: int
+    number: int
     sparse: bool = False
     latent: bool = False
 
@@ -113,8 +113,8 @@ def host_from(costs: Costs, layers: Layers, chips: int) -> Host:
     return Host(
         NS_PER_MS * (costs.step_ms + costs.rank_ms * math.log2(chips)),
         NS_PER_MS * costs.sequence_ms,
-        NS_PER_MS * launch_ms * layers.count,
-        NS_PER_MS * costs.uncaptured_ms * layers.count,
+        NS_PER_MS * launch_ms * layers.number,
+        NS_PER_MS * costs.uncaptured_ms * layers.number,
         NS_PER_MS * (costs.request_ms + costs.latency_ms),
     )
 
