@@ -97,9 +97,12 @@ class PolicyTwin:
         expected = 0.05 * fourth * fourth * fourth * fourth
         pool.reach = min(max(pool.reach + 1.0 / held * (expected * answers - late), 0.25), 2.0)
 
-    def late(self, workload: int, ttft_ns: float, tpot_ns: float) -> bool:
-        kind = self.kinds[workload]
-        return bool(ttft_ns > float(kind.slo_ttft_ns) or tpot_ns > float(kind.slo_tpot_ns))
+    def late(self, index: int, answer: tuple[int, int, int, int, float]) -> bool:
+        workload, read, rtt_ns, ttft_ns, tpot_ns = answer
+        kind, known = self.kinds[workload], self.pools[index].known
+        alone = float(known.own_ns) + read * (float(known.read_ns_per_token) + read * float(known.read_ns_per_token2))
+        by_load = (ttft_ns - rtt_ns - alone) * float(self.view.rate[index, workload, 1]) > 1.0
+        return bool((ttft_ns > float(kind.slo_ttft_ns) and by_load) or tpot_ns > float(kind.slo_tpot_ns))
 
     def gone(self, index: int, workload: int, unread: int, waiting: int, now_ns: int) -> None:
         pool = self.pools[index]
@@ -133,9 +136,10 @@ class PolicyTwin:
             pool.pressure, pool.price = pool.in_flight / float(pool.known.slots), bid
             return
         pool.wait_ns = pool.queued_tokens * float(pool.known.prefill_ns_per_token) / pool.replicas
-        if pool.waiting > 0:
-            leave = pool.waiting * pool.service_ns / max(pool.in_flight - pool.waiting, 1)
-            pool.wait_ns = max(pool.wait_ns, leave)
+        held = float(pool.known.places) * pool.replicas
+        if pool.in_flight > held:
+            outside = min(float(pool.waiting), pool.in_flight - held)
+            pool.wait_ns = max(pool.wait_ns, outside * pool.service_ns / held)
         more = pool.work_ns / pool.replicas
         pool.tpot_now_ns = float(pool.known.tpot_ns) + more
         places = pool.in_flight / (float(pool.known.places) * pool.replicas)
@@ -166,7 +170,9 @@ class PolicyTwin:
 
     def own_ns(self, index: int, ask: Asked) -> float:
         known = self.pools[index].known
-        return float(known.own_ns) + ask.input_tokens * float(known.prefill_ns_per_token)
+        return float(known.own_ns) + ask.input_tokens * (
+            float(known.read_ns_per_token) + ask.input_tokens * float(known.read_ns_per_token2)
+        )
 
     def output(self, ask: Asked) -> float:
         mean = float(self.kinds[ask.workload].output_tokens_mean)

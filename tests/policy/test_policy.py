@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from offtake.fleet import Fleet
 from offtake.performance.dense import prepare
 from offtake.policy.build import view_of
-from offtake.policy.doors import admit, can_serve, choose, update
-from offtake.policy.view import NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request, View
+from offtake.policy.doors import admit, can_serve, choose, late_by_load, update
+from offtake.policy.view import NO_POOL, NO_RETRY_NS, Answer, Event, EventKind, Policy, Reason, Request, View
 from offtake.units import NS_PER_MS, NS_PER_S
 from tests.rehearse.fleets import fleet, pool, small_deployments, small_fleet, workload
 
@@ -265,6 +265,41 @@ def test_a_queue_sends_a_request_to_the_pool_that_is_further_but_free() -> None:
     for _ in range(60):
         update(view, Event(EventKind.ROUTED, 0, CHAT, 1, 800, 0, 0))
     assert chosen(Policy.BID_PRICE, view, ask(CHAT)) == 1
+
+
+def test_a_request_that_waits_for_the_next_step_beside_free_places_is_no_queue() -> None:
+    view = see(fleet([pool("a", "A", replicas=8)]))
+    update(view, Event(EventKind.ROUTED, 0, CHAT, 1, 50, 0, 0))
+    assert int(view.pools[0].waiting) == 1
+    assert float(view.pools[0].wait_ns) < 0.1 * float(view.pools[0].service_ns)
+    places = int(view.pools[0].places) * 8
+    route(view, 0, places - 1)
+    for _ in range(places):
+        update(view, Event(EventKind.ROUTED, 0, CHAT, 1, 1, 0, 0))
+    assert float(view.pools[0].wait_ns) == pytest.approx(float(view.pools[0].service_ns), rel=0.1)
+
+
+def test_a_prompt_too_long_to_be_read_in_time_says_nothing_of_what_a_pool_bears() -> None:
+    view = see(fleet([pool("a", "A")]))
+    limit_ns, row = float(view.workloads[CHAT].slo_ttft_ns), view.pools[0]
+    tokens = 10
+    while (alone_ns := row.own_ns + tokens * (row.read_ns_per_token + tokens * row.read_ns_per_token2)) <= limit_ns:
+        tokens *= 2
+    room_ns = 1.0 / float(view.rate[0, CHAT, 1])
+    assert late_by_load(view, 0, Answer(CHAT, tokens, 0, int(alone_ns + 0.9 * room_ns), 1.0)) == 0
+    assert late_by_load(view, 0, Answer(CHAT, tokens, 0, int(alone_ns + 1.1 * room_ns), 1.0)) == 1
+    assert late_by_load(view, 0, Answer(CHAT, 10, 0, int(limit_ns), 1.0)) == 0
+    assert late_by_load(view, 0, Answer(CHAT, 10, 0, int(2 * limit_ns), 1.0)) == 1
+    slow_ns = 1.01 * float(view.workloads[CHAT].slo_tpot_ns)
+    assert late_by_load(view, 0, Answer(CHAT, 10, 0, int(0.5 * limit_ns), slow_ns)) == 1
+
+
+def test_a_prompt_of_mean_length_takes_the_mean_time_a_token_and_a_longer_one_more() -> None:
+    seen = fleet([pool("a", "A")])
+    row, mean = see(seen).pools[0], seen.workloads[CHAT].input_tokens_mean
+    per_token = [float(row.read_ns_per_token + tokens * row.read_ns_per_token2) for tokens in (mean, 4 * mean)]
+    assert per_token[0] == pytest.approx(float(row.prefill_ns_per_token))
+    assert per_token[1] > per_token[0]
 
 
 def test_late_answers_shrink_a_pools_reach_and_a_full_pool_in_time_extends_it() -> None:

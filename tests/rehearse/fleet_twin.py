@@ -144,9 +144,10 @@ class FleetTwin:
         late = 0
         for ask in finished:
             ask.status = "served"
-            ttft_ns = ask.first_token_ns - ask.released_ns + int(self.view.rtt_ns[index, ask.region])
+            rtt_ns = int(self.view.rtt_ns[index, ask.region])
+            ttft_ns = ask.first_token_ns - ask.released_ns + rtt_ns
             gap_ns = (ask.finish_ns - ask.first_token_ns) / max(ask.output_tokens - 1, 1)
-            late += self.mind.late(ask.workload, float(ttft_ns), gap_ns)
+            late += self.mind.late(index, (ask.workload, ask.input_tokens - ask.cached, rtt_ns, ttft_ns, gap_ns))
             self.mind.gone(index, ask.workload, 0, 0, now_ns)
             self.ended(ask, now_ns)
         self.mind.finished(index, len(finished), late, sum(ask.finish_ns - ask.start_ns for ask in finished))

@@ -10,9 +10,10 @@ from offtake.performance.compiled import entry
 from offtake.policy import admit as admitting
 from offtake.policy import choose as choosing
 from offtake.policy import update as updating
-from offtake.policy.view import Choice, Event, Request, View
+from offtake.policy.view import Answer, Choice, Event, Request, View
 
-_admit, _can_serve, _choose, _update = admitting.admit, admitting.can_serve, choosing.choose, updating.update
+_admit, _can_serve, _choose = admitting.admit, admitting.can_serve, choosing.choose
+_late_by_load, _update = updating.late_by_load, updating.update
 
 
 @entry
@@ -31,6 +32,12 @@ def can_serve(view: View, request: Request, pool: int) -> bool:
 def choose(policy: int, view: View, request: Request, now_ns: int, u: float) -> Choice:
     """Return the pool for ``request`` under ``policy``; as ``policy.choose.choose``."""
     return _choose(policy, view, request, now_ns, u)
+
+
+@entry
+def late_by_load(view: View, pool: int, answer: Answer) -> int:
+    """Return 1 if the load of ``pool`` made an answer late; as ``policy.update.late_by_load``."""
+    return _late_by_load(view, pool, answer)
 
 
 @entry

@@ -66,13 +66,14 @@ def need(view: View, request: Request, pool: int, output: float) -> float:
 def predicted_wait_ns(view: View, pool: int) -> float:
     """Predict how long a request sent now waits before its own prompt is worked on, ns.
 
-    The prompts ahead take their prefill; if requests already wait for a place, places come free at the rate
-    running / service time.
+    The prompts ahead take their prefill; for those that wait because every place is taken, places come free at the rate
+    places / service time. One that waits beside free places is admitted with the next step.
     """
     row = view.pools[pool]
     queue_ns = row.queued_tokens * row.prefill_ns_per_token / row.replicas_up
-    if row.waiting > 0:
-        queue_ns = max(queue_ns, row.waiting * row.service_ns / max(row.in_flight - row.waiting, 1))
+    places = row.places * row.replicas_up
+    if row.in_flight > places:
+        queue_ns = max(queue_ns, min(float(row.waiting), row.in_flight - places) * row.service_ns / places)
     return queue_ns
 
 
@@ -86,11 +87,17 @@ def wait_ns(view: View, pool: int, now_ns: int) -> float:
 
 
 @kernel
+def own_ns(view: View, pool: int, tokens: int) -> float:
+    """Predict the time to first token of a prompt at an empty pool, without the round trip, ns."""
+    row = view.pools[pool]
+    return row.own_ns + tokens * (row.read_ns_per_token + tokens * row.read_ns_per_token2)
+
+
+@kernel
 def ttft_ns(view: View, request: Request, pool: int, now_ns: int) -> float:
     """Predict the time to first token as the user sees it."""
-    row = view.pools[pool]
-    own_ns = row.own_ns + request.input_tokens * row.prefill_ns_per_token
-    return own_ns + wait_ns(view, pool, now_ns) + view.rtt_ns[pool, request.region]
+    first_ns = own_ns(view, pool, request.input_tokens)
+    return first_ns + wait_ns(view, pool, now_ns) + view.rtt_ns[pool, request.region]
 
 
 @kernel
@@ -192,8 +199,8 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying:
     """
     row, kind = view.pools[pool], view.workloads[request.workload]
     output = expected_output(view, request)
-    own_ns = row.own_ns + request.input_tokens * row.prefill_ns_per_token + view.rtt_ns[pool, request.region]
-    in_time = own_ns <= kind.slo_ttft_ns and row.tpot_ns <= kind.slo_tpot_ns
+    first_ns = own_ns(view, pool, request.input_tokens) + view.rtt_ns[pool, request.region]
+    in_time = first_ns <= kind.slo_ttft_ns and row.tpot_ns <= kind.slo_tpot_ns
     worth = kind.worth_usd if in_time else LATE_WORTH * kind.worth_usd
     paid = paid_when_used_usd(view, request, pool)
     if worth <= paid:
@@ -201,7 +208,7 @@ def retry_after_ns(view: View, request: Request, pool: int, now_ns: int, paying:
     gain = max(paying * worth - paid, 0.0)
     most = row.density_usd * need(view, request, pool, output)
     near = math.sqrt(math.sqrt(min(1.0, gain / most))) if most > 0.0 else 1.0
-    patient_ns = max(0.0, kind.slo_ttft_ns - own_ns) if in_time else float(NS_PER_HOUR)
+    patient_ns = max(0.0, kind.slo_ttft_ns - first_ns) if in_time else float(NS_PER_HOUR)
     if row.is_api:
         left = FOLDS * (1.0 - near) / steepness(row.slots)
         ahead_ns = max(left * BUCKET_NS, -patient_ns) + float(row.free_ns - now_ns)

@@ -6,6 +6,9 @@ requests that come, so the mean time per answer token with b requests in flight 
 
     TPOT(b) = step(1) + b · (slope of step by batch + input / output · time per prompt token).
 
+A prompt of t tokens takes t · (read + t · read2), because attention grows with its square; at the mean length that is
+the time per prompt token above, and read2 is the attention of the longest prompt over its square.
+
 The places of a replica are those its batch limit and memory allow, and no more than keep TPOT(b) within the SLO.
 """
 
@@ -28,6 +31,8 @@ class Speed(NamedTuple):
     """Hold what one replica, or an API, does: see ``POOL_VIEW``."""
 
     prefill_ns_per_token: float
+    read_ns_per_token: float
+    read_ns_per_token2: float
     own_ns: float
     tpot_ns: float
     load_ns: float
@@ -73,7 +78,7 @@ def api_speed(pool: Pool, lengths: Lengths) -> Speed:
     minute = pool.tokens_per_minute_max / (lengths.input_tokens + lengths.output_tokens)
     slots = max(1.0, minute) if pool.tokens_per_minute_max > 0 else UNLIMITED
     service_ns = pool.ttft_ms * NS_PER_MS + tpot_ns * lengths.output_tokens
-    return Speed(0.0, pool.ttft_ms * NS_PER_MS, tpot_ns, 0.0, slots, UNLIMITED, service_ns)
+    return Speed(0.0, 0.0, 0.0, pool.ttft_ms * NS_PER_MS, tpot_ns, 0.0, slots, UNLIMITED, service_ns)
 
 
 def replica_speed(tables: Tables, index: int, lengths: Lengths) -> Speed:
@@ -82,13 +87,17 @@ def replica_speed(tables: Tables, index: int, lengths: Lengths) -> Speed:
     budget, held = int(limits.step_tokens_max), lengths.input_tokens + lengths.output_tokens
     places = max(1.0, min(float(limits.batch_max), limits.kv_blocks * limits.block_tokens / held))
     attention_ns = prompt_attention_ns(tables, index, lengths.input_tokens) / lengths.input_tokens
+    prefill_ns, longest = float(token_ns[budget]) / budget + attention_ns, float(limits.context_tokens_max)
+    curve_ns = prompt_attention_ns(tables, index, longest) / (longest * longest)
     more_ns = float(token_ns[budget] - token_ns[min(1, budget)]) / max(budget - 1, 1) + attention_ns
     context = lengths.input_tokens + lengths.output_tokens / 2
     alone_ns, full_ns = (step_at(tables, index, batch, context) for batch in (1, int(places)))
     slope_ns = (full_ns - alone_ns) / max(int(places) - 1, 1) + lengths.input_tokens / lengths.output_tokens * more_ns
     slots = max(1.0, min(places, (lengths.slo_tpot_ns - alone_ns) / max(slope_ns, 1.0)))
     return Speed(
-        prefill_ns_per_token=float(token_ns[budget]) / budget + attention_ns,
+        prefill_ns_per_token=prefill_ns,
+        read_ns_per_token=prefill_ns - curve_ns * lengths.input_tokens,
+        read_ns_per_token2=curve_ns,
         own_ns=step_at(tables, index, max(1, int(slots / 2)), context),
         tpot_ns=alone_ns,
         load_ns=slope_ns,

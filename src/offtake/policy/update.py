@@ -6,15 +6,15 @@ rehearsal's replicas and from the router's upstreams, so the same log gives the 
 What a pool really bears is learned here: its *reach* is moved until the share of late answers is the one that the
 service level allows (stochastic approximation of a quantile: Robbins and Monro, 1951). At the limit 5 % may be late,
 and below it 5 % · y¹⁶, with y as in ``price``; a late answer lowers the reach, one in time raises it, so that it rests
-where the late are as many as that. The gain is one over the requests in flight, because what is decided now shows only
-after as many have finished.
+where the late are as many as that. Only what is late by the load counts (``late_by_load``). The gain is one over the
+requests in flight, because what is decided now shows only after as many have finished.
 """
 
 from __future__ import annotations
 
 from offtake.performance.compiled import kernel
-from offtake.policy.price import REACH_MIN, block_at, caution_at, nearness, predicted_wait_ns, price_at
-from offtake.policy.view import Event, EventKind, View
+from offtake.policy.price import REACH_MIN, block_at, caution_at, nearness, own_ns, predicted_wait_ns, price_at
+from offtake.policy.view import Answer, Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
 LATE_SHARE = 0.05  #: of answers may be late, since limits are on the 95th percentile
@@ -61,10 +61,18 @@ def update(view: View, event: Event) -> None:
 
 
 @kernel
-def is_late(view: View, workload: int, ttft_ns: float, tpot_ns: float) -> int:
-    """Return 1 if an answer with these times, as the user saw them, missed a limit of its workload, else 0."""
-    kind = view.workloads[workload]
-    return 1 if ttft_ns > kind.slo_ttft_ns or tpot_ns > kind.slo_tpot_ns else 0
+def late_by_load(view: View, pool: int, answer: Answer) -> int:
+    """Return 1 if an answer missed a limit of its workload by the load of ``pool``, else 0.
+
+    A prompt too long to be read in time is late at an empty pool too, and says nothing of what the pool bears. So a
+    late first token counts only if the load took more than the time that the mean prompt leaves.
+    """
+    kind = view.workloads[answer.workload]
+    if answer.ttft_ns > kind.slo_ttft_ns:
+        added_ns = answer.ttft_ns - answer.rtt_ns - own_ns(view, pool, answer.tokens)
+        if added_ns * view.rate[pool, answer.workload, 1] > 1.0:
+            return 1
+    return 1 if answer.tpot_ns > kind.slo_tpot_ns else 0
 
 
 @kernel

@@ -56,7 +56,9 @@ class EventKind(IntEnum):
     ROUTED = 0  # one request of ``workload`` sent: ``tokens`` of prompt
     ADMITTED = 1  # ``size`` requests began to run
     FIRST_TOKEN = 2  # ``size`` requests gave a first token: ``tokens`` of prompt
-    FINISHED = 3  # ``size`` requests finished, of them ``tokens`` late: ``sum_ns`` of service; each is also ``GONE``
+    FINISHED = (
+        3  # ``size`` requests finished, of them ``tokens`` ``late_by_load``: ``sum_ns`` of service; also ``GONE``
+    )
     CAPACITY = 4  # ``size`` replicas take requests from now on
     GONE = 5  # one request of ``workload`` left, finished or not: ``tokens`` of its prompt if without a first token,
     # ``size`` 1 if it had not begun to run
@@ -92,6 +94,16 @@ class Event(NamedTuple):
     now_ns: int
 
 
+class Answer(NamedTuple):
+    """Hold how fast an answer was, as its user saw it; ``tokens`` are those of its prompt that had to be read."""
+
+    workload: int
+    tokens: int
+    rtt_ns: int
+    ttft_ns: int
+    tpot_ns: float
+
+
 class Choice(NamedTuple):
     """Hold a decision: the pool or ``NO_POOL`` with a reason, and when trying again would help."""
 
@@ -115,8 +127,10 @@ POOL_VIEW = np.dtype(
         ("usd_per_chip_s_used", "f8"),  # paid only when used, as the next two
         ("usd_per_input_token", "f8"),
         ("usd_per_output_token", "f8"),
-        ("prefill_ns_per_token", "f8"),  # of a replica
         ("own_ns", "f8"),  # to a first token on top of wait, prompt and round trip: a decode step; the TTFT of an API
+        ("read_ns_per_token", "f8"),  # of a prompt at a replica, to which each token adds
+        ("read_ns_per_token2", "f8"),  # times the tokens of the prompt, because each looks back on those before it
+        ("prefill_ns_per_token", "f8"),  # of a replica, in a prompt of mean length
         ("ttft_ns", "f8"),  # of an API
         ("free_ns", "i8"),  # when an API's rate limit is next free; BUCKET_NS in the past is a full bucket
         ("density_usd", "f8"),  # most worth per unit of need among what it serves

@@ -19,8 +19,8 @@ from offtake.performance.compiled import entry, kernel
 from offtake.performance.replica import NEVER_NS, NONE, arrive, boundary
 from offtake.policy.admit import admit
 from offtake.policy.choose import choose
-from offtake.policy.update import is_late, update
-from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Event, EventKind, Policy, Reason, Request
+from offtake.policy.update import late_by_load, update
+from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Answer, Event, EventKind, Policy, Reason, Request
 from offtake.rehearse.queues import least_leaf, pop_timer, set_key
 from offtake.rehearse.scaling import became_ready, stopped
 from offtake.rehearse.sessions import is_full
@@ -104,11 +104,12 @@ def _step(engine: Engine, replica: int) -> None:
 
 @kernel
 def _leave(engine: Engine, pool: int, slot: int, now_ns: int) -> int:
-    """Let the finished request leave its pool and its slot; return 1 if it was late as its user saw it, else 0."""
+    """Let the finished request leave its pool and its slot; return 1 if the pool's load made it late, else 0."""
     flow, work = engine.flow[slot], engine.plant.work[slot]
     ttft_ns = work.first_token_ns - work.arrival_ns + flow.rtt_ns
     gap_ns = (work.finish_ns - work.first_token_ns) / max(work.output_tokens - 1, 1)
-    late = is_late(engine.seen, flow.workload, float(ttft_ns), float(gap_ns))
+    read = int(work.input_tokens) - int(work.cached_tokens)
+    late = late_by_load(engine.seen, pool, Answer(int(flow.workload), read, int(flow.rtt_ns), int(ttft_ns), gap_ns))
     update(engine.seen, Event(EventKind.GONE, pool, flow.workload, 0, 0, 0, now_ns))
     count(engine, pool, -1, now_ns)
     flow.status = Status.SERVED
