@@ -1,15 +1,15 @@
-"""Solve a large plan by cutting planes: a master that signs, and a small program per scenario and period that serves.
+"""Solve a program on two levels by cutting planes: a master that decides, and parts that each answer for themselves.
 
-Comes in: a model and its program. Goes out: an :class:`~offtake.plan.highs.Answer` to the whole program, or None where
-the split cannot answer (a budget that operating money breaks, a limit no operation can meet): then the extensive
-form must. Method: the multi-cut L-shaped method (Van Slyke and Wets 1969; Birge and Louveaux 1988), one cut a
-scenario and period, with in-out points (Ben-Ameur and Neto 2007); first without integers, then rounds of branch and
-bound on the master; the bound is the master's, the value is recomputed. It must never know what a column means.
+Comes in: a :class:`~offtake.plan.twolevel.TwoLevel`. Goes out: a :class:`Found` (the best point, a bound on every
+point), or for a plan an :class:`~offtake.plan.highs.Answer` to the whole program; None where only the extensive form
+can tell. Method: the multi-cut L-shaped method (Van Slyke and Wets 1969; Birge and Louveaux 1988) with cuts for costs
+and for limits that a part cannot meet, and with in-out points (Ben-Ameur and Neto 2007); first without integers, then
+rounds of branch and bound on the master. The bound is the master's, the value is recomputed. It must never know what
+a column means.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import highspy
@@ -20,194 +20,180 @@ from offtake.errors import SolverError
 from offtake.plan import highs
 from offtake.plan.blocks import Floats, Program
 from offtake.plan.highs import Answer, Effort, ProgramInfeasibleError
+from offtake.plan.parts import Parts, Reply, StoppedError, least_costs
 from offtake.plan.problem import Ints
-from offtake.plan.split import Split, split
+from offtake.plan.split import split
+from offtake.plan.twolevel import TwoLevel, floors, phase_one, slopes
 from offtake.plan.variables import Model
 
 IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
-ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 200, 30, 15, 60
+ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 400, 30, 15, 60
 SETTLED = 1e-6
 VIOLATED = 1e-7
-SLACK, CLOSE_ENOUGH = 1e-6, 0.05
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Hold what the parts answer to one point: costs [P], duals [rows of all parts], values of columns and slacks."""
-
-    costs: Floats
-    duals: Floats
-    values: list[Floats]
-    slacks: list[Floats]
-
-    @property
-    def slack(self) -> float:
-        """Give the greatest slack of any part."""
-        return max((float(values.max(initial=0.0)) for values in self.slacks), default=0.0)
+LIMITS_KEPT, CLOSE_ENOUGH = 1e-6, 0.05
 
 
 @dataclass(frozen=True)
 class Point:
-    """Hold a point of the master with the parts' reply, and its true objective."""
+    """Hold a point of the master with the parts' reply, and its true objective (inf where a part has no answer)."""
 
     x: Floats
     reply: Reply
     objective: float
 
 
-class Parts:
-    """Keep one warm solver per part, and ask them all about a point of the master."""
+@dataclass(frozen=True)
+class Found:
+    """Hold what a search found: the best point (None for none), a bound no point is below, and if it was stopped."""
 
-    def __init__(self, whole: Split, effort: Effort) -> None:
-        self.whole = whole
-        self.pool = ThreadPoolExecutor(max_workers=max(1, effort.threads))
-        alone = replace(effort, threads=1)
-        self.solvers = list(self.pool.map(lambda part: highs.load(part.program, alone, whole=False), whole.parts))
+    point: Point | None
+    bound: float
+    stopped: bool = False
 
-    def ask(self, x: Floats) -> Reply:
-        """Solve every part at a point; the answer does not depend on the number of threads."""
-        shift = self.whole.link @ x
-        replies = list(self.pool.map(lambda p: self._ask_one(p, shift), range(len(self.solvers))))
-        return Reply(
-            costs=np.array([reply[0] for reply in replies]),
-            duals=np.concatenate([reply[1] for reply in replies]),
-            values=[reply[2] for reply in replies],
-            slacks=[reply[3] for reply in replies],
-        )
-
-    def _ask_one(self, p: int, shift: Floats) -> tuple[float, Floats, Floats, Floats]:
-        """Solve one part where the master's point has moved its rows: cost, duals, values and slacks."""
-        part, solver = self.whole.parts[p], self.solvers[p]
-        moved = shift[self.whole.first_row[p] : self.whole.first_row[p + 1]]
-        lower, upper = part.program.row_lower - moved, part.program.row_upper - moved
-        rows = np.arange(lower.size, dtype=np.int32)
-        solver.changeRowsBounds(lower.size, rows, lower, upper)  # type: ignore[attr-defined]  # missing in its stub
-        solver.run()
-        if solver.getModelStatus() != highs.OK:
-            solver.clearSolver()
-            solver.setOptionValue("solver", "ipx")
-            solver.run()
-            solver.setOptionValue("solver", "choose")
-            if solver.getModelStatus() != highs.OK:
-                raise SolverError("no algorithm could solve the operation of one scenario and period")
-        solution = solver.getSolution()
-        values = np.asarray(solution.col_value)
-        own = part.columns.size
-        cost = float(solver.getInfo().objective_function_value)
-        return cost, np.asarray(solution.row_dual), values[:own], values[own:]
+    @property
+    def gap(self) -> float:
+        """Give the gap between the best point and the bound, relative to the point; inf without a point."""
+        return np.inf if self.point is None else gap_of(self.point.objective, self.bound)
 
 
 @dataclass(frozen=True)
-class Tail:
-    """Know the columns and rows of the tail in the master, to complete a point whose losses are known."""
+class Cuts:
+    """Hold some cuts by their duals: part, duals [cuts, rows of all parts], and whether they are about limits."""
 
-    at_risk: int
-    shortfall: Ints
-    rows: sparse.csr_matrix
+    part: Ints
+    duals: sparse.csr_matrix
+    limits: bool
 
-    def settle(self, x: Floats, cost: Floats) -> None:
-        """Set value at risk and shortfalls to the best for the losses of a point: the value at risk is one of them."""
-        x[self.at_risk] = 0.0
-        x[self.shortfall] = 0.0
-        loss = -(self.rows @ x)
-        beyond = np.maximum(loss[None, :] - loss[:, None], 0.0)  # [value at risk, scenario]
-        best = int(np.argmin(cost[self.at_risk] * loss + beyond @ cost[self.shortfall]))
-        x[self.at_risk] = loss[best]
-        x[self.shortfall] = beyond[best]
+    def stated(self, whole: TwoLevel) -> tuple[sparse.csr_matrix, Floats]:
+        """State the cuts in the master's columns: rows·x ≥ floor."""
+        rows = slopes(whole, self.duals)
+        if not self.limits:
+            count, place = self.part.size, (np.arange(self.part.size), whole.theta[self.part])
+            rows = rows + sparse.csr_matrix((np.ones(count), place), shape=rows.shape)
+        return rows, floors(whole, self.duals, self.part, phase_one=self.limits)
 
-
-def _add(solver: highspy.Highs, rows: sparse.csr_matrix, floor: Floats) -> None:
-    """Add rows·x ≥ floor to a solver."""
-    starts, indices = rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32)
-    solver.addRows(floor.size, floor, np.full(floor.size, np.inf), rows.nnz, starts, indices, rows.data)
+    def among(self, which: Ints) -> Cuts:
+        """Give some of the cuts."""
+        return Cuts(self.part[which], self.duals[which], self.limits)
 
 
 class Search:
-    """Hold the state of a search: the master twice (without and with integers), the best point, the bound."""
+    """Hold the state of a search: the master without its integers, the cuts so far, the parts."""
 
-    def __init__(self, model: Model, program: Program, effort: Effort, *, only_slack: bool = False) -> None:
-        self.program, self.effort = program, effort
-        self.whole = split(model, program, only_slack=only_slack)
-        self.master = self.whole.master
-        self.parts = Parts(self.whole, effort)
+    def __init__(self, whole: TwoLevel, effort: Effort, parts: Parts | None = None) -> None:
+        self.whole, self.effort = whole, effort
+        self.parts = parts or Parts(whole, effort)
+        self.master = whole.master
+        unknown = ~np.isfinite(self.master.lower[whole.theta])
+        if unknown.any():
+            lower = self.master.lower.copy()
+            lower[whole.theta[unknown]] = least_costs(whole, effort)[unknown]
+            self.master = replace(self.master, lower=lower)
         self.linear = highs.load(self.master, effort, whole=False)
-        self.cuts: list[tuple[sparse.csr_matrix, Floats]] = []
-        self.cut_duals: list[tuple[int, Floats]] = []
-        self.tail = None if only_slack else _tail(model, self.whole)
-        runs = np.isin(self.whole.columns, model["runs"].ids)
-        self.deciding = self.master.integer & ~runs
+        highs.attend(self.linear, effort)
+        self.cuts: list[Cuts] = []
+        self.rows: list[tuple[sparse.csr_matrix, Floats]] = []
 
     @property
     def n_cuts(self) -> int:
         """Count the cuts added so far."""
-        return sum(floor.size for _, floor in self.cuts)
+        return sum(cuts.part.size for cuts in self.cuts)
 
     def look(self, x: Floats) -> Point:
         """Ask the parts about a point of the master and complete it: true costs, tail and objective."""
         reply = self.parts.ask(x)
+        if reply.broken.any():
+            return Point(x, reply, np.inf)
         x = x.copy()
         x[self.whole.theta] = reply.costs
-        if self.tail is not None:
-            self.tail.settle(x, self.master.cost)
+        if self.whole.tail is not None:
+            self.whole.tail.settle(x, self.master.cost)
         return Point(x, reply, float(self.master.cost @ x))
 
     def cut(self, point: Point, beyond: Floats) -> int:
         """Add the cuts of a point that the master's answer ``beyond`` breaks; tell how many."""
-        first, theta = self.whole.first_row, self.whole.theta
-        duals = point.reply.duals
-        shape = (theta.size, duals.size)
-        slope = sparse.csr_matrix((duals, np.arange(duals.size), first), shape=shape) @ self.whole.link
-        floor = point.reply.costs + slope @ point.x
-        broken = np.flatnonzero(floor - slope @ beyond - beyond[theta] > VIOLATED * (1 + np.abs(floor)))
-        own = sparse.csr_matrix((np.ones(theta.size), (np.arange(theta.size), theta)), shape=slope.shape)
-        rows = sparse.csr_matrix((slope + own)[broken])
-        _add(self.linear, rows, floor[broken])
-        self.cuts.append((rows, floor[broken]))
-        self.cut_duals.extend((int(p), duals[first[p] : first[p + 1]].copy()) for p in broken)
-        return int(broken.size)
+        broken = point.reply.broken
+        added = 0
+        for limits, which in ((False, np.flatnonzero(~broken)), (True, np.flatnonzero(broken))):
+            if which.size:
+                added += self.add(Cuts(which, point.reply.duals[which], limits), beyond)
+        return added
+
+    def add(self, cuts: Cuts, beyond: Floats | None = None) -> int:
+        """Add cuts to the linear master, only those that ``beyond`` breaks where it is given; tell how many."""
+        rows, floor = cuts.stated(self.whole)
+        right = np.isfinite(floor)
+        if beyond is not None:
+            right &= floor - rows @ beyond > VIOLATED * (1 + np.abs(floor))
+        which = np.flatnonzero(right)
+        if which.size:
+            highs.add_rows(self.linear, rows[which], floor[which])
+            self.cuts.append(cuts.among(which))
+            self.rows.append((rows[which], floor[which]))
+        return int(which.size)
 
     def solve_master(self) -> Floats | None:
-        """Solve the master without integers; None where it has no answer, so that the whole has none."""
+        """Solve the master without integers; None where two algorithms say that it has no answer.
+
+        Raises
+        ------
+        StoppedError
+            Where time was up first.
+        """
         self.linear.run()
-        if self.linear.getModelStatus() != highs.OK:
-            self.linear.clearSolver()
-            self.linear.setOptionValue("solver", "ipx")
-            self.linear.run()
-            self.linear.setOptionValue("solver", "choose")
+        if self.linear.getModelStatus() not in (highs.OK, *highs.STOPPED):
+            highs.run_otherwise(self.linear)
         status = self.linear.getModelStatus()
+        if status in highs.STOPPED:
+            raise StoppedError
         if status in highs.NEVER:
             return None
         if status != highs.OK:
             raise SolverError("no algorithm could solve the master of the plan")
-        return np.asarray(self.linear.getSolution().col_value)
+        return np.array(self.linear.getSolution().col_value)
 
-    def close(self, center: Point | None, gap: float, rounds: int) -> tuple[Point | None, float]:
-        """Add cuts until the best point found is within ``gap`` of the linear master; give it and the last bound.
+    def close(self, center: Point | None, gap: float, rounds: int) -> Found:
+        """Add cuts until the best point found is within ``gap`` of the linear master.
 
         The parts are asked half way between the master's answer and the best point, which keeps early answers from
         swinging; when such a point cuts nothing off, the master's answer itself is asked.
+
+        Raises
+        ------
+        ProgramInfeasibleError
+            The master has no answer any more.
         """
         bound, inside = -np.inf, True
-        for _ in range(rounds):
-            x = self.solve_master()
-            if x is None:
-                return None, np.inf
-            bound = max(bound, float(self.linear.getInfo().objective_function_value))
-            if center is not None and (gap_of(center.objective, bound) <= gap or self.effort.late()):
-                break
-            point = self.look(x if center is None or not inside else IN_OUT * x + (1 - IN_OUT) * center.x)
-            if center is None or point.objective < center.objective:
-                center = point
-            inside = self.cut(point, x) > 0 or not inside
-        return center, bound
+        try:
+            for _ in range(rounds):
+                x = self.solve_master()
+                if x is None:
+                    raise ProgramInfeasibleError
+                bound = max(bound, float(self.linear.getInfo().objective_function_value))
+                if center is not None and gap_of(center.objective, bound) <= gap:
+                    break
+                if self.effort.late():
+                    return Found(center, bound, stopped=True)
+                inside &= center is not None
+                point = self.look(IN_OUT * x + (1 - IN_OUT) * center.x if inside and center is not None else x)
+                if np.isfinite(point.objective) and (center is None or point.objective < center.objective):
+                    center = point
+                added = self.cut(point, x)
+                if added == 0 and not inside:
+                    break  # the master's own answer is true, to the tolerance of cuts
+                inside = added > 0 or not inside
+        except StoppedError:
+            return Found(center, bound, stopped=True)
+        return Found(center, bound)
 
-    def branch(self, start: Point | None) -> tuple[Floats | None, float]:
+    def branch(self, start: Point | None, effort: Effort) -> tuple[Floats | None, float]:
         """Solve the master with its deciding integers, from a known plan; give answer and bound."""
-        solver = highs.load(replace(self.master, integer=self.deciding), replace(self.effort, gap=self.effort.gap / 2))
+        solver = highs.load(replace(self.master, integer=self.whole.deciding), effort)
+        highs.attend(solver, effort)
         # Measured on masters of 5,000 columns: three times quicker without these three, to the same bound.
         highs.choose(solver, mip_heuristic_run_rins=False, mip_heuristic_run_rens=False, mip_allow_restart=False)
-        for rows, floor in self.cuts:
-            _add(solver, rows, floor)
+        for rows, floor in self.rows:
+            highs.add_rows(solver, rows, floor)
         if start is not None:
             n = start.x.size
             solver.setSolution(n, np.arange(n, dtype=np.int32), start.x)
@@ -215,25 +201,22 @@ class Search:
         info = solver.getInfo()
         if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
             return None, float(info.mip_dual_bound)
-        return np.asarray(solver.getSolution().col_value), float(info.mip_dual_bound)
+        return np.array(solver.getSolution().col_value), float(info.mip_dual_bound)
 
-    def complete(self, x: Floats) -> Point | None:
-        """Find the best plan with the deciding integers of a point: close, let every gang run that can, close again."""
-        self.fix(x, np.flatnonzero(self.deciding))
-        point, _ = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
-        following = np.flatnonzero(self.master.integer & ~self.deciding)
-        if point is not None and following.size:
-            whole = point.x.copy()
-            whole[following] = self.master.upper[following]
-            rows = self.master.matrix.tocsr()
-            activity = rows @ whole
-            broken = (activity > self.master.row_upper + VIOLATED) | (activity < self.master.row_lower - VIOLATED)
-            stopped = following[np.asarray(abs(rows[broken]).sum(axis=0)).ravel()[following] > 0]
-            whole[stopped] = self.master.lower[stopped]
-            self.fix(whole)
-            point, _ = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
-        self.fix(None)
-        return point
+    def complete(self, x: Floats) -> Found:
+        """Find the best plan with the deciding integers of a point: close, let all that follows run, close again."""
+        try:
+            self.fix(x, np.flatnonzero(self.whole.deciding))
+            found = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
+            following = np.flatnonzero(self.master.integer & self.whole.following)
+            if found.point is not None and following.size:
+                self.fix(self._let_run(found.point.x, following))
+                found = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
+        except ProgramInfeasibleError:
+            return Found(None, np.inf)
+        finally:
+            self.fix(None)
+        return found
 
     def fix(self, whole: Floats | None, which: Ints | None = None) -> None:
         """Fix the integers of the linear master (or only ``which``) at a point, or free them with None."""
@@ -243,16 +226,51 @@ class Search:
             lower = upper = np.clip(np.round(whole[ids]), lower, upper)
         self.linear.changeColsBounds(ids.size, ids, lower, upper)
 
+    def _let_run(self, x: Floats, following: Ints) -> Floats:
+        """Raise what follows to its most, where no row of the master breaks."""
+        whole = x.copy()
+        whole[following] = self.master.upper[following]
+        rows = self.master.matrix.tocsr()
+        activity = rows @ whole
+        broken = (activity > self.master.row_upper + VIOLATED) | (activity < self.master.row_lower - VIOLATED)
+        stopped = following[np.asarray(abs(rows[broken]).sum(axis=0)).ravel()[following] > 0]
+        whole[stopped] = self.master.lower[stopped]
+        return whole
 
-def _tail(model: Model, whole: Split) -> Tail | None:
-    """Find the tail's columns and rows in the master; None where the plan does not weigh risk."""
-    at_risk = model["value_at_risk"].ids
-    if at_risk < 0:
-        return None
-    column, row = (np.zeros(int(ids.max()) + 1, dtype=np.int64) for ids in (whole.columns, whole.rows))
-    column[whole.columns], row[whole.rows] = np.arange(whole.columns.size), np.arange(whole.rows.size)
-    rows = row[model.blocks.row_blocks["a_scenarios_loss_beyond_the_value_at_risk"].ids]
-    return Tail(int(column[at_risk]), column[model["shortfall"].ids], whole.master.matrix.tocsr()[rows])
+    def run(self) -> Found:
+        """Search until the gap is reached, or it is late: then the best there is, with its bound.
+
+        Raises
+        ------
+        ProgramInfeasibleError
+            No point meets all limits, says the linear master: two algorithms agree.
+        """
+        found = self.close(None, self.effort.gap / 4, ROUNDS_LINEAR)
+        self.effort.tell(0.5)
+        if self.master.integer.any():
+            found = self._whole(found)
+        self.effort.tell(0.9)
+        if found.point is None or found.stopped or self.whole.has_whole_parts:
+            return found
+        self.fix(found.point.x)
+        better = self.close(found.point, SETTLED, ROUNDS_POLISH)
+        return Found(better.point or found.point, found.bound)
+
+    def _whole(self, linear: Found) -> Found:
+        """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
+        effort, best, bound = self.effort, None, linear.bound
+        for turn in range(ROUNDS_WHOLE):
+            x, floor = self.branch(best, replace(effort, gap=effort.gap / 2))
+            bound = max(bound, floor)
+            if x is None:
+                break
+            point = self.complete(x).point
+            if point is not None and (best is None or point.objective < best.objective):
+                best = point
+            if effort.late() or Found(best, bound).gap <= effort.gap:
+                break
+            effort.tell(0.5 + 0.4 * (turn + 1) / ROUNDS_WHOLE)
+        return Found(best, bound, stopped=Found(best, bound).gap > effort.gap)
 
 
 def gap_of(objective: float, bound: float) -> float:
@@ -261,102 +279,91 @@ def gap_of(objective: float, bound: float) -> float:
 
 
 def decompose(model: Model, program: Program, effort: Effort) -> Answer | None:
-    """Solve by cutting planes; None where only the extensive form can tell.
+    """Solve a plan by cutting planes; see :func:`solve_two_level`."""
+    return solve_two_level(split(model, program), effort)
+
+
+def solve_two_level(whole: TwoLevel, effort: Effort) -> Answer | None:
+    """Solve a program on two levels; None where only the extensive form can tell.
 
     Raises
     ------
     ProgramInfeasibleError
-        The master alone has no answer, say two algorithms.
+        The program has no answer even without integers, say two algorithms.
+    SolverError
+        Time was up before any plan was found.
     """
-    search = Search(model, program, effort)
-    try:
-        center, bound = search.close(None, effort.gap / 4, ROUNDS_LINEAR)
-        if center is None or (center.reply.slack > SLACK and least_slack(model, program, effort) is not None):
-            raise ProgramInfeasibleError
-        effort.tell(0.5)
-        best = center
-        if program.integer.any():
-            found, bound = _search_whole(search)
-            if found is None:
-                return None
-            best = found
-        effort.tell(0.9)
-        search.fix(best.x)
-        best = search.close(best, SETTLED, ROUNDS_POLISH)[0] or best
-        return _answer(search, best, bound)
-    finally:
-        search.parts.pool.shutdown()
+    search = Search(whole, effort)
+    return answer_of(search, search.run())
 
 
-def _search_whole(search: Search) -> tuple[Point | None, float]:
-    """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
-    effort, best, bound = search.effort, None, -np.inf
-    for turn in range(ROUNDS_WHOLE):
-        x, floor = search.branch(best)
-        bound = max(bound, floor)
-        if x is None:
-            break
-        point = search.complete(x)
-        if point is not None and (best is None or point.objective < best.objective):
-            best = point
-        if best is not None and gap_of(best.objective, bound) <= effort.gap:
-            break
-        if effort.late():
-            break
-        effort.tell(0.5 + 0.4 * (turn + 1) / ROUNDS_WHOLE)
-    return best, bound
+def answer_of(search: Search, found: Found) -> Answer | None:
+    """Put the whole program's answer together; None where it breaks what the two levels leave out.
 
-
-def _answer(search: Search, best: Point, bound: float) -> Answer | None:
-    """Put the whole program's answer together; None where it breaks what the split left out."""
-    whole, program, values = search.whole, search.program, np.zeros(search.program.cost.size)
-    values[whole.columns] = best.x
-    for part, own in zip(whole.parts, best.reply.values, strict=True):
-        values[part.columns] = own
-    activity = program.matrix @ values
-    if best.reply.slack > SLACK or np.any(activity[whole.rows] > program.row_upper[whole.rows] + SLACK):
+    Raises
+    ------
+    SolverError
+        The search was stopped before it found any plan.
+    """
+    whole, program, values = search.whole, search.whole.program, np.zeros(search.whole.program.cost.size)
+    if found.point is None and found.stopped and search.effort.late():
+        raise SolverError("time was up before any plan was found: allow more time, or fewer scenarios")
+    if found.point is None or whole.has_whole_parts:
         return None
-    row_duals = duals_of(search)
+    values[whole.columns] = found.point.x[: whole.columns.size]
+    for part, own in zip(whole.parts, found.point.reply.values, strict=True):
+        values[part.columns] = own
+    activity = program.matrix[whole.rows] @ values if whole.rows.size else np.zeros(0)
+    if np.any(activity > program.row_upper[whole.rows] + LIMITS_KEPT):
+        return None
+    row_duals = np.zeros(program.row_lower.size) if found.stopped else duals_of(search)
     return Answer(
         values=values,
         row_duals=row_duals,
         column_duals=program.cost - program.matrix.T @ row_duals,
-        objective=best.objective,
-        bound=min(bound, best.objective),
+        objective=found.point.objective,
+        bound=min(found.bound, found.point.objective),
         algorithm=f"cutting planes: {search.n_cuts} cuts from {len(whole.parts)} operations",
+        stopped=found.stopped,
     )
 
 
 def duals_of(search: Search) -> Floats:
     """Give the duals of the whole program's rows where the search settled.
 
-    The duals of an operation are the mean of those behind its cuts, weighed as the master weighs the cuts: at a kink
-    of an operation's cost its own last duals would be one side of the kink.
+    The duals of a part are the mean of those behind its cuts, weighed as the master weighs the cuts: at a kink of
+    a part's cost its own last duals would be one side of the kink.
     """
     whole, n_rows = search.whole, search.master.row_lower.size
-    row_duals = np.zeros(search.program.row_lower.size)
+    row_duals = np.zeros(whole.program.row_lower.size)
     search.solve_master()
-    duals = np.asarray(search.linear.getSolution().row_dual)
-    row_duals[whole.rows] = duals[:n_rows]
-    for weight, (p, own) in zip(duals[n_rows:], search.cut_duals, strict=True):
-        if weight > 0:
-            row_duals[whole.parts[p].rows] += weight * own
+    duals = np.maximum(np.array(search.linear.getSolution().row_dual), 0.0)
+    row_duals[whole.rows] = np.array(search.linear.getSolution().row_dual)[:n_rows]
+    by_row = np.concatenate([part.rows for part in whole.parts] or [np.zeros(0, dtype=np.int64)])
+    first = n_rows
+    for cuts in search.cuts:
+        weight = duals[first : first + cuts.part.size]
+        row_duals[by_row] += weight @ cuts.duals
+        first += cuts.part.size
     return row_duals
 
 
-def least_slack(model: Model, program: Program, effort: Effort) -> tuple[Floats, Floats] | None:
-    """Prove that operations cannot meet their limits: the least slack [rows], in solver units, and the proof's duals.
+def least_violation(whole: TwoLevel, relaxed: Floats, effort: Effort) -> tuple[Floats, Floats] | None:
+    """Prove that parts cannot meet their limits: by how much each must give [rows], in solver units, and the duals.
 
-    None where the bound on the slack is 0, so that nothing is proven; integers are left out.
+    ``relaxed [rows]`` is above 0 for the rows that may give. None where nothing is proven; integers are left out.
     """
-    search = Search(model, program, effort, only_slack=True)
+    search = Search(phase_one(whole, relaxed), effort)
     try:
-        center, bound = search.close(None, CLOSE_ENOUGH, ROUNDS_LINEAR)
-        if center is None or bound <= SLACK:
-            return None
-        amounts = np.zeros(program.row_lower.size)
-        for part, values in zip(search.whole.parts, center.reply.slacks, strict=True):
-            amounts[part.rows[part.relaxed]] = values
-        return amounts, duals_of(search)
-    finally:
-        search.parts.pool.shutdown()
+        found = search.close(None, CLOSE_ENOUGH, ROUNDS_LINEAR)
+    except ProgramInfeasibleError:
+        return None
+    if found.point is None or found.bound <= LIMITS_KEPT:
+        return None
+    program, values = search.whole.program, np.zeros(search.whole.program.cost.size)
+    values[search.whole.columns] = found.point.x[: search.whole.columns.size]
+    for part, own in zip(search.whole.parts, found.point.reply.values, strict=True):
+        values[part.columns] = own
+    given = values[whole.program.cost.size :]
+    amounts = np.abs(program.matrix[:, whole.program.cost.size :]) @ given
+    return amounts, duals_of(search)

@@ -15,7 +15,7 @@ import numpy as np
 
 from offtake.plan import highs
 from offtake.plan.blocks import Floats, Program
-from offtake.plan.decompose import least_slack
+from offtake.plan.decompose import least_violation
 from offtake.plan.split import split
 from offtake.plan.variables import Model
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_MILLION
@@ -88,19 +88,19 @@ def explain(model: Model, program: Program) -> tuple[list[str], list[str]]:
 def find(model: Model, program: Program) -> tuple[list[int], Floats]:
     """Find the rows in conflict and by how much each limit must give, in the user's units [rows].
 
-    A large program is not searched whole: its master is, and where that has an answer the operations' least slack
+    A large program is not searched whole: its master is, and where that has an answer the operations' least violation
     with the duals that prove it.
     """
     penalty = _penalty(model, program)
     if program.cost.size <= SMALL:
         return conflict(program), relax(program, penalty)
-    part = split(model, program)
+    whole = split(model, program)
     amounts = np.zeros(penalty.size)
-    rows = conflict(part.master)
+    rows = conflict(whole.master)
     if rows:
-        amounts[part.rows] = relax(part.master, penalty[part.rows])
-        return [int(part.rows[row]) for row in rows], amounts
-    proof = least_slack(model, program, highs.Effort())
+        amounts[whole.rows] = relax(whole.master, penalty[whole.rows])
+        return [int(whole.rows[row]) for row in rows], amounts
+    proof = least_violation(whole, np.maximum(penalty, 0.0), highs.Effort())
     if proof is None:
         return [], amounts
     return [int(row) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], proof[0] * program.row_unit

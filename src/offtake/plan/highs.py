@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
+from scipy import sparse
 
 from offtake.errors import SolverError
 from offtake.plan.blocks import Bools, Floats, Program
@@ -21,6 +22,7 @@ NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnbound
 STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
 COLUMN_WISE, MINIMISE = 1, 1
 WAIT = True
+Solver = highspy.Highs
 
 
 class ProgramInfeasibleError(Exception):
@@ -31,7 +33,8 @@ class ProgramInfeasibleError(Exception):
 class Answer:
     """Hold a solved program: values of columns, duals of rows and columns, the objective, and a bound on it.
 
-    All in solver units, of a minimisation: ``bound ≤ least objective``. ``algorithm`` says how it was found.
+    All in solver units, of a minimisation: ``bound ≤ least objective``. ``algorithm`` says how it was found;
+    ``stopped`` that the search ended before its gap was reached.
     """
 
     values: Floats
@@ -40,29 +43,35 @@ class Answer:
     objective: float
     bound: float
     algorithm: str
+    stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """Say how hard to try; ``late`` tells when time is up, ``tell`` hears how much is done (0 to 1)."""
+    """Say how hard to try.
+
+    ``late`` tells when time is up or somebody asked to stop, ``left_s`` how many seconds there still are, ``tell``
+    hears how much is done (0 to 1).
+    """
 
     gap: float = 1e-3
     time_limit_s: float = 600.0
     threads: int = 2
     seed: int = 1
     late: Callable[[], bool] = bool
+    left_s: Callable[[], float] = lambda: float("inf")
     tell: Callable[[float], None] = lambda _share: None
 
 
-def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Highs:
+def load(program: Program, effort: Effort, *, whole: bool = True) -> Solver:
     """Pass a program to a new, silent HiGHS; without its integers unless ``whole``."""
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]  # highspy's own class is not annotated
+    solver = Solver()  # type: ignore[no-untyped-call]  # highspy's own class is not annotated
     choose(
         solver,
         output_flag=False,
         threads=effort.threads,
         random_seed=effort.seed,
-        time_limit=effort.time_limit_s,
+        time_limit=max(min(effort.time_limit_s, effort.left_s()), 0.0),
         mip_rel_gap=effort.gap,
     )
     matrix = program.matrix
@@ -89,10 +98,48 @@ def load(program: Program, effort: Effort, *, whole: bool = True) -> highspy.Hig
     return solver
 
 
-def choose(solver: highspy.Highs, **options: bool | float | str) -> None:
+def choose(solver: Solver, **options: bool | float | str) -> None:
     """Set options of HiGHS by name."""
     for name, value in options.items():
         solver.setOptionValue(name, value)
+
+
+def attend(solver: Solver, effort: Effort) -> None:
+    """Let a long solve end when it is late."""
+
+    def stop(event: highspy.highs.HighsCallbackEvent) -> None:
+        if effort.late():
+            event.interrupt()
+
+    for asked in (solver.cbSimplexInterrupt, solver.cbIpmInterrupt, solver.cbMipInterrupt):
+        asked.subscribe(stop)
+
+
+def move_rows(solver: Solver, lower: Floats, upper: Floats) -> None:
+    """Give all rows of a solver new bounds."""
+    rows = np.arange(lower.size, dtype=np.int32)
+    solver.changeRowsBounds(lower.size, rows, lower, upper)  # type: ignore[attr-defined]  # missing in its stub
+
+
+def add_rows(solver: Solver, rows: sparse.csr_matrix, floor: Floats) -> None:
+    """Add rows·x ≥ floor to a solver."""
+    starts, indices = rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32)
+    solver.addRows(floor.size, floor, np.full(floor.size, np.inf), rows.nnz, starts, indices, rows.data)
+
+
+def run_otherwise(solver: Solver) -> bool:
+    """Run an interior point after simplex failed; tell whether it answers."""
+    solver.clearSolver()
+    solver.setOptionValue("solver", "ipx")
+    solver.run()
+    solver.setOptionValue("solver", "choose")
+    return bool(solver.getModelStatus() == OK)
+
+
+def vectors(solver: Solver) -> tuple[Floats, Floats]:
+    """Give the duals of rows and the values of columns of a solved program."""
+    solution = solver.getSolution()
+    return np.array(solution.row_dual), np.array(solution.col_value)
 
 
 def start() -> None:
@@ -154,7 +201,7 @@ def fix(program: Program, values: Floats, which: Bools) -> Program:
     )
 
 
-def read(solver: highspy.Highs, algorithm: str) -> Answer:
+def read(solver: Solver, algorithm: str) -> Answer:
     """Read a solved linear program."""
     solution, objective = solver.getSolution(), float(solver.getInfo().objective_function_value)
     return Answer(
