@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,3 +252,18 @@ def test_a_signal_ends_a_verb_as_an_interrupt(
     monkeypatch.setattr(sys, "stdout", killer)
     assert main(["check", str(starter)]) == 130
     assert capsys.readouterr().err == "Interrupted; what was finished is kept.\n"
+
+
+def test_a_plan_that_cannot_be_made_leaves_nothing_behind(
+    starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tight"
+    shutil.copytree(starter, folder)
+    offers, settings = folder / "offers.csv", folder / "portfolio.toml"
+    offers.write_text(offers.read_text().replace("cloud,false,firm,2026-09-30", "cloud,true,firm,"))
+    settings.write_text(settings.read_text().replace("[limits]", "[limits]\nbudget_usd_per_year = 50000"))
+    told = document(capsys, "plan", str(folder), "--out", str(tmp_path / "runs" / "tight"))
+    assert told["exit_code"] == 3
+    assert told["families"] == ["budget of a year"]
+    assert len(list(told["message"])) <= 5
+    assert not (tmp_path / "runs").exists()

@@ -121,7 +121,7 @@ def without_part(name: str) -> str:
 def tell(error: OfftakeError, *, as_json: bool) -> int:
     """Say what went wrong on standard error, and as one JSON object where that was asked for; return the exit code."""
     faults = error.faults if isinstance(error, InputError) else []
-    lines = [str(fault) for fault in faults] or [str(error)]
+    lines = [str(fault) for fault in faults] or str(error).splitlines()
     sys.stderr.write("".join(f"{line}\n" for line in lines))
     if len(faults) > 1:
         sys.stderr.write(f"{len(faults)} faults.\n")

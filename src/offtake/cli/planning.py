@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,11 +71,19 @@ def read_checked(folder: Path) -> Tables:
 
 
 def run_folder(out: Path | None, tables: Tables) -> Path:
-    """Make the run folder, as asked or runs/NAME, and see that it can be written, before any long work."""
+    """Choose the run folder, as asked or runs/NAME, and see that it can be written, before any long work.
+
+    What was made to see that is taken away again, so that a run without an answer leaves nothing behind.
+    """
     where = out if out is not None else Path("runs") / tables.settings.name
+    new = [path for path in (where, *where.parents) if not path.exists()]
     where.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".try-", dir=where):
-        return where
+        pass
+    with suppress(OSError):  # somebody else has begun to write there
+        for path in new:
+            path.rmdir()
+    return where
 
 
 # ── verbs ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -261,7 +261,7 @@ def held_ratio(case: Case, plan: Solution, at: float) -> float | None:
         return risk_adjusted_usd(case.assembled.problem, net - (ratio - at) * fees) - target
 
     low, high = 0.0, 1.0
-    if surplus(low) <= 0:
+    if surplus(low) <= NOTHING_UNITS * float(fees.max(initial=0.0)):
         return None
     while surplus(high) > 0:
         high *= 2.0

@@ -15,6 +15,8 @@ import numpy as np
 from offtake.plan.problem import Floats, Problem
 from offtake.units import S_PER_HOUR
 
+LEAST_USD = 1.0  # below a dollar a plan's money is nothing, and a unit of it would blow every other figure up
+
 
 @dataclass(frozen=True)
 class Units:
@@ -81,4 +83,4 @@ def _usd_unit(problem: Problem) -> float:
     rate = np.einsum("stbk,k,b->st", problem.demand_rps, worth_usd_per_request, problem.block_share)
     worth = float((rate * problem.period_hours * S_PER_HOUR).max(initial=0.0))
     fees = problem.vintages.paid_usd * problem.vintages.units_max[:, None, None]
-    return decade(max(worth, float(fees.sum(axis=0).max(initial=0.0))))
+    return decade(max(worth, float(fees.sum(axis=0).max(initial=0.0)), LEAST_USD))
