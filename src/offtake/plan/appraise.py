@@ -152,8 +152,8 @@ def forced_in_full(problem: Problem, offer: int) -> Problem:
 
 
 def units_of(problem: Problem, solution: Solution, offer: int) -> float:
-    """Return the units of an offer that a plan signs."""
-    return float(solution.signed[problem.vintages.offer == offer].sum())
+    """Return the units of an offer that a plan signs: the mean over scenarios."""
+    return float(solution.signed[problem.vintages.offer == offer].sum(axis=0) @ problem.probability)
 
 
 def at_fee(assembled: Assembled, offer: int, ratio: float) -> Problem:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from offtake.plan.blocks import Span
-from offtake.plan.variables import Model, lots, research_speed
+from offtake.plan.variables import Model, first_like, firsts, lots, research_speed
 
 BELOW_ZERO = Span(lower=-np.inf, upper=0.0)
 ZERO = Span(upper=0.0)
@@ -19,14 +19,14 @@ ZERO = Span(upper=0.0)
 
 def an_order_is_within_its_size(model: Model) -> None:
     """Keep an order that is placed at all between its least and greatest size: min[v]·c[v] ≤ x[v] ≤ max[v]·c[v]."""
-    vintages, signed, chosen = model.problem.vintages, model["signed"].ids, model["chosen"].ids
+    vintages, signed, chosen = model.problem.vintages, model["signed"], model["chosen"].ids
     span = Span(lower=-np.inf, upper=0.0, where=chosen >= 0)
-    least = model.blocks.rows("an_order_is_within_its_size (least)", ("vintage",), span)
-    most = model.blocks.rows("an_order_is_within_its_size (greatest)", ("vintage",), span)
-    model.blocks.put(least.ids, chosen, vintages.units_min)
-    model.blocks.put(least.ids, signed, -1.0)
-    model.blocks.put(most.ids, signed, 1.0)
-    model.blocks.put(most.ids, chosen, -vintages.units_max)
+    least = model.blocks.rows("an_order_is_within_its_size (least)", signed.axes, span)
+    most = model.blocks.rows("an_order_is_within_its_size (greatest)", signed.axes, span)
+    model.blocks.put(least.ids, chosen, vintages.units_min[:, None])
+    model.blocks.put(least.ids, signed.ids, -1.0)
+    model.blocks.put(most.ids, signed.ids, 1.0)
+    model.blocks.put(most.ids, chosen, -vintages.units_max[:, None])
 
 
 def an_offer_is_signed_at_most_in_full(model: Model) -> None:
@@ -34,54 +34,63 @@ def an_offer_is_signed_at_most_in_full(model: Model) -> None:
     vintages = model.problem.vintages
     size = np.zeros(len(model.problem.axes.offers))
     np.maximum.at(size, vintages.offer, vintages.units_max)
-    several = np.bincount(vintages.offer, minlength=size.size) > 1
-    span = Span(lower=-np.inf, upper=size, where=several, unit=np.maximum(size, 1.0))
-    rows = model.blocks.rows("an_offer_is_signed_at_most_in_full", ("offer",), span)
-    model.blocks.put(rows.ids[vintages.offer], model["signed"].ids, 1.0)
+    several = np.zeros((size.size, len(model.problem.axes.scenarios)), dtype=np.bool_)
+    for offer in np.flatnonzero(np.bincount(vintages.offer, minlength=size.size) > 1):
+        several[offer] = firsts(model.offer_like([int(offer)]))
+    span = Span(lower=-np.inf, upper=size[:, None], where=several, unit=np.maximum(size, 1.0)[:, None])
+    rows = model.blocks.rows("an_offer_is_signed_at_most_in_full", ("offer", "scenario"), span)
+    model.blocks.put(rows.ids[vintages.offer], model.signed, 1.0)
 
 
 def at_most_one_of_exclusive_offers(model: Model) -> None:
     """Sign at most one offer of an exclusive set: x[v] ≤ max[v]·taken[o(v)], Σ_{o∈set} taken[o] ≤ 1."""
     vintages, taken = model.problem.vintages, model["taken"].ids
-    span = Span(lower=-np.inf, upper=0.0, where=taken[vintages.offer] >= 0, unit=np.maximum(vintages.units_max, 1.0))
-    use = model.blocks.rows("at_most_one_of_exclusive_offers (use)", ("vintage",), span)
-    model.blocks.put(use.ids, model["signed"].ids, 1.0)
-    model.blocks.put(use.ids, taken[vintages.offer], -vintages.units_max)
-    one = model.blocks.rows("at_most_one_of_exclusive_offers", ("exclusion",), Span(lower=-np.inf, upper=1.0))
-    for row, some in zip(one.ids, model.problem.exclusive, strict=True):
-        model.blocks.put(row, taken[sorted(set(some))], 1.0)
+    size = vintages.units_max[:, None]
+    span = Span(lower=-np.inf, upper=0.0, where=taken[vintages.offer] >= 0, unit=np.maximum(size, 1.0))
+    use = model.blocks.rows("at_most_one_of_exclusive_offers (use)", ("vintage", "scenario"), span)
+    model.blocks.put(use.ids, model.signed, 1.0)
+    model.blocks.put(use.ids, taken[vintages.offer], -size)
+    sets = [sorted(set(some)) for some in model.problem.exclusive]
+    where = np.zeros((len(sets), taken.shape[1]), dtype=np.bool_)
+    for index, some in enumerate(sets):
+        where[index] = firsts(model.offer_like(some))
+    span = Span(lower=-np.inf, upper=1.0, where=where)
+    one = model.blocks.rows("at_most_one_of_exclusive_offers", ("exclusion", "scenario"), span)
+    for index, some in enumerate(sets):
+        for offer in some:
+            model.blocks.put(one.ids[index], taken[offer, model.offer_like([offer])], 1.0)
 
 
 def what_is_signed_is_kept_until_notice_can_end_it(model: Model) -> None:
-    """Keep what is signed while it is locked: u[v,t] = x[v] for t < lock_until."""
+    """Keep what is signed while it is locked: u[v,s,t] = x[v,s] for t < lock_until."""
     vintages, kept = model.problem.vintages, model["kept"]
-    period = np.arange(kept.ids.shape[1])
-    locked = (kept.ids >= 0) & (period < vintages.lock_until[:, None])
+    period = np.arange(kept.ids.shape[2])
+    locked = (kept.ids >= 0) & (period < vintages.lock_until[:, None, None])
     rows = model.blocks.rows(
         "what_is_signed_is_kept_until_notice_can_end_it",
         kept.axes,
-        Span(upper=0.0, where=locked, unit=lots(model.problem)[:, None]),
+        Span(upper=0.0, where=locked, unit=lots(model.problem)[:, None, None]),
     )
     model.blocks.put(rows.ids, kept.ids, 1.0)
-    model.blocks.put(rows.ids, model["signed"].ids[:, None], -1.0)
+    model.blocks.put(rows.ids, model.signed[..., None], -1.0)
 
 
 def what_is_given_up_is_gone(model: Model) -> None:
-    """Never let kept units rise after the lock: u[v,t] ≤ u[v,t−1], with x[v] before the first period.
+    """Never let kept units rise after the lock: u[v,s,t] ≤ u[v,s,t−1], with x[v,s] before the first period.
 
-    ``kept`` is a first-stage decision here: notice is planned today, the same in every scenario. A static
-    notice plan is an honest lower bound on what the right to cancel is worth.
+    What is kept through a period was decided a notice earlier, on what was known then: scenarios of one node then
+    share the column, so that nobody cancels on news that comes after the notice.
     """
-    vintages, kept, signed = model.problem.vintages, model["kept"], model["signed"].ids
-    period = np.arange(kept.ids.shape[1])
-    after = (kept.ids >= 0) & (period >= vintages.lock_until[:, None])
+    vintages, kept = model.problem.vintages, model["kept"]
+    period = np.arange(kept.ids.shape[2])
+    after = (kept.ids >= 0) & (period >= vintages.lock_until[:, None, None])
     unit = kept.span.unit
     span = Span(lower=-np.inf, upper=0.0, where=after, unit=unit)
     rows = model.blocks.rows("what_is_given_up_is_gone", kept.axes, span)
-    before = np.roll(kept.ids, 1, axis=1)
-    before[:, :1] = -1
+    before = np.roll(model.kept, 1, axis=2)
+    before[..., :1] = -1
     model.blocks.put(rows.ids, kept.ids, 1.0)
-    model.blocks.put(rows.ids, np.where(before >= 0, before, signed[:, None]), -1.0)
+    model.blocks.put(rows.ids, np.where(before >= 0, before, model.signed[..., None]), -1.0)
 
 
 def capacity_is_what_kept_units_deliver(model: Model) -> None:
@@ -92,7 +101,7 @@ def capacity_is_what_kept_units_deliver(model: Model) -> None:
     at = ~deliveries.elastic
     row = rows.ids[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]]
     model.blocks.put(rows.ids, capacity.ids, 1.0)
-    model.blocks.put(row, model["kept"].ids[deliveries.vintage[at], deliveries.period[at]], -deliveries.chips[at])
+    model.blocks.put(row, model.kept[deliveries.unit][at], -deliveries.chips[at])
 
 
 def elastic_use_is_within_what_is_delivered(model: Model) -> None:
@@ -100,9 +109,8 @@ def elastic_use_is_within_what_is_delivered(model: Model) -> None:
     deliveries, used = model.problem.deliveries, model["used"]
     span = Span(-np.inf, 0.0, used.ids >= 0, model.units.chips[deliveries.cell][:, None])
     rows = model.blocks.rows("elastic_use_is_within_what_is_delivered", used.axes, span)
-    kept = model["kept"].ids[deliveries.vintage, deliveries.period]
     model.blocks.put(rows.ids, used.ids, 1.0)
-    model.blocks.put(rows.ids, kept[:, None], -deliveries.chips[:, None])
+    model.blocks.put(rows.ids, model.kept[deliveries.unit][:, None], -deliveries.chips[:, None])
 
 
 def every_request_is_served_refused_or_deferred(model: Model) -> None:
@@ -173,43 +181,47 @@ def traffic_fits_the_link_of_a_site(model: Model) -> None:
 
 
 def no_group_holds_more_than_its_share_of_firm_power(model: Model) -> None:
-    """Limit concentration: Σ_v kW[v,t,g]·u ≤ cap[g]·Σ_v kW[v,t]·u from the period the cap starts.
+    """Limit concentration in every node: Σ_v kW[v,t,g]·u ≤ cap[g]·Σ_v kW[v,t]·u from the period the cap starts.
 
     kW[v,t,g] is the part of a unit's firm power that lies in the group.
     """
-    vintages, limits, kept = model.problem.vintages, model.problem.limits, model["kept"].ids
-    period = np.arange(kept.shape[1])[:, None]
-    span = Span(-np.inf, 0.0, (limits.group_cap < 1) & (period >= limits.group_cap_from), model.units.kw)
-    rows = model.blocks.rows("no_group_holds_more_than_its_share_of_firm_power", ("period", "group"), span)
+    vintages, limits, kept = model.problem.vintages, model.problem.limits, model.kept
+    period = np.arange(kept.shape[2])[:, None]
+    capped = (limits.group_cap < 1) & (period >= limits.group_cap_from)
+    span = Span(-np.inf, 0.0, capped & firsts(model.kept_like)[..., None], model.units.kw)
+    rows = model.blocks.rows("no_group_holds_more_than_its_share_of_firm_power", ("scenario", "period", "group"), span)
     beyond_kw = vintages.group_kw - limits.group_cap * vintages.firm_kw[:, :, None]  # [V, T, G]
-    model.blocks.put(rows.ids, kept[:, :, None], beyond_kw)
+    model.blocks.put(rows.ids, kept[..., None], beyond_kw[:, None])
 
 
 def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
     """Serve critical work without any one group (N−1): Σ_{l∈k} f[g,t,l] ≥ share·demand, Σ f/g ≤ chips of the others.
 
-    Demand, deliveries and goodput are means over the scenarios, in the block where critical demand is highest;
-    other work gives way. Power and links are not counted again.
+    Demand, deliveries and goodput are means over the scenarios of a node, in the block where critical demand is
+    highest; other work gives way. Power and links are not counted again.
     """
     problem, limits = model.problem, model.problem.limits
-    fallback, lanes = model["fallback"].ids, problem.lanes
-    mean = np.einsum("s,stbk->tbk", problem.probability, problem.demand_rps) * limits.critical
-    peak = mean[np.arange(mean.shape[0]), mean.sum(axis=2).argmax(axis=1)]  # [T, K]
-    period = np.arange(peak.shape[0])
+    fallback, lanes, like = model["fallback"].ids, problem.lanes, model.kept_like
+    share = _share_of_node(model)
+    peak = _peak_of_node(model, share)  # [S, T, K]
+    period = np.arange(peak.shape[1])
     guarded = limits.survive_group[:, None] & (period >= limits.group_cap_from[:, None])
-    span = Span(limits.survive_share * peak, np.inf, guarded[:, :, None] & (peak > 0), model.units.demand_rps)
+    guarded = guarded & firsts(like)[:, None, :]  # [S, G, T]
+    span = Span(
+        limits.survive_share * peak[:, None], np.inf, guarded[..., None] & (peak[:, None] > 0), model.units.demand_rps
+    )
     name = "critical_work_survives_the_loss_of_any_one_group"
-    served = model.blocks.rows(f"{name} (work)", ("group", "period", "workload"), span).ids
+    served = model.blocks.rows(f"{name} (work)", ("scenario", "group", "period", "workload"), span).ids
     model.blocks.put(served[..., lanes.workload], fallback, 1.0)
-    span = Span(-np.inf, 0.0, guarded[:, :, None], model.units.chips)
-    fits = model.blocks.rows(f"{name} (chips)", ("group", "period", "cell"), span).ids
+    span = Span(-np.inf, 0.0, guarded[..., None], model.units.chips)
+    fits = model.blocks.rows(f"{name} (chips)", ("scenario", "group", "period", "cell"), span).ids
     goodput = lanes.goodput_rps_per_chip @ problem.probability
     model.blocks.put(fits[..., lanes.cell], fallback, 1.0 / goodput)
     deliveries = problem.deliveries
-    chips = problem.probability[deliveries.scenario] * deliveries.chips
-    others = ~deliveries.group_member.T  # [G, E]
-    kept = model["kept"].ids[deliveries.vintage, deliveries.period]
-    model.blocks.put(fits[:, deliveries.period, deliveries.cell], kept, -chips * others)
+    chips = share[deliveries.scenario, deliveries.period] * deliveries.chips
+    others = ~deliveries.group_member  # [E, G]
+    row = fits[like[deliveries.scenario, deliveries.period], :, deliveries.period, deliveries.cell]  # [E, G]
+    model.blocks.put(row, model.kept[deliveries.unit][:, None], -chips[:, None] * others)
 
 
 def training_done_is_what_its_chips_do(model: Model) -> None:
@@ -298,11 +310,11 @@ def a_years_spend_is_within_its_budget(model: Model) -> None:
 
 
 def prepayment_is_within_its_limit(model: Model) -> None:
-    """Prepay no more than the limit in all: Σ_v prepay[v]·x[v] ≤ limit."""
+    """Prepay no more than the limit in all: Σ_v prepay[v]·x[v,s] ≤ limit."""
     limit = model.problem.limits.prepay_usd_max
-    span = Span(-np.inf, limit, np.asarray(np.isfinite(limit)), model.units.usd)
-    rows = model.blocks.rows("prepayment_is_within_its_limit", (), span)
-    model.blocks.put(rows.ids, model["signed"].ids, model.problem.vintages.prepay_usd)
+    span = Span(-np.inf, limit, np.isfinite(limit) & firsts(first_like(model.signed)), model.units.usd)
+    rows = model.blocks.rows("prepayment_is_within_its_limit", ("scenario",), span)
+    model.blocks.put(rows.ids, model.signed, model.problem.vintages.prepay_usd[:, None])
 
 
 ALL = (
@@ -329,6 +341,29 @@ ALL = (
     a_years_spend_is_within_its_budget,
     prepayment_is_within_its_limit,
 )
+
+
+def _share_of_node(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Give the probability of each scenario within its node [S, T]."""
+    like, probability = model.kept_like, model.problem.probability
+    whole = np.zeros(like.shape)
+    periods = np.broadcast_to(np.arange(like.shape[1]), like.shape)
+    np.add.at(whole, (like, periods), np.broadcast_to(probability[:, None], like.shape))
+    share: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = probability[:, None] / whole[like, periods]
+    return share
+
+
+def _peak_of_node(
+    model: Model, share: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Give the mean critical demand of a node in its highest block [S, T, K], at the node's first scenario."""
+    problem, like = model.problem, model.kept_like
+    mean = np.zeros(problem.demand_rps.shape)
+    periods = np.broadcast_to(np.arange(like.shape[1]), like.shape)
+    np.add.at(mean, (like, periods), share[..., None, None] * problem.demand_rps * problem.limits.critical)
+    block = mean.sum(axis=3).argmax(axis=2)
+    peak: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = np.take_along_axis(mean, block[..., None, None], axis=2)
+    return peak[:, :, 0]
 
 
 def _chips_per_rps(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -383,5 +418,4 @@ def _count_chips(model: Model, job: int, rows: np.ndarray[tuple[int, ...], np.dt
     model.blocks.put(row, model["capacity"].ids, 1.0)
     at = np.flatnonzero(deliveries.elastic)
     there = row[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]]
-    kept = model["kept"].ids[deliveries.vintage[at], deliveries.period[at]]
-    model.blocks.put(there, kept, deliveries.chips[at])
+    model.blocks.put(there, model.kept[deliveries.unit][at], deliveries.chips[at])

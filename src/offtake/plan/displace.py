@@ -32,7 +32,7 @@ def other_offers(assembled: Assembled, signing: Solution, without: Solution, off
         mine = problem.vintages.offer == index
         if index == offer or not mine.any():
             continue
-        with_units, without_units = (float(one.signed[mine].sum()) for one in (signing, without))
+        with_units, without_units = (mean_units(assembled, one, mine) for one in (signing, without))
         kw = [float(kept_kw(assembled, one, mine)) for one in (signing, without)]
         change = with_units - without_units
         if abs(change) > UNITS_TOLERANCE * terms.row.units_max:
@@ -46,10 +46,16 @@ def other_offers(assembled: Assembled, signing: Solution, without: Solution, off
     return [sentence for _, sentence in sorted(changes, key=lambda change: -change[0])]
 
 
+def mean_units(assembled: Assembled, solution: Solution, mine: npt.NDArray[np.bool_]) -> float:
+    """Return the mean units signed of some vintages, over scenarios."""
+    return float(solution.signed[mine].sum(axis=0) @ assembled.problem.probability)
+
+
 def kept_kw(assembled: Assembled, solution: Solution, mine: npt.NDArray[np.bool_]) -> float:
     """Return the mean firm kW kept of some vintages over the plan."""
     hours = assembled.problem.period_hours
-    kw = np.einsum("vt,vt->t", assembled.problem.vintages.firm_kw[mine], solution.kept[mine])
+    problem = assembled.problem
+    kw = np.einsum("vt,vst,s->t", problem.vintages.firm_kw[mine], solution.kept[mine], problem.probability)
     return float(kw @ hours / hours.sum())
 
 

@@ -15,7 +15,7 @@ from offtake.plan.blocks import Program
 from offtake.plan.highs import Answer
 from offtake.plan.problem import Floats, Problem
 from offtake.plan.solution import Prices
-from offtake.plan.variables import Model
+from offtake.plan.variables import Model, keep_as
 from offtake.units import BYTES_PER_GB, PERCENT, S_PER_HOUR
 
 EMPTY = 1e-6  # of a solver's unit of chips
@@ -94,7 +94,8 @@ def _chips(model: Model, program: Program, answer: Answer, worth: _Worth) -> Flo
     hours = (problem.discount * problem.period_hours)[:, None] * problem.block_share
     most = weight[:, None, None, None] * best[:, None, None, :] * hours[:, :, None]
     values = answer.values * program.column_unit
-    kept = model["kept"].spread(values)[problem.deliveries.vintage, problem.deliveries.period]
+    column = model.kept[problem.deliveries.unit]
+    kept = np.where(column >= 0, values[column], 0.0)
     there = np.zeros(model.owned.shape)
     at = (problem.deliveries.scenario, problem.deliveries.period, problem.deliveries.cell)
     np.add.at(there, at, problem.deliveries.chips * kept)
@@ -104,12 +105,14 @@ def _chips(model: Model, program: Program, answer: Answer, worth: _Worth) -> Flo
 
 
 def _concentration(model: Model, program: Program, answer: Answer, worth: _Worth) -> Floats:
-    """Give the price of a point [T, G]: a hundredth of all firm power, at the price of a kilowatt."""
+    """Give the price of a point in every node [T, G]: a hundredth of all firm power, at the price of a kilowatt."""
     problem = model.problem
-    kept = model["kept"].spread(answer.values * program.column_unit)
-    firm_kw = (problem.vintages.firm_kw * kept).sum(axis=0)
+    values = answer.values * program.column_unit
+    kept = np.where(model.kept >= 0, values[model.kept], 0.0)
+    firm_kw = np.einsum("vt,vst->st", problem.vintages.firm_kw, kept)
     price = worth.rows("no_group_holds_more_than_its_share_of_firm_power")
-    point: Floats = price * (firm_kw / PERCENT / ((1 + problem.risk_weight) * problem.discount))[:, None]
+    weight = firm_kw / PERCENT / ((1 + problem.risk_weight) * problem.discount)
+    point: Floats = np.einsum("stg,st->tg", price, weight)
     return point
 
 
@@ -123,15 +126,32 @@ def _year_weight(problem: Problem) -> Floats:
 
 
 def _sign(model: Model, worth: _Worth) -> Floats:
-    """Give what one more unit adds [V]: its own worth, with what else must move for it, kept as long as it pays."""
+    """Give what one more unit in every node adds [V]: its worth, with what moves for it, kept while it pays."""
     vintages = model.problem.vintages
     size = np.maximum(vintages.units_max, 1e-9)
-    kept = np.cumsum(worth.columns("kept"), axis=1)
-    period = np.arange(kept.shape[1])
-    may_stop = period >= np.maximum(vintages.lock_until, vintages.sign_period)[:, None] - 1
-    longest = np.where(may_stop, kept, -np.inf).max(axis=1, initial=-np.inf)
-    held = np.where(np.isfinite(longest), longest, kept[:, -1])
-    enabled = worth.columns("chosen") / size + worth.columns("taken")[vintages.offer] / size
-    whole_offer = worth.rows("an_offer_is_signed_at_most_in_full")[vintages.offer]
-    value: Floats = worth.columns("signed") + whole_offer + held + enabled
+    enabled = worth.columns("chosen").sum(axis=1) / size + worth.columns("taken").sum(axis=1)[vintages.offer] / size
+    whole_offer = worth.rows("an_offer_is_signed_at_most_in_full").sum(axis=1)[vintages.offer]
+    value: Floats = worth.columns("signed").sum(axis=1) + whole_offer + _held(model, worth) + enabled
     return value
+
+
+def _held(model: Model, worth: _Worth) -> Floats:
+    """Give what keeping one more unit is worth [V], each node ending it when what follows would lose.
+
+    Backwards over the periods: a node's worth is its own and that of the nodes after it, or nothing where it may stop.
+    """
+    own, like = worth.columns("kept"), keep_as(model.problem)
+    n_vintages, _, n_periods = own.shape
+    vintage = np.arange(n_vintages)[:, None]
+    may_stop = np.arange(n_periods)[:, None] >= np.maximum(
+        model.problem.vintages.lock_until, model.problem.vintages.sign_period
+    )
+    later = np.zeros(own.shape[:2])
+    for period in reversed(range(n_periods)):
+        here = own[:, :, period] + later  # [V, S], at the first scenario of each node
+        here = np.where(may_stop[period][:, None], np.maximum(here, 0.0), here)
+        before = like[:, :, period - 1] if period else np.zeros_like(like[:, :, 0])
+        later = np.zeros_like(here)
+        np.add.at(later, (vintage, before), here)
+    total: Floats = later.sum(axis=1)
+    return total

@@ -240,7 +240,7 @@ def entries_at(cut: Cut, cell: int) -> npt.NDArray[np.bool_]:
 def delivered(cut: Cut) -> Floats:
     """Return the chips of kept units by delivery [E]."""
     deliveries = cut.assembled.problem.deliveries
-    chips: Floats = deliveries.chips * cut.solution.kept[deliveries.vintage, deliveries.period]
+    chips: Floats = deliveries.chips * cut.solution.kept[deliveries.unit]
     return chips
 
 
@@ -425,7 +425,7 @@ def usd_per_chip_hour(cut: Cut, cell: int) -> tuple[float, float]:
     problem, solution = cut.assembled.problem, cut.solution
     vintages, deliveries, cells = problem.vintages, problem.deliveries, problem.cells
     paid = np.zeros(len(problem.axes.offers))
-    kept = solution.kept[:, cut.period]
+    kept = solution.kept[:, cut.scenario, cut.period]
     np.add.at(paid, vintages.offer, vintages.paid_usd[:, cut.scenario, cut.period] * kept)
     chips = cut.chips.sum(axis=1)
     hours = problem.period_hours[cut.period]

@@ -80,15 +80,16 @@ def presents_of(cut: Cut) -> Iterator[Present]:
     period = np.arange(calendar.edges[cut.period], calendar.edges[cut.period + 1], dtype=np.int64)
     offers = list(portfolio.offers.values())
     found: dict[tuple[int, str, str], list[tuple[Floats, float, Ints]]] = {}
-    for vintage in np.flatnonzero(cut.solution.kept[:, cut.period] > NOTHING):
+    units = cut.solution.kept[:, :, cut.period]
+    for vintage in np.flatnonzero(units[:, cut.scenario] > NOTHING):
         offer = int(assembled.problem.vintages.offer[vintage])
         terms, sign_day = offers[offer], int(assembled.contracts.sign_days[vintage])
         draw = assembled.inputs.tree.draw(terms, sign_day)
         ends = end_day(terms, first_days(terms, sign_day, draw), draw)
-        kept = float(cut.solution.kept[vintage, cut.period])
         now, mean = (deliver(terms, sign_day, draw, days) for days in (week_days(cut), period))
         for (site, chip), (week, usual) in chips_by_cell(terms, now, mean, cut.scenario).items():
-            found.setdefault((offer, site, chip), []).append((kept * week, kept * usual, ends))
+            kept = (units[vintage, :, np.newaxis] * week, float(units[vintage, cut.scenario]) * usual, ends)
+            found.setdefault((offer, site, chip), []).append(kept)
     for (offer, site, chip), parts in found.items():
         base = sum(usual for _, usual, _ in parts)
         if base > NOTHING:

@@ -21,9 +21,9 @@ def money_committed_in_a_period(model: Model) -> None:
     problem, vintages = model.problem, model.problem.vintages
     rows = model.blocks.rows("money_committed_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
     model.blocks.put(rows, model["committed"].ids, 1.0)
-    model.blocks.put(rows, model["kept"].ids[:, None, :], -vintages.paid_usd)
+    model.blocks.put(rows, model.kept, -vintages.paid_usd)
     at = vintages.sign_period >= 0
-    model.blocks.put(rows[:, vintages.sign_period[at]], model["signed"].ids[at], -vintages.prepay_usd[at])
+    model.blocks.put(rows.T[vintages.sign_period[at]], model.signed[at], -vintages.prepay_usd[at, None])
     idle = _idle_kw(problem) * _kwh(problem) * problem.period_hours[:, None]
     model.blocks.put(rows[:, :, None], model["capacity"].ids, -idle)
 
@@ -107,7 +107,7 @@ def recount(problem: Problem, plan: Quantities) -> Money:
     used_hours = (plan.used_chips * hours[deliveries.period]).sum(axis=1)
     np.add.at(used, (deliveries.scenario, deliveries.period), deliveries.used_usd_per_chip_hour * used_hours)
     value = np.einsum("stbl,l,tb->st", plan.served_rps, problem.value_usd[problem.lanes.workload], seconds)
-    fees = np.einsum("vst,vt->st", vintages.paid_usd, plan.kept)
+    fees = np.einsum("vst,vst->st", vintages.paid_usd, plan.kept)
     energy = np.einsum("stbn,n,tb->st", draw_kw(problem, plan), _kwh(problem), hours)
     request = np.einsum("stbl,l,tb->st", plan.served_rps, problem.lanes.usd_per_request, seconds)
     refusal = np.einsum("stbk,k,tb->st", plan.refused_rps, problem.refusal_usd, seconds)
@@ -142,7 +142,7 @@ def draw_kw(problem: Problem, plan: Quantities) -> Floats:
     """Give the power drawn in each cell [S, T, B, N] in kW: busy chips in full, the rest at their idle share."""
     deliveries, busy = problem.deliveries, busy_chips(problem, plan)
     there = np.zeros((*problem.demand_rps.shape[:2], problem.cells.site.size, problem.block_share.size))
-    fixed = deliveries.chips * plan.kept[deliveries.vintage, deliveries.period] * ~deliveries.elastic
+    fixed = deliveries.chips * plan.kept[deliveries.unit] * ~deliveries.elastic
     chips = plan.used_chips + fixed[:, None]
     np.add.at(there, (deliveries.scenario, deliveries.period, deliveries.cell), chips)
     rest = there.transpose(0, 1, 3, 2) - busy

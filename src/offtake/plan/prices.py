@@ -39,7 +39,7 @@ def cells_with_chips(problem: Problem, solution: Solution) -> npt.NDArray[np.boo
     Elsewhere the price of a chip is not settled: any number above what the first chip would earn is as good a dual.
     """
     deliveries = problem.deliveries
-    there = deliveries.chips * solution.kept[deliveries.vintage, deliveries.period]
+    there = deliveries.chips * solution.kept[deliveries.unit]
     chips = np.zeros((problem.period_hours.size, problem.cells.site.size))
     np.add.at(chips, (deliveries.period, deliveries.cell), there)
     return chips > NOTHING

@@ -82,6 +82,11 @@ class Deliveries:
     used_usd_per_chip_hour: Floats
     group_member: Bools
 
+    @property
+    def unit(self) -> tuple[Ints, Ints, Ints]:
+        """Give the place of each entry among kept units: vintage, scenario, period."""
+        return self.vintage, self.scenario, self.period
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lanes:
@@ -151,13 +156,38 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """Say what is known when something is decided: scenarios that look alike so far are one node, and decide alike.
+
+    Each entry is the first scenario of a node: ``node_as [S, T]`` of the node a scenario is in during a period (what
+    was seen before it began), ``sign_as [V, S]`` of the one in which a vintage is signed, ``keep_as [V, S, T]`` of the
+    one in which it was decided to keep units through a period: the notice of the buyer earlier. Later nodes part
+    earlier ones, never join them.
+    """
+
+    node_as: Ints
+    sign_as: Ints
+    keep_as: Ints
+
+
+def one_node(scenarios: int, periods: int, vintages: int) -> Nodes:
+    """Return nodes that never part: all is decided today, the same for every scenario."""
+    return Nodes(
+        node_as=np.zeros((scenarios, periods), dtype=np.int64),
+        sign_as=np.zeros((vintages, scenarios), dtype=np.int64),
+        keep_as=np.zeros((vintages, scenarios, periods), dtype=np.int64),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """Hold one planning problem, complete.
 
     ``demand_rps [S, T, B, K]``, ``power_kw [S, T, B, I]`` (curtailment taken off), ``link_bytes_per_s [I]``,
     ``value_usd``, ``refusal_usd [K]`` per request, ``deferrable [K]`` (may move between blocks of a week),
     ``period_hours [T]``, ``block_share [B]`` sums to 1, ``probability [S]`` sums to 1, ``discount [T]``.
-    ``exclusive`` lists sets of offers of which at most one may be signed.
+    ``exclusive`` lists sets of offers of which at most one may be signed. Without ``nodes`` nothing is learnt: signing
+    and notice are decided today for all scenarios.
     Objective: maximise expected net value − risk_weight · CVaR_alpha(loss); loss is minus net value.
     """
 
@@ -181,3 +211,9 @@ class Problem:
     risk_weight: float
     risk_alpha: float
     exclusive: list[list[int]] = field(default_factory=list)
+    nodes: Nodes | None = None
+
+    @property
+    def decided(self) -> Nodes:
+        """Give the nodes; one where none are given."""
+        return self.nodes or one_node(self.probability.size, self.period_hours.size, self.vintages.offer.size)

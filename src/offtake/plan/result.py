@@ -18,15 +18,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     offer: str  #: Key of the offer in `offers.csv`.
     name: str  #: Its full name.
     provider: str  #: Key of the provider.
-    action: str  #: `keep` (signed before), `sign`, `sign part` or `leave`.
+    action: str  #: Today: `keep` (signed before), `sign`, `sign part`, `wait` (sign later in some futures) or `leave`.
     firmness: str  #: How firm the offer is, as its row says.
-    units: float  #: Units signed, in all.
+    units: float  #: Units signed, in all: mean over scenarios.
+    units_now: float  #: Units signed on the first day.
     units_max: float  #: Units on offer.
+    later_share: float  #: Probability that any, or more, is signed after the first day.
+    notice_share: float  #: Probability that some of it is ended by notice before its term, or the plan, ends.
     sign_date: str  #: Day or days of signing, parted by commas; the first day for `keep`; empty for `leave`.
-    kept_until: str  #: Last day on which any of it is kept; empty for `leave`.
+    kept_until: str  #: Last day on which any of it is kept in any scenario; empty for `leave`.
     notice: str  #: When the buyer may leave if it signs on the first day, in words.
-    chips: float  #: Chips that these units deliver, before ramps and slips; 0 for an API.
-    firm_kw: float  #: Most firm power that they bring in any period.
+    chips: float  #: Most chips that these units deliver in any scenario, before ramps and slips; 0 for an API.
+    firm_kw: float  #: Most firm power that they bring in any period and scenario.
     fees_usd: float  #: Fees, prepayment, use and tokens, discounted: mean over scenarios.
     #: What one more unit would add at the margin; null where units are whole or signed before. Not a value.
     reduced_cost_usd: float | None

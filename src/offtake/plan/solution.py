@@ -70,7 +70,8 @@ class Prices:
 class Quantities:
     """Hold what a plan does, in the user's units.
 
-    ``signed [V]`` and ``kept [V, T]`` units; ``served_rps [S, T, B, L]``, ``refused_rps [S, T, B, K]``,
+    ``signed [V, S]`` and ``kept [V, S, T]`` units, the same for all scenarios of the node that decides;
+    ``served_rps [S, T, B, L]``, ``refused_rps [S, T, B, K]``,
     ``deferred_rps [S, T, B, K]`` (positive: moved out of the block, negative: into it);
     ``training_chips [S, T, B, J, N]``, ``research_chips [S, T, N]`` (kept for research beside the jobs),
     ``missed_chip_hours [S, J]``; ``used_chips [E, B]`` of each elastic entry of ``Deliveries`` (0 elsewhere);

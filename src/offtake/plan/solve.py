@@ -14,7 +14,7 @@ import numpy as np
 
 from offtake.errors import InfeasibleError, SolverError
 from offtake.plan import constraints, duals, explain, highs, objective
-from offtake.plan.blocks import Program
+from offtake.plan.blocks import Index, Program
 from offtake.plan.decompose import decompose
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Floats, Problem
@@ -160,8 +160,8 @@ def quantities(model: Model, values: Floats) -> Quantities:
     """Lay values of columns, in the user's units, out along the problem's axes; what does not exist is 0."""
     positive = np.maximum(values, 0.0)
     return Quantities(
-        signed=model["signed"].spread(positive),
-        kept=model["kept"].spread(positive),
+        signed=at_node(positive, model.signed),
+        kept=at_node(positive, model.kept),
         served_rps=model["served"].spread(positive),
         refused_rps=model["refused"].spread(positive),
         deferred_rps=model["deferred"].spread(values),
@@ -171,6 +171,11 @@ def quantities(model: Model, values: Floats) -> Quantities:
         used_chips=model["used"].spread(positive),
         hosts=model["hosts"].spread(positive) > 0,
     )
+
+
+def at_node(values: Floats, columns: Index) -> Floats:
+    """Give every scenario the value of its node's column; 0 where there is none."""
+    return np.where(columns >= 0, values[columns], 0.0)
 
 
 def _worst(excess: Floats) -> float:

@@ -55,7 +55,7 @@ def chips_by_offer(assembled: Assembled, solution: Solution) -> dict[tuple[int, 
     shape = (problem.probability.size, problem.period_hours.size)
     deliveries = problem.deliveries
     offers = problem.vintages.offer[deliveries.vintage]
-    amount = deliveries.chips * solution.kept[deliveries.vintage, deliveries.period]
+    amount = deliveries.chips * solution.kept[deliveries.unit]
     found: dict[tuple[int, int], Floats] = {}
     for offer, cell in sorted(set(zip(offers.tolist(), deliveries.cell.tolist(), strict=True))):
         at = (offers == offer) & (deliveries.cell == cell)

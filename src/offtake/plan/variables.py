@@ -9,11 +9,12 @@ constraint; the bounds it sets are those of single variables.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from offtake.plan.blocks import Block, Blocks, Names, Span
-from offtake.plan.problem import Bools, Problem
+from offtake.plan.blocks import Block, Blocks, Index, Names, Span
+from offtake.plan.problem import Bools, Ints, Problem
 from offtake.plan.scale import Units, choose_units
 
 SCENARIO_PERIOD = ("scenario", "period")
@@ -23,7 +24,11 @@ TRAINING = ("scenario", "period", "block", "job", "cell")
 
 @dataclass(frozen=True)
 class Model:
-    """Hold a problem with its blocks; ``owned``, ``rented [S, T, N]``: fixed and elastic chips can be there."""
+    """Hold a problem with its blocks; ``owned``, ``rented [S, T, N]``: fixed and elastic chips can be there.
+
+    What is signed and kept has a column for each node, at the node's first scenario; ``signed [V, S]`` and
+    ``kept [V, S, T]`` give every scenario the column of its node (−1: none).
+    """
 
     problem: Problem
     blocks: Blocks
@@ -31,9 +36,58 @@ class Model:
     owned: Bools
     rented: Bools
 
+    @cached_property
+    def signed(self) -> Index:
+        """Give the column of what is signed, in every scenario [V, S]."""
+        return shared(self["signed"].ids, self.problem.decided.sign_as)
+
+    @cached_property
+    def kept(self) -> Index:
+        """Give the column of what is kept, in every scenario [V, S, T]."""
+        return shared(self["kept"].ids, keep_as(self.problem))
+
+    @cached_property
+    def kept_like(self) -> Ints:
+        """Give the first scenario in which all is kept as in this one, by period [S, T]."""
+        kept = self.kept
+        return np.stack([first_like(kept[:, :, t]) for t in range(kept.shape[2])], axis=1)
+
+    def offer_like(self, offers: list[int]) -> Ints:
+        """Give the first scenario in which some offers are signed as in this one [S]."""
+        return first_like(self.signed[np.isin(self.problem.vintages.offer, offers)])
+
     def __getitem__(self, name: str) -> Block:
         """Give the block of columns of that name."""
         return self.blocks.columns[name]
+
+
+def keep_as(problem: Problem) -> Ints:
+    """Give the first scenario of the node that decides what is kept [V, S, T]: while locked, the one that signed."""
+    nodes, vintages = problem.decided, problem.vintages
+    locked = np.arange(problem.period_hours.size) < vintages.lock_until[:, None]
+    return np.where(locked[:, None, :], nodes.sign_as[:, :, None], nodes.keep_as)
+
+
+def shared(ids: Index, first: Ints) -> Index:
+    """Give every scenario (axis 1) what stands at the first scenario of its node."""
+    taken: Index = np.take_along_axis(ids, first, axis=1)
+    return taken
+
+
+def first_like(ids: Index) -> Ints:
+    """Give the first scenario whose column of ``ids [A, S]`` equals this one's [S]."""
+    if ids.shape[0] == 0:
+        return np.zeros(ids.shape[1], dtype=np.int64)
+    _, first, back = np.unique(ids, axis=1, return_index=True, return_inverse=True)
+    like: Ints = first[back.ravel()].astype(np.int64)
+    return like
+
+
+def firsts(like: Ints) -> Bools:
+    """Tell which scenarios (axis 0) are the first of their kind."""
+    here = np.arange(like.shape[0]).reshape(-1, *[1] * (like.ndim - 1))
+    first: Bools = like == here
+    return first
 
 
 class DeliveryNames:
@@ -103,23 +157,26 @@ def _sign(model: Model) -> None:
     Whole units bind what is signed. A lot or a single unit is also kept or ended whole; of several units a planned
     notice may end a fraction, because notice is only given when its date comes and the plan is then made anew.
     """
-    vintages, blocks = model.problem.vintages, model.blocks
-    lot = lots(model.problem)
+    problem, vintages, blocks = model.problem, model.problem.vintages, model.blocks
+    lot, size = lots(problem)[:, None], vintages.units_max[:, None]
     whole = vintages.whole_units | vintages.all_or_nothing
-    lower = np.where(vintages.signed, vintages.units_max, 0.0)
-    span = Span(lower=lower, upper=vintages.units_max, unit=lot, whole=whole & ~vintages.signed)
-    blocks.var("signed", ("vintage",), span)
+    first = firsts(problem.decided.sign_as.T).T
+    lower = np.where(vintages.signed[:, None], size, 0.0)
+    span = Span(lower=lower, upper=size, where=first, unit=lot, whole=(whole & ~vintages.signed)[:, None])
+    blocks.var("signed", ("vintage", "scenario"), span)
     smallest = (vintages.units_min > 0) & ~vintages.all_or_nothing & ~vintages.signed
-    blocks.var("chosen", ("vintage",), Span(upper=1.0, where=smallest, whole=True))
-    exclusive = np.zeros(len(model.problem.axes.offers), dtype=np.bool_)
-    exclusive[[o for some in model.problem.exclusive for o in some]] = True
-    blocks.var("taken", ("offer",), Span(upper=1.0, where=exclusive, whole=True))
-    period = np.arange(len(model.problem.axes.periods))
+    blocks.var("chosen", ("vintage", "scenario"), Span(upper=1.0, where=first & smallest[:, None], whole=True))
+    exclusive = np.zeros((len(problem.axes.offers), len(problem.axes.scenarios)), dtype=np.bool_)
+    for offer in {o for some in problem.exclusive for o in some}:
+        exclusive[offer] = firsts(model.offer_like([offer]))
+    blocks.var("taken", ("offer", "scenario"), Span(upper=1.0, where=exclusive, whole=True))
+    period = np.arange(len(problem.axes.periods))
     lives = (period >= vintages.sign_period[:, None]) & (period < vintages.term_until[:, None])
     single = vintages.all_or_nothing | (vintages.whole_units & (vintages.units_max <= 1))
     may_end = lives & (period >= vintages.lock_until[:, None]) & single[:, None]
-    span = Span(upper=vintages.units_max[:, None], where=lives, unit=lot[:, None], whole=may_end)
-    blocks.var("kept", ("vintage", "period"), span)
+    where = lives[:, None, :] & firsts(keep_as(problem).transpose(1, 0, 2)).transpose(1, 0, 2)
+    span = Span(upper=size[..., None], where=where, unit=lot[..., None], whole=may_end[:, None, :])
+    blocks.var("kept", ("vintage", "scenario", "period"), span)
 
 
 def _serve(model: Model) -> None:
@@ -172,7 +229,9 @@ def _survive(model: Model) -> None:
     there: Bools = np.any(model.owned | model.rented, axis=0)  # [T, N]
     there = there[:, problem.lanes.cell]
     where = guarded[:, :, None] & limits.critical[problem.lanes.workload] & there
-    model.blocks.var("fallback", ("group", "period", "lane"), Span(where=where, unit=model.units.lane_rps))
+    where = where & firsts(model.kept_like)[:, None, :, None]
+    axes = ("scenario", "group", "period", "lane")
+    model.blocks.var("fallback", axes, Span(where=where, unit=model.units.lane_rps))
 
 
 def _account(model: Model) -> None:

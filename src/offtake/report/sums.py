@@ -32,7 +32,7 @@ EARNED = "value_served"
 
 def by_interest(decisions: list[Decision]) -> list[Decision]:
     """Put what is decided now before what is signed already, and the dearest first."""
-    order = {"sign": 0, "sign part": 1, "leave": 2, "keep": 3}
+    order = {"sign": 0, "sign part": 1, "wait": 2, "leave": 3, "keep": 4}
     return sorted(decisions, key=lambda each: (order.get(each.action, len(order)), -each.fees_usd, each.offer))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # its module loads the engine, which the other verbs do witho
     from offtake.rehearse.summary import Group as Requests
     from offtake.rehearse.summary import Summary
 
-STYLES = {"sign": "bold green", "sign part": "bold green", "leave": "yellow", "keep": "dim"}
+STYLES = {"sign": "bold green", "sign part": "bold green", "wait": "yellow", "leave": "yellow", "keep": "dim"}
 
 
 def table(columns: list[tuple[str, bool]]) -> Table:
