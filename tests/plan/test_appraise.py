@@ -57,7 +57,7 @@ def newsvendor(*, fee: float = 1.0, risk: float = 0.0, **terms: Any) -> Assemble
 def appraised(some: Assembled) -> Appraisal:
     problem = some.problem
     best, without = solve(problem, OPTIONS), solve(barred(problem, 0), OPTIONS)
-    full = best.signed.sum() == pytest.approx(3.0)
+    full = best.signed[:, 0].sum() == pytest.approx(3.0)
     forced = None if full else solve(forced_in_full(problem, 0), OPTIONS)
     case = Case(assembled=some, offer=0, best=best, without=without, forced=forced)
     return appraisal_of(case, break_even_ratio(case, PlanOptions(solver=OPTIONS)))
@@ -113,7 +113,7 @@ def test_the_answer_about_all_or_nothing_flips_at_one_fee(fee: float, share: str
 
 def test_above_the_break_even_fee_the_best_plan_takes_nothing_and_below_it_something() -> None:
     some = newsvendor()
-    dearer, cheaper = (solve(at_fee(some, 0, 3.6 * share), OPTIONS).signed.sum() for share in (1.01, 0.99))
+    dearer, cheaper = (solve(at_fee(some, 0, 3.6 * share), OPTIONS).signed[:, 0].sum() for share in (1.01, 0.99))
     assert dearer == pytest.approx(0.0)
     assert cheaper == pytest.approx(1.0)
 

@@ -7,7 +7,7 @@ Comes in: :class:`Inputs`. Goes out: an :class:`Assembled` problem with what is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from offtake.plan.calendar import Calendar
 from offtake.plan.contracts import Cell, Contracts, Frame, cells_of, contracts_of
 from offtake.plan.jobs import jobs_of
 from offtake.plan.load import Load
+from offtake.plan.nodes import Shape, nodes_of
 from offtake.plan.placement import GoodputOf, Placement, place
 from offtake.plan.problem import Axes, Cells, Lanes, Limits, Problem
 from offtake.plan.tree import Tree
@@ -85,6 +86,9 @@ def assemble(inputs: Inputs, progress: Progress = silent) -> Assembled:
     contracts = contracts_of(frame)
     progress("contracts", 1.0)
     problem = problem_of(frame, inputs, (placement, contracts), limits)
+    settings = portfolio.tables.settings
+    shape = Shape(stages=settings.stages, branches=settings.branches)
+    problem = replace(problem, nodes=nodes_of(problem, contracts.moments, shape))
     return Assembled(problem=problem, inputs=inputs, cells=cells, placement=placement, contracts=contracts)
 
 

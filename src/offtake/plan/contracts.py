@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.plan.calendar import Calendar, signing_dates
+from offtake.plan.nodes import Moments
 from offtake.plan.problem import Deliveries, Vintages
 from offtake.plan.tree import Tree
 from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
 from offtake.supply.delivery import deliver, end_day, first_days, promised_day
 from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
-from offtake.supply.offer import Terms, buyer_lock_day
+from offtake.supply.offer import Terms, buyer_lock_day, buyer_notice_days
 from offtake.supply.portfolio import Portfolio
 from offtake.units import S_PER_MINUTE
 
@@ -89,10 +90,11 @@ class Vintage:
 
 @dataclass(frozen=True, kw_only=True)
 class Contracts:
-    """Hold all vintages with their names and signing days, and the offers that deliver only after the horizon."""
+    """Hold all vintages with their names, signing days and moments, and the offers that deliver after the horizon."""
 
     vintages: Vintages
     deliveries: Deliveries
+    moments: Moments
     names: list[str]
     sign_days: Ints
     too_late: list[str]
@@ -123,10 +125,24 @@ def contracts_of(frame: Frame) -> Contracts:
     return Contracts(
         vintages=stack_vintages(frame, kept),
         deliveries=stack_deliveries(frame, kept),
+        moments=moments_of(frame, kept),
         names=names,
         sign_days=days,
         too_late=too_late,
     )
+
+
+def moments_of(frame: Frame, kept: list[Vintage]) -> Moments:
+    """Return when each vintage is signed, and when it is decided to keep it through each period: a notice earlier.
+
+    What is known then is what was seen before the period in which the day of the notice lies.
+    """
+    terms, starts = list(frame.portfolio.offers.values()), frame.calendar.edges[:-1]
+    sign = np.array([frame.calendar.period_of(one.sign_day) for one in kept], dtype=np.int64)
+    notice_days = np.array([buyer_notice_days(terms[one.offer]) for one in kept], dtype=np.int64)
+    day = starts - notice_days[:, np.newaxis]
+    keep = np.searchsorted(starts, day, side="right") - 1
+    return Moments(sign=sign, keep=np.maximum(keep, sign[:, np.newaxis]).astype(np.int64))
 
 
 def vintages_of(frame: Frame, index: int, terms: Terms) -> Iterator[Vintage]:

@@ -69,9 +69,7 @@ def decision_of(assembled: Assembled, solution: Solution, index: int, fees_usd: 
     return with_sentence(known, terms)
 
 
-def signed_now_and_later(
-    assembled: Assembled, solution: Solution, mine: npt.NDArray[np.int64]
-) -> tuple[float, Floats]:
+def signed_now_and_later(assembled: Assembled, solution: Solution, mine: npt.NDArray[np.int64]) -> tuple[float, Floats]:
     """Return the units of some vintages that are signed on the first day, and those signed after it [S]."""
     first = assembled.problem.vintages.sign_period[mine] <= 0
     now = solution.signed[mine[first]].sum(axis=0)

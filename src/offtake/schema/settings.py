@@ -138,6 +138,14 @@ class Settings(Row):
     weeks_first: int = column("Weeks planned week by week before months begin.", "weeks", 0, ge=0, le=520)
     blocks: int = column("Blocks that the hours of the week are grouped into.", "blocks", 4, ge=1, le=HOURS_PER_WEEK)
     scenarios: int = column("Scenarios in the fan.", "scenarios", 12, ge=1, le=100000)
+    stages: int = column(
+        "Dates, beside the first, at which news may change what is decided; 0: all is decided today.",
+        "dates",
+        3,
+        ge=0,
+        le=100,
+    )
+    branches: int = column("Nodes that one node parts into at such a date, at most.", "nodes", 3, ge=2, le=100)
     seed: int = column("Seed of every random draw.", "seed", 1, ge=0)
     signing_every_months: int = column("Months between the signing dates considered.", "months", 3, ge=1, le=120)
     discount_per_year: Share = column("Discount rate.", "share per year", 0.0)

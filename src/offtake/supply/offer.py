@@ -100,6 +100,12 @@ def buyer_lock_day(terms: Terms, sign_day: int) -> int:
     return max(NEVER if right is None else right.first_day(sign_day) for right in rights)
 
 
+def buyer_notice_days(terms: Terms) -> int:
+    """Return the days of notice that the buyer gives, the longest of any reading with weight; 0 without a right."""
+    rights = [reading.buyer for reading in terms.readings if reading.weight > 0]
+    return max((right.notice_days for right in rights if right is not None), default=0)
+
+
 def provider_exit_day(terms: Terms, sign_day: int, reading: Ints, wait_years: Floats) -> Ints:
     """Return the day (ordinal) on which the provider leaves in each scenario [S].
 
