@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from offtake.plan.problem import Axes, Cells, Deliveries, Jobs, Lanes, Limits, Problem, Vintages
@@ -369,4 +371,45 @@ def newsvendor(
         ),
         risk_weight=0.0,
         risk_alpha=0.9,
+    )
+
+
+def lease(scenarios: int = 8, *, fee_usd: float = 5.0) -> Problem:
+    """Make a chip on lease for four hours against demand that goes away after the first hour in half the scenarios.
+
+    Serving it earns 10 an hour. The buyer may leave from the second hour on.
+    """
+    one = newsvendor((1.0,) * scenarios, fee_usd=fee_usd, units_max=1.0)
+    hours = 4
+    demand = np.ones((scenarios, hours, 1, 1))
+    demand[scenarios // 2 :, 1:] = 0.0
+    scenario, period = (each.ravel() for each in np.indices((scenarios, hours)))
+    entries = np.zeros(scenario.size, dtype=int)
+    return replace(
+        one,
+        axes=replace(one.axes, periods=[f"hour {hour}" for hour in range(hours)]),
+        period_hours=np.ones(hours),
+        discount=np.ones(hours),
+        demand_rps=demand,
+        power_kw=np.full((scenarios, hours, 1, 1), np.inf),
+        vintages=replace(
+            one.vintages,
+            term_until=np.full(1, hours),
+            paid_usd=np.full((1, scenarios, hours), fee_usd),
+            firm_kw=np.ones((1, hours)),
+            group_kw=np.ones((1, hours, 1)),
+        ),
+        deliveries=replace(
+            one.deliveries,
+            scenario=scenario,
+            vintage=entries,
+            period=period,
+            cell=entries,
+            chips=np.ones(scenario.size),
+            elastic=np.zeros(scenario.size, dtype=bool),
+            used_usd_per_chip_hour=np.zeros(scenario.size),
+            group_member=np.ones((scenario.size, 1), dtype=bool),
+        ),
+        jobs=replace(one.jobs, floor_chips=np.zeros(hours)),
+        limits=replace(one.limits, period_year=np.zeros(hours, dtype=int)),
     )

@@ -239,7 +239,9 @@ def test_a_group_holds_only_the_firm_power_that_an_offer_has_in_it() -> None:
 
 @pytest.mark.parametrize("group", ["grid:a", "grid:b", "chip:h200"])
 def test_an_offer_half_on_each_of_two_grids_meets_a_cap_of_three_fifths(group: str) -> None:
-    assert solve(at_two_sites(concentration=(concentration(group, 0.6),))).kept[:, 0].tolist() == [pytest.approx([1] * 4)]
+    assert solve(at_two_sites(concentration=(concentration(group, 0.6),))).kept[:, 0].tolist() == [
+        pytest.approx([1] * 4)
+    ]
 
 
 @pytest.mark.parametrize(("group", "cap"), [("grid:a", 0.4), ("landlord:one", 0.9)])

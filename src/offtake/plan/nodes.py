@@ -181,7 +181,7 @@ def speed_seen(problem: Problem, period: int) -> Floats:
     there = np.zeros((problem.probability.size, problem.cells.site.size), dtype=np.bool_)
     old = (deliveries.period < period) & problem.vintages.signed[deliveries.vintage] & (deliveries.chips > 0)
     there[deliveries.scenario[old], deliveries.cell[old]] = True
-    known = np.flatnonzero(there.all(axis=0)[lanes.cell])
+    known = np.flatnonzero(np.all(there, axis=0)[lanes.cell])
     goodput = lanes.goodput_rps_per_chip[known].T  # [S, L]
     mean = np.maximum(problem.probability @ goodput, FLOOR)
     seen: Floats = np.log(np.maximum(goodput, FLOOR) / mean) / max(lanes.cell.size, 1)

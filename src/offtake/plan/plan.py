@@ -216,23 +216,12 @@ def size_of(assembled: Assembled, solution: Solution) -> Size:
         periods=problem.period_hours.size,
         blocks=problem.block_share.size,
         variables=sum(solution.columns.values()),
-        integers=integers_of(assembled, solution),
+        integers=solution.integers,
         rows=sum(solution.rows.values()),
         nonzeros=solution.nonzeros,
         build_s=solution.build_seconds,
         solve_s=solution.solve_seconds,
     )
-
-
-def integers_of(assembled: Assembled, solution: Solution) -> int:
-    """Count the whole-number variables: lots and choices, hosts and runs, and whole units that may be given up."""
-    vintages = assembled.problem.vintages
-    whole = vintages.whole_units | vintages.all_or_nothing
-    period = np.arange(assembled.problem.period_hours.size)
-    may_end = whole[:, np.newaxis] & (period >= np.maximum(vintages.lock_until, vintages.sign_period)[:, np.newaxis])
-    may_end &= period < vintages.term_until[:, np.newaxis]
-    choices = sum(solution.columns.get(name, 0) for name in ("chosen", "taken", "hosts", "runs"))
-    return choices + int((whole & ~vintages.signed).sum()) + int(may_end.sum())
 
 
 def marks_of(assembled: Assembled, solution: Solution, decisions: list[Decision]) -> list[Mark]:

@@ -96,7 +96,8 @@ class Solution(Quantities):
 
     ``objective_usd`` = expected net value − risk_weight · ``cvar_usd`` (CVaR of the loss), recomputed from the
     arrays; no plan can exceed ``bound_usd``; ``gap`` is their difference over max(|objective|, 1).
-    ``columns``/``rows`` count the program's size by family. ``algorithm`` tells how it was solved.
+    ``integers`` counts the whole columns that are not fixed, ``columns``/``rows`` the
+    program's size by family. ``algorithm`` tells how it was solved.
     """
 
     money: Money
@@ -107,6 +108,7 @@ class Solution(Quantities):
     gap: float
     prices: Prices
     algorithm: str
+    integers: int = 0
     columns: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     nonzeros: int = 0

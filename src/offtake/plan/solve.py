@@ -150,6 +150,7 @@ def interpret(model: Model, program: Program, answer: Answer) -> Solution:
         gap=(bound - value) / max(abs(value), 1.0),
         prices=duals.prices(model, program, answer),
         algorithm=answer.algorithm,
+        integers=int((program.integer & (program.lower < program.upper)).sum()),
         columns={name: block.size for name, block in model.blocks.columns.items()},
         rows={name: block.size for name, block in model.blocks.row_blocks.items()},
         nonzeros=int(program.matrix.nnz),

@@ -5,10 +5,13 @@ Comes in: an assembled problem. Goes out: sentences. It must never know a soluti
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 
 from offtake.plan.assemble import Assembled, Inputs
 from offtake.plan.goodputs import Goodputs
+from offtake.plan.nodes import LEAST
 from offtake.plan.words import count, day, listing, significant
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import Figure, figures
@@ -17,7 +20,7 @@ from offtake.supply.offer import Terms
 from offtake.supply.portfolio import oddities
 
 THROUGHPUT_TOLERANCE = 0.02
-STATIC_NOTICE = (
+ALL_TODAY = (
     "Signing, and the day of our own notice, are decided today for all scenarios: waiting for news is worth "
     "nothing in this plan, and the right to cancel is worth at least what is shown."
 )
@@ -104,11 +107,26 @@ def assumptions_of(inputs: Inputs) -> list[str]:
     ]
 
 
+def learning(assembled: Assembled) -> str:
+    """Say when news may change what is decided, and how finely it is told apart."""
+    node_as, periods = assembled.problem.decided.node_as, assembled.problem.axes.periods
+    parts = [len(np.unique(node_as[:, period])) for period in range(node_as.shape[1])]
+    stages = [period for period in range(1, len(parts)) if parts[period] != parts[period - 1]]
+    if not stages:
+        return ALL_TODAY
+    days = listing([day(date.fromisoformat(periods[period]).toordinal()) for period in stages])
+    return (
+        f"What is not decided today is decided on what has been seen before {days}: {count(parts[-1])} courses of "
+        f"events are told apart in the end, of at least {count(LEAST)} scenarios each; a notice is decided its days "
+        "before it takes effect."
+    )
+
+
 def warnings_of(assembled: Assembled) -> list[str]:
     """Return what a reader must know beside the answer."""
     portfolio = assembled.inputs.portfolio
     tables = portfolio.tables
-    sentences = [STATIC_NOTICE, HORIZON_END]
+    sentences = [learning(assembled), HORIZON_END]
     sentences += [f"Step times of {row.model} are those of {row.stand_in}." for row in tables.models]
     goodputs = assembled.inputs.goodput_of
     if isinstance(goodputs, Goodputs):

@@ -13,6 +13,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from offtake.plan.result import Decision
+from offtake.report.words import day, share
 from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, PERCENT
 
 OTHERS = "all others"
@@ -34,6 +35,14 @@ def by_interest(decisions: list[Decision]) -> list[Decision]:
     """Put what is decided now before what is signed already, and the dearest first."""
     order = {"sign": 0, "sign part": 1, "wait": 2, "leave": 3, "keep": 4}
     return sorted(decisions, key=lambda each: (order.get(each.action, len(order)), -each.fees_usd, each.offer))
+
+
+def signed_when(decision: Decision) -> str:
+    """Say when an offer is signed: already, on a day, or in a share of the futures later; empty if never."""
+    if decision.action == "keep":
+        return "already"
+    later = f" ({share(decision.later_share)} of futures)" if decision.later_share > 0.0 else ""
+    return day(decision.sign_date) + later
 
 
 def spans(frame: pl.DataFrame, end: date | None = None) -> pl.DataFrame:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from offtake.plan.result import Appraisal, PlanResult
 from offtake.report import happenings, verdicts
-from offtake.report.sums import by_interest
-from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share, tally
+from offtake.report.sums import by_interest, signed_when
+from offtake.report.words import NOTHING, change, count, money, number, plural, power, share, tally
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
@@ -63,8 +63,8 @@ def plan_table(plan: PlanResult) -> Group:
         cells = [
             each.offer,
             each.action,
-            f"{number(each.units)} of {number(each.units_max)}",
-            "already" if each.action == "keep" else day(each.sign_date) or NOTHING,
+            f"{number(each.units_now)} of {number(each.units_max)}",
+            signed_when(each) or NOTHING,
             power(each.firm_kw) if each.firm_kw else NOTHING,
             money(each.fees_usd) if each.fees_usd else NOTHING,
         ]
