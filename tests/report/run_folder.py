@@ -183,7 +183,8 @@ def decisions() -> list[Decision]:
             Decision(
                 offer=offer, name=offer.replace("-", " "), provider=provider, action=action, firmness=firmness,
                 units=units, units_now=units, units_max=1.0, later_share=0.3 if action == "sign part" else 0.0,
-                notice_share=0.25 if action == "sign" else 0.0, sign_date="2026-08-01" if action.startswith("sign") else "",
+                notice_share=0.25 if action == "sign" else 0.0,
+                sign_date="2026-08-01" if action.startswith("sign") else "",
                 kept_until="2028-01-01" if units else "", notice="", chips=units * high * 1000.0 / KW[chip],
                 firm_kw=units * high * 1000.0 if firmness == "firm" else 0.0,
                 fees_usd=units * high * 1000.0 * 833.0 * (20 - first),
