@@ -290,8 +290,13 @@ class PolicyTwin:
         best = calm if margins[calm] >= 0.0 else best
         owed = self.owed[ask.workload] + float(kind.admit_share_min) >= 1.0
         if margins[best] < 0.0 and not owed:
-            return -1, "below_bid", self.retry_after(best, ask, now_ns)
+            return -1, "below_bid", self.soonest(best, ask, now_ns, order)
         return best, "none", -1
+
+    def soonest(self, best: int, ask: Asked, now_ns: int, order: list[int]) -> int:
+        mine = self.retry_after(best, ask, now_ns)
+        theirs = [self.retry_after(index, ask, now_ns) for index in order]
+        return mine if mine != -1 else min((each for each in theirs if each != -1), default=-1)
 
     def least(self, order: list[int]) -> int:
         return min(order, key=lambda index: self.pools[index].load)

@@ -352,6 +352,17 @@ def test_there_is_no_retry_after_when_waiting_cannot_help() -> None:
     assert (choice.pool, choice.reason, choice.retry_after_ns) == (NO_POOL, Reason.BELOW_BID, NO_RETRY_NS)
 
 
+def test_where_an_api_never_pays_the_retry_after_is_that_of_the_busy_chips() -> None:
+    dear = pool("api", "B", kind="api", replicas=0, usd_per_million_input_tokens=1e6, tokens_per_minute_max=1e6)
+    view = see(fleet([pool("a", "A"), dear]))
+    fill(view, 0, 40.0)
+    choice = choose(int(Policy.BID_PRICE), view, ask(CHAT), 0, 0.0)
+    assert (choice.pool, choice.reason) == (NO_POOL, Reason.BELOW_BID)
+    alone = see(fleet([pool("a", "A")]))
+    fill(alone, 0, 40.0)
+    assert choice.retry_after_ns == choose(int(Policy.BID_PRICE), alone, ask(CHAT), 0, 0.0).retry_after_ns > 0
+
+
 @settings(deadline=None, max_examples=60)
 @given(over=st.floats(1.1, 4.0), service_s=st.floats(0.1, 20.0))
 def test_retry_after_is_when_enough_have_finished_and_not_much_later(over: float, service_s: float) -> None:

@@ -71,6 +71,21 @@ def by_bid_price(view: View, request: Request, now_ns: int, u: float) -> Choice:
     if best == NO_POOL:
         return Choice(NO_POOL, Reason.NO_CAPACITY.value, 0.0, NO_RETRY_NS)
     if best_usd < 0.0 and kind.owed + kind.admit_share_min < 1.0:
-        retry_ns = retry_after_ns(view, request, best, now_ns, paying)
+        retry_ns = _retry_ns(view, request, best, now_ns, paying)
         return Choice(NO_POOL, Reason.BELOW_BID.value, best_usd, retry_ns)
     return Choice(best, Reason.NONE.value, best_usd, NO_RETRY_NS)
+
+
+@kernel
+def _retry_ns(view: View, request: Request, best: int, now_ns: int, paying: float) -> int:
+    """Return after how long ``best`` takes ``request``, or if it never does, the first of the other pools."""
+    retry_ns = retry_after_ns(view, request, best, now_ns, paying)
+    if retry_ns != NO_RETRY_NS:
+        return retry_ns
+    for rank in range(view.workloads[request.workload].fits):
+        pool = view.fit[request.workload, rank]
+        if is_open(view, request, pool):
+            other_ns = retry_after_ns(view, request, pool, now_ns, paying)
+            if other_ns != NO_RETRY_NS and (retry_ns == NO_RETRY_NS or other_ns < retry_ns):
+                retry_ns = other_ns
+    return retry_ns
