@@ -343,6 +343,16 @@ def test_a_missing_column_names_the_nearest_one_of_the_file(tmp_path: Path) -> N
     assert fault.mend == "Rename 'input_token' to 'input_tokens', or give the format."
 
 
+def test_an_arrival_that_is_missing_is_one_fault(tmp_path: Path) -> None:
+    (fault,) = faults_of(written(tmp_path, "t.csv", TIDY_HEAD + "1,2,3\n2,2,3\n,4,5\n3,6,7\n"))
+    assert (fault.row, fault.column, fault.problem) == (4, "arrival_s", "the value is missing")
+
+
+def test_a_missing_column_is_not_to_be_made_of_one_that_is_needed_too(tmp_path: Path) -> None:
+    (fault,) = faults_of(written(tmp_path, "t.csv", "arrival_s,input_tokens\n1,2\n"))
+    assert fault.mend.startswith("Add it")
+
+
 def test_a_missing_column_is_told_of_the_format_that_comes_nearest(tmp_path: Path) -> None:
     (fault,) = faults_of(written(tmp_path, "t.csv", "TIMESTAMP,ContextTokens,Generated\n1,2,3\n"))
     assert fault.column == "GeneratedTokens"

@@ -60,6 +60,15 @@ def test_a_clock_that_is_not_a_regions_is_told() -> None:
     assert faults_of(asked, small_fleet()) == ["--shift-hours"] * 3
 
 
+def test_a_negative_seed_is_a_fault_of_its_option() -> None:
+    with pytest.raises(InputError) as caught:
+        understood(Asked(seed=-5, hours=0.0), small_fleet())
+    assert [(fault.file, fault.column, fault.value) for fault in caught.value.faults] == [
+        ("--seed", None, "-5"),
+        ("--hours", None, "0.0"),
+    ]
+
+
 def test_traces_are_written_down_by_workload_name_and_content(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x")
     asked = Asked(traces=(f"code={tmp_path / 'a.csv'}", str(tmp_path / "a.csv")), workload="chat")

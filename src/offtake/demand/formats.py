@@ -87,7 +87,8 @@ def detect(columns: list[str], file: str, wanted: str | None) -> TraceFormat:
     missing = [name for name in best.required if name not in columns]
     if missing:
         what = f"the column is missing (read as format {best.name!r}, which needs {', '.join(best.required)})"
-        raise InputError([Fault(file, what, _nearest(name, columns), column=name) for name in missing])
+        others = [name for name in columns if name not in best.required]
+        raise InputError([Fault(file, what, _nearest(name, others, columns), column=name) for name in missing])
     return best
 
 
@@ -97,9 +98,9 @@ def _likeness(form: TraceFormat, columns: list[str]) -> int:
     return sum(bool(get_close_matches(name.lower(), lower, n=1)) for name in form.required)
 
 
-def _nearest(name: str, columns: list[str]) -> str:
-    """Return a mend that names the nearest column of the file."""
-    lower = {column.lower(): column for column in columns}
+def _nearest(name: str, others: list[str], columns: list[str]) -> str:
+    """Return a mend that names the nearest of the columns that are not needed, or what the file has."""
+    lower = {column.lower(): column for column in others}
     close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
         return f"Rename {lower[close[0]]!r} to {name!r}, or give the format."
@@ -155,7 +156,7 @@ class Reader:
         negative = arrival_ns < 0
         if self.form.ns_per_unit:
             cells.refuse(name, negative, BEFORE_START)
-        cells.refuse(name, (arrival_ns < before) & ~(negative & (self.form.ns_per_unit > 0)), UNSORTED)
+        cells.refuse(name, fine & (arrival_ns < before) & ~(negative & (self.form.ns_per_unit > 0)), UNSORTED)
         if arrival_ns.size:
             self.last_ns = int(max(before[-1], arrival_ns[-1]))
         return arrival_ns

@@ -69,7 +69,7 @@ def check_shape(shape: Shape) -> list[Fault]:
         (shape.start_ns >= 0 and shape.loop_ns >= 0, "--loop", "Give times of 0 or more."),
         (not shape.end_ns or shape.end_ns > shape.start_ns, "--hours", "End after the start."),
     ]
-    return [Fault(flag, "the value cannot be", mend) for fine, flag, mend in checks if not fine]
+    return [Fault(flag, "the value cannot be used", mend) for fine, flag, mend in checks if not fine]
 
 
 def reshaped(load: Load, shape: Shape, seed: int) -> Iterator[Requests]:

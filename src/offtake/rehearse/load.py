@@ -37,6 +37,7 @@ REQUESTS_PER_USER = 10  #: of a closed loop, as InferenceX has it
 TRACE_STREAM = 3  #: stream of random numbers that gives a trace's requests their regions
 
 
+HOUR_MEND = f"Give an hour from 0 to {HOURS_PER_WEEK - 1}, or leave it out for the busiest."
 AS_IT_IS = Shape()
 Floats = NDArray[np.float64]
 
@@ -86,16 +87,23 @@ def check_window(window: Window) -> None:
     InputError
         With every fault of the window.
     """
+    week, most = f"Give more than 0 and at most {HOURS_PER_WEEK} hours.", f"at most {SURGE_MAX:,}"
+    loop, thin = "A closed loop has users who do not think.", "A closed loop cannot be thinned: give fewer users."
     checks = [
-        (0 <= window.start_hour < HOURS_PER_WEEK, "--from-hour", f"Give an hour from 0 to {HOURS_PER_WEEK - 1}."),
-        (0 < window.hours <= HOURS_PER_WEEK, "--hours", f"Give more than 0 and at most {HOURS_PER_WEEK} hours."),
-        (0 < window.surge <= SURGE_MAX, "--surge", f"Give a factor above 0 and at most {SURGE_MAX:,}."),
-        (window.thin >= 1, "--thin", "Give a whole number from 1 on."),
-        (window.users >= 0, "--closed-loop", "Give a number of users above 0."),
-        (not (window.users and window.sessions), "--sessions", "A closed loop has users who do not think."),
-        (not window.users or window.thin == 1, "--thin", "A closed loop cannot be thinned: give fewer users."),
+        (window.seed >= 0, "--seed", window.seed, "Give a seed of 0 or more, or leave it out for the plan's."),
+        (0 <= window.start_hour < HOURS_PER_WEEK, "--from-hour", window.start_hour, HOUR_MEND),
+        (0 < window.hours <= HOURS_PER_WEEK, "--hours", window.hours, week),
+        (0 < window.surge <= SURGE_MAX, "--surge", window.surge, f"Give a factor above 0 and {most}."),
+        (window.thin >= 1, "--thin", window.thin, "Give a whole number from 1 on."),
+        (window.users >= 0, "--closed-loop", window.users, "Give a number of users above 0."),
+        (not (window.users and window.sessions), "--sessions", window.sessions, loop),
+        (not window.users or window.thin == 1, "--thin", window.thin, thin),
     ]
-    faults = [Fault(flag, "the value cannot be", mend) for good, flag, mend in checks if not good]
+    faults = [
+        Fault(flag, "the value cannot be used", mend, value=f"{value}")
+        for good, flag, value, mend in checks
+        if not good
+    ]
     if faults:
         raise InputError(faults)
 
