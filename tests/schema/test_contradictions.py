@@ -59,6 +59,22 @@ def test_the_smallest_portfolio_contradicts_itself_nowhere() -> None:
             "ramp_discount_until",
             "the discount ends before delivery",
         ),
+        ({"renewal_days": 30}, "renewal_days", "a renewal needs a term to go on from"),
+        (
+            {"terminal_usd_per_chip_hour": -1.0},
+            "terminal_usd_per_chip_hour",
+            "a value beyond the horizon needs a term to go on from",
+        ),
+        (
+            {"renewal_fee_ratio": 1.5},
+            "renewal_fee_ratio",
+            "the fee of a renewal is given and no renewal",
+        ),
+        (
+            {"renewal_fee_ratio": 1.5, "renewal_days": 9, "term_days": 9, "take_or_pay_share": 0.5},
+            "renewal_fee_ratio",
+            "a fee that is paid by use cannot change on renewal",
+        ),
         ({"exclusive_group": "either"}, "exclusive_group", "the offer shuts out only itself"),
     ],
 )

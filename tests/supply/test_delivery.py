@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from offtake.plan.calendar import Calendar
-from offtake.supply.delivery import Draw, deliver, first_days
+from offtake.supply.delivery import Draw, as_promised, deliver, first_days
 from offtake.supply.offer import NEVER, buyer_lock_day, provider_exit_day, terms_of
 from tests.supply.small import offer, tranche, way_out
 
@@ -107,3 +107,17 @@ def test_the_buyer_is_bound_to_the_latest_day_of_any_reading_with_weight() -> No
     one_sided = terms_of(offer(), (tranche(),), (*exits[:1], way_out("no", "provider", date(2026, 8, 1))))
     assert buyer_lock_day(one_sided, MAY_1) == NEVER
     assert buyer_lock_day(terms_of(offer(), (tranche(),), ()), MAY_1) == NEVER
+
+
+def test_a_renewal_goes_on_where_the_term_ends_and_the_buyer_is_free_from_there() -> None:
+    some = terms_of(offer(term_days=60, renewal_days=30), (tranche(slip_days_max=10),), ())
+    chance = as_promised(some)
+    days = np.arange(MAY_1, MAY_1 + 123, dtype=np.int64)
+    assert deliver(some, MAY_1, chance, days).alive.sum() == 90
+    assert buyer_lock_day(some, MAY_1) == MAY_1 + 70  # as late as the term can end
+
+
+def test_a_right_to_cancel_before_the_end_of_the_term_stays_with_a_renewal() -> None:
+    exits = (way_out("only", "buyer", date(2026, 6, 1), notice_days=10),)
+    some = terms_of(offer(term_days=60, renewal_days=30), (tranche(),), exits)
+    assert buyer_lock_day(some, MAY_1) == date(2026, 6, 1).toordinal()

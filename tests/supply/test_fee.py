@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from offtake.supply.delivery import Draw, deliver
-from offtake.supply.fee import paid_usd_by_day, prepay_left_usd, prepay_usd, used_usd_per_chip_hour
+from offtake.supply.fee import paid_usd_by_day, prepay_left_usd, prepay_usd, terminal_usd, used_usd_per_chip_hour
 from offtake.supply.offer import NEVER, Terms, terms_of
 from tests.supply.small import offer, tranche
 
@@ -133,3 +133,45 @@ def test_a_contract_that_runs_already_has_used_up_part_of_its_prepayment() -> No
     some = terms(tranche(available=date(2026, 4, 1)), fee_usd_per_chip_hour=1.0, prepay_share=0.1, signed=True)
     assert prepay_left_usd(some, MAY_1) == pytest.approx(15_600.0)  # 87,600 less April's 72,000
     assert paid(some, draw())[MAY].sum() == pytest.approx(74_400 - 15_600)
+
+
+def test_a_renewal_costs_its_ratio_from_the_day_on_which_the_term_is_over() -> None:
+    some = terms(fee_usd_per_chip_hour=1.0, term_days=31, renewal_days=30, renewal_fee_ratio=1.5)
+    days = paid(some, draw())
+    assert [days[m].sum() for m in (MAY, JUNE, JULY)] == pytest.approx([74_400.0, 108_000.0, 0.0])  # 100 chips
+
+
+def test_a_late_delivery_moves_the_renewal_with_it() -> None:
+    some = terms(fee_usd_per_chip_hour=1.0, term_days=31, renewal_days=30, renewal_fee_ratio=0.5)
+    days = paid(some, draw(slip=31))
+    assert [days[m].sum() for m in (MAY, JUNE, JULY, AUGUST)] == pytest.approx([0.0, 72_000.0, 38_400.0, 0.0])
+
+
+def test_nothing_of_a_renewal_is_prepaid() -> None:
+    given = {"fee_usd_per_chip_hour": 1.0, "term_days": 31, "prepay_share": 0.5}
+    assert prepay_usd(terms(**given, renewal_days=300), MAY_1) == pytest.approx(37_200.0)
+    assert prepay_usd(terms(**given), MAY_1) == pytest.approx(37_200.0)
+
+
+def test_the_hours_of_the_term_beyond_the_horizon_have_their_value_on_the_last_day() -> None:
+    # 123 days of horizon, 133 of term: ten days of 100 chips at 0.5 USD an hour are left
+    some = terms(fee_usd_per_chip_hour=1.0, term_days=133, terminal_usd_per_chip_hour=0.5)
+    days = paid(some, draw())
+    assert days[-1] == pytest.approx(2_400.0 - 12_000.0)
+    assert days[-2] == pytest.approx(2_400.0)
+
+
+@pytest.mark.parametrize(
+    ("luck", "usd"),
+    [
+        (draw(), 12_000.0),
+        (draw(slip=3), 15_600.0),  # the term moves with its deliveries
+        (draw(exit_day=MAY_1 + 126), 3_600.0),
+        (draw(lost_day=MAY_1 + 124), 1_200.0),
+        (draw(lost_day=MAY_1 + 100), 0.0),
+        (draw(there=False), 0.0),
+    ],
+)
+def test_what_ends_the_term_ends_its_terminal_value(luck: Draw, usd: float) -> None:
+    some = terms(term_days=133, terminal_usd_per_chip_hour=0.5)
+    assert terminal_usd(some, luck, deliver(some, MAY_1, luck, DAYS)) == pytest.approx([usd])

@@ -19,9 +19,9 @@ from offtake.plan.problem import Deliveries, Vintages
 from offtake.plan.tree import Tree
 from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
-from offtake.supply.delivery import deliver, end_day, first_days, promised_day
+from offtake.supply.delivery import deliver, end_day, first_days
 from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
-from offtake.supply.offer import Terms, buyer_lock_day, buyer_notice_days
+from offtake.supply.offer import Terms, buyer_lock_day, buyer_notice_days, promised_day
 from offtake.supply.portfolio import Portfolio
 from offtake.units import S_PER_MINUTE
 

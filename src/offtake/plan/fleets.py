@@ -23,8 +23,8 @@ from offtake.plan.tables import chips_by_offer
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import figures
 from offtake.schema.settings import WorkloadRow
-from offtake.supply.delivery import promised_day
 from offtake.supply.link import bandwidth_bytes_per_s
+from offtake.supply.offer import promised_day
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, BYTES_PER_GB, DAYS_PER_WEEK, S_PER_HOUR, S_PER_MINUTE
 
 Floats = npt.NDArray[np.float64]

@@ -15,8 +15,8 @@ from offtake.plan.nodes import LEAST
 from offtake.plan.words import count, day, listing, significant
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import Figure, figures
-from offtake.supply.delivery import first_days, promised_day
-from offtake.supply.offer import Terms
+from offtake.supply.delivery import first_days
+from offtake.supply.offer import Terms, promised_day
 from offtake.supply.portfolio import oddities
 
 THROUGHPUT_TOLERANCE = 0.02

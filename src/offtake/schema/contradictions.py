@@ -7,7 +7,7 @@ merely of no use is no contradiction; the supply room mentions those.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from offtake.errors import Fault
@@ -54,8 +54,21 @@ def offer_faults(row: OfferRow) -> Iterator[Fault]:
     if token_fees and not row.tokens_per_minute_max:
         mend = "Give its rate limit, or leave the token fees blank."
         yield fault("tokens_per_minute_max", "token fees are asked and no token is sold", mend)
+    yield from term_needs(row, fault)
     if row.ramp_discount_until is not None and not row.ramp_discount_share:
         yield fault("ramp_discount_share", "the ramp discount has a last day and no share", "Give both, or neither.")
+
+
+def term_needs(row: OfferRow, fault: Callable[[str, str, str], Fault]) -> Iterator[Fault]:
+    """Yield the contradictions of a renewal or a terminal value with the rest of its row."""
+    for column, kind in (("renewal_days", "a renewal"), ("terminal_usd_per_chip_hour", "a value beyond the horizon")):
+        if getattr(row, column) and row.term_days is None:
+            yield fault(column, f"{kind} needs a term to go on from", f"Give term_days, or leave {column} blank.")
+    if row.renewal_fee_ratio != 1 and not row.renewal_days:
+        yield fault("renewal_fee_ratio", "the fee of a renewal is given and no renewal", "Give renewal_days too.")
+    if row.renewal_fee_ratio != 1 and row.take_or_pay_share < 1:
+        mend = "Set take_or_pay_share to 1, or leave renewal_fee_ratio blank: a fee by use stays as it is."
+        yield fault("renewal_fee_ratio", "a fee that is paid by use cannot change on renewal", mend)
 
 
 def delivery_faults(tables: Tables, row: OfferRow) -> Iterator[Fault]:
@@ -121,7 +134,7 @@ def last_day(tables: Tables, row: OfferRow) -> date | None:
         after(one.available if row.signed else max(one.available, after(signed, one.lead_days)), one.slip_days_max)
         for one in mine
     )
-    return after(first, row.term_days)
+    return after(first, row.term_days + row.renewal_days)
 
 
 def after(day: date, days: int) -> date:

@@ -181,6 +181,22 @@ class OfferRow(Row):
     term_days: int | None = column(
         "Length of the term, from first delivery; blank for beyond the horizon.", "days", None, gt=0
     )
+    renewal_days: int = column(
+        "Days for which the buyer may go on after the term; it may end that on any day, with the notice of `exits`.",
+        "days",
+        0,
+        ge=0,
+        le=36_500,
+    )
+    renewal_fee_ratio: float = column("Fee after the term, over the fee within it.", "ratio", 1.0, ge=0, le=100)
+    terminal_usd_per_chip_hour: float = column(
+        "What a chip-hour of the term beyond the horizon is worth above its fee, if the unit is kept to the last day; "
+        "below zero a burden. It is taken off the fees of the last period.",
+        "USD per chip-hour",
+        0.0,
+        ge=-1e6,
+        le=1e6,
+    )
     fee_usd_per_chip_hour: Amount = column("Fee for each chip-hour of delivered capacity.", "USD per chip-hour", 0.0)
     fee_usd_per_month: Money = column("Fixed fee a month for each unit; may be written 1.25 bn.", "USD per month", 0.0)
     fee_usd_per_million_input_tokens: Amount = column("Token fee, input.", "USD per million tokens", 0.0)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from offtake.schema.tables import TrancheRow
-from offtake.supply.offer import NEVER, Terms
+from offtake.supply.offer import NEVER, Terms, promised_day
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -40,7 +39,7 @@ class Delivery:
 
     ``promised [R, D]`` as written; ``owed [S, R, D]`` what is paid for: present, and late capacity as far as
     the late remedy leaves it owed; ``counted [S, R, D]`` present and qualified; ``alive [S, D]`` whether the
-    contract runs.
+    contract runs; ``term_over [S]`` the first day after the term, renewal left out (``NEVER`` without a term).
     """
 
     days: Ints
@@ -48,12 +47,7 @@ class Delivery:
     owed: Floats
     counted: Floats
     alive: Bools
-
-
-def promised_day(tranche: TrancheRow, sign_day: int, *, signed: bool) -> int:
-    """Return the first day (ordinal) of delivery as promised; the lead time of a signed contract has begun."""
-    available = tranche.available.toordinal()
-    return available if signed else max(available, sign_day + tranche.lead_days)
+    term_over: Ints
 
 
 def present_share(first_day: Ints, ramp_days: int, days: Ints) -> Floats:
@@ -81,12 +75,18 @@ def first_days(terms: Terms, sign_day: int, draw: Draw) -> Ints:
 def end_day(terms: Terms, first: Ints, draw: Draw) -> Ints:
     """Return the first day on which the contract no longer runs, by scenario [S]: term or the provider's exit.
 
-    The term runs from the first day on which anything is delivered.
+    A renewal goes on where the term ends.
     """
-    if terms.row.term_days is None:
-        return draw.exit_day
-    end: Ints = np.minimum(draw.exit_day, first.min(axis=1) + terms.row.term_days)
+    end: Ints = np.minimum(draw.exit_day, term_over(terms, first) + terms.row.renewal_days)
     return end
+
+
+def term_over(terms: Terms, first: Ints) -> Ints:
+    """Return the first day after the term, by scenario [S]: it runs from the first delivery of anything."""
+    if terms.row.term_days is None:
+        return np.full(first.shape[0], NEVER, dtype=np.int64)
+    over: Ints = np.minimum(first.min(axis=1) + terms.row.term_days, NEVER)
+    return over
 
 
 def deliver(terms: Terms, sign_day: int, draw: Draw, days: Ints) -> Delivery:
@@ -107,7 +107,12 @@ def deliver(terms: Terms, sign_day: int, draw: Draw, days: Ints) -> Delivery:
         owed.append(standing * (present + late_share * np.maximum(promised[r] - present, 0.0)))
         counted.append(standing * present_share(first[:, r] + tranche.qualification_days, tranche.ramp_days, days))
     return Delivery(
-        days=days, promised=promised, owed=np.stack(owed, axis=1), counted=np.stack(counted, axis=1), alive=alive
+        days=days,
+        promised=promised,
+        owed=np.stack(owed, axis=1),
+        counted=np.stack(counted, axis=1),
+        alive=alive,
+        term_over=term_over(terms, first),
     )
 
 

@@ -5,6 +5,8 @@ Comes in: terms and a delivery. Goes out: US dollars by scenario and day. Pure f
 - a chip-hour fee is owed for the chips owed (present, and late ones as far as the remedy leaves them owed);
 - a monthly fee is spread evenly over the days of each calendar month, and owed in the proportion of what is
   owed to what was promised by then, so that ``late_remedy_share = 1`` pays only what is delivered;
+- after the term the fee is ``renewal_fee_ratio`` of what it was, and nothing of a renewal is prepaid;
+- chip-hours of the term beyond the last day have a terminal value, an income of the last day;
 - chips lost with their site are not owed; the ramp discount holds to its last day, that day included;
 - only the take-or-pay share is due whether used or not: the rest is :func:`used_usd_per_chip_hour`;
 - the prepayment is a share of the take-or-pay fee of the first 365 days as promised; it is set off against the
@@ -21,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.schema.tables import OfferRow
-from offtake.supply.delivery import Delivery, Draw, as_promised, deliver, promised_day
-from offtake.supply.offer import Terms
+from offtake.supply.delivery import Delivery, Draw, as_promised, deliver
+from offtake.supply.offer import Terms, promised_day
 from offtake.units import DAYS_PER_YEAR, HOURS_PER_DAY, HOURS_PER_MONTH
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +57,23 @@ def fee_usd_by_day(terms: Terms, delivery: Delivery) -> Floats:
     owed = np.einsum("r,srd->sd", weights, delivery.owed)
     part = np.divide(owed, promised, out=np.zeros_like(owed), where=promised > 0)
     monthly = row.fee_usd_per_month / days_in_month(days) * part
-    return np.asarray((hourly + monthly) * discount_factor(row, days), dtype=np.float64)
+    renewed = np.where(days < delivery.term_over[:, np.newaxis], 1.0, row.renewal_fee_ratio)
+    return np.asarray((hourly + monthly) * discount_factor(row, days) * renewed, dtype=np.float64)
+
+
+def terminal_usd(terms: Terms, draw: Draw, delivery: Delivery) -> Floats:
+    """Return what one unit kept to the last day is worth beyond it [S]: chips there times the hours of its term left.
+
+    The provider's exit and the loss of a site end what is left of the term; a renewal is not counted.
+    """
+    row, last = terms.row, int(delivery.days[-1])
+    if row.terminal_usd_per_chip_hour == 0 or row.term_days is None:
+        return np.zeros(len(draw.there))
+    over = np.minimum(delivery.term_over, draw.exit_day)[:, np.newaxis]
+    left_days = np.maximum(np.minimum(over, draw.lost_day) - (last + 1), 0)
+    chips = delivery.counted[:, :, -1] * [tranche.chips_per_unit for tranche in terms.tranches]
+    hours = np.einsum("sr,sr->s", chips, left_days) * HOURS_PER_DAY
+    return np.asarray(row.terminal_usd_per_chip_hour * hours, dtype=np.float64)
 
 
 def promised_fee_usd(terms: Terms, sign_day: int, days: Ints) -> Floats:
@@ -69,7 +87,8 @@ def prepay_usd(terms: Terms, sign_day: int) -> float:
     if terms.row.prepay_share == 0:
         return 0.0
     first = min(promised_day(one, sign_day, signed=terms.row.signed) for one in terms.tranches)
-    days = np.arange(first, first + DAYS_PER_YEAR, dtype=np.int64)
+    length = min(DAYS_PER_YEAR, terms.row.term_days or DAYS_PER_YEAR)
+    days = np.arange(first, first + length, dtype=np.int64)
     return terms.row.prepay_share * float(promised_fee_usd(terms, sign_day, days).sum())
 
 
@@ -92,8 +111,16 @@ def set_off(fee_usd: Floats, prepaid_usd: float) -> Floats:
 def paid_usd_by_day(terms: Terms, sign_day: int, draw: Draw, delivery: Delivery) -> Floats:
     """Return what one kept unit costs on each day [S, D] whether used or not, the prepayment taken off.
 
-    A return of the prepayment is a negative cost. The days of ``delivery`` must hold the day of signing.
+    A return of the prepayment, and the terminal value on the last day, are negative costs. The days of ``delivery``
+    must hold the day of signing.
     """
+    paid = set_off_by_day(terms, sign_day, draw, delivery)
+    paid[:, -1] -= terminal_usd(terms, draw, delivery)
+    return paid
+
+
+def set_off_by_day(terms: Terms, sign_day: int, draw: Draw, delivery: Delivery) -> Floats:
+    """Return the fee due on each day [S, D] whether used or not, the prepayment set off against it or returned."""
     fee = fee_usd_by_day(terms, delivery) * terms.row.take_or_pay_share
     prepaid = prepay_left_usd(terms, sign_day)
     if prepaid == 0:

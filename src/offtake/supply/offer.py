@@ -94,10 +94,25 @@ def buyer_lock_day(terms: Terms, sign_day: int) -> int:
     """Return the first day (ordinal) on which the buyer can be out, whichever reading holds.
 
     The plan fixes the day beforehand, so the latest day of any reading with weight counts; ``NEVER`` where one
-    reading gives the buyer no way out.
+    reading gives the buyer no way out. A renewal is free from the day on which the term is over at the latest.
     """
     rights = [reading.buyer for reading in terms.readings if reading.weight > 0]
-    return max(NEVER if right is None else right.first_day(sign_day) for right in rights)
+    first = max(NEVER if right is None else right.first_day(sign_day) for right in rights)
+    return min(first, latest_term_over(terms, sign_day)) if terms.row.renewal_days > 0 else first
+
+
+def latest_term_over(terms: Terms, sign_day: int) -> int:
+    """Return the first day (ordinal) after the term if deliveries slip as far as they may; ``NEVER`` without a term."""
+    if terms.row.term_days is None:
+        return NEVER
+    slipped = [promised_day(one, sign_day, signed=terms.row.signed) + one.slip_days_max for one in terms.tranches]
+    return min(min(slipped) + terms.row.term_days, NEVER)
+
+
+def promised_day(tranche: TrancheRow, sign_day: int, *, signed: bool) -> int:
+    """Return the first day (ordinal) of delivery as promised; the lead time of a signed contract has begun."""
+    available = tranche.available.toordinal()
+    return available if signed else max(available, sign_day + tranche.lead_days)
 
 
 def buyer_notice_days(terms: Terms) -> int:
