@@ -110,6 +110,8 @@ def notice_of(assembled: Assembled, terms: Terms) -> str:
     first = buyer_lock_day(terms, int(assembled.inputs.calendar.edges[0]))
     if first == NEVER:
         return "no right to cancel"
+    if terms.row.renewal_days > 0 and any(one.buyer is None for one in terms.readings if one.weight > 0):
+        return f"no right to cancel within the term; free from {day(first)}, when it may be renewed"
     notices = sorted({reading.buyer.notice_days for reading in terms.readings if reading.buyer is not None})
     days = " or ".join(str(one) for one in notices)
     several = " under every reading" if len(terms.readings) > 1 else ""

@@ -24,7 +24,7 @@ ALL_TODAY = (
     "Signing, and the day of our own notice, are decided today for all scenarios: waiting for news is worth "
     "nothing in this plan, and the right to cancel is worth at least what is shown."
 )
-HORIZON_END = "Money after the last day counts for nothing, on either side."
+HORIZON_END = "Money after the last day counts for nothing, on either side, but for terminal values that offers give."
 API_ASSUMED = (
     "A token-priced API is taken to serve any model within its rate limit, and to answer in half the time that its "
     "strictest workload allows, to the first token and for each one after; to the first in less, where the round trip "
