@@ -57,9 +57,19 @@ def steps_of(body: str) -> list[Step]:
 
 
 def same(shown: str, printed: str) -> bool:
-    """Compare what is shown with what is printed; a lone ``...`` or one inside a line stands for any text."""
-    pattern = ".*?".join(re.escape(part.strip(" ")) for part in shown.rstrip().split("..."))
-    return re.fullmatch(pattern.replace(r"\ ", r"\s*"), printed.rstrip(), re.DOTALL) is not None
+    """Compare what is shown with what is printed; a lone ``...`` or one inside a line stands for any text.
+
+    Each part between two ``...`` is sought after the one before it: one pattern for all of them would take minutes to
+    fail. A run of spaces in what is shown may be any white space in what is printed.
+    """
+    text = printed.rstrip()
+    first, *others = [re.sub(r"(?:\\ )+", r"\\s*", re.escape(part.strip(" "))) for part in shown.rstrip().split("...")]
+    if not others:
+        return re.fullmatch(first, text) is not None
+    found = re.match(first, text)
+    for part in [*others[:-1], rf"{others[-1]}\Z"]:
+        found = re.compile(part).search(text, found.end()) if found is not None else None
+    return found is not None
 
 
 def run_step(command: str, place: Path) -> str:

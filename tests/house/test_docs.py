@@ -73,10 +73,20 @@ def test_a_transcript_is_split_into_commands_and_output() -> None:
         ("first\n...\nlast\n", "first\nand\nmore\n", False),
         ("a.b\n", "aXb\n", False),
         ("", "something\n", False),
+        ("a ... b ... c\n", "a 1 b 2 c\n", True),
+        ("a ... b ... c\n", "a 1 c 2 b\n", False),
+        ("one   two\n", "one two\n", True),
     ],
 )
 def test_dots_stand_for_any_text_and_nothing_else_does(shown: str, printed: str, expected: bool) -> None:
     assert docs.same(shown, printed) is expected
+
+
+def test_a_wide_table_with_many_dots_is_told_apart_at_once() -> None:
+    row = f"name ...{' ' * 60}in time ...{' ' * 60}% of the fee\n"
+    printed = f"name{' ' * 60}12 in time{' ' * 60}99% of the fee\n" * 60
+    assert docs.same(row * 60, printed)
+    assert not docs.same(row * 60 + "last\n", printed)
 
 
 def test_a_stale_transcript_is_rewritten_and_a_true_one_is_kept(tmp_path: Path) -> None:

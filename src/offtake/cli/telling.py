@@ -54,6 +54,7 @@ def demo(
     from offtake.plan.appraise import write_appraisal
     from offtake.rehearse.load import largest_site
     from offtake.rehearse.verb import Asked, rehearse_run
+    from offtake.rehearse.warm import compile_ahead
     from offtake.report.page import write_page
     from offtake.report.terminal import appraisal_table, rehearsal_table
     from offtake.schema.marks import count_marks
@@ -61,6 +62,7 @@ def demo(
     tables = read_checked(folder)
     where = run_folder(out, tables)
     with progress_bars() as progress:
+        compiling = compile_ahead()
         progress("check", 1.0)
         options = plan_options(gap, limit_s, progress)
         run = do_plan(tables, where, options)
@@ -68,6 +70,8 @@ def demo(
         appraisal = work_out(tables, asked_offer(tables), again, run)
         write_appraisal(appraisal, where)
         site = largest_site(run.fleet)
+        for process in compiling:
+            process.join()
         found = rehearse_run(where, Asked(compare="least_loaded,round_robin", seeds=1), progress)
         refuse_unanswered(found, strict=False)
         lost = Asked(lose=(f"{site}@{LOST_FROM_HOUR}+{LOST_HOURS}",), name=f"lost-{site}")

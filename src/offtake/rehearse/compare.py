@@ -151,7 +151,7 @@ def compare(case: tuple[Fleet, Deployments, Load], options: Options, contest: Co
 
 def _spread(case: _Case, tasks: list[Task], workers: int) -> Iterator[Score | float | None]:
     """Yield the answers in the order of the tasks, worked out here or in other processes."""
-    if workers <= 1:
+    if min(workers, len(tasks)) <= 1:
         return (_answer(case, *task) for task in tasks)
     from joblib import Parallel, delayed  # noqa: PLC0415  # half a second that a single rehearsal need not wait
 
