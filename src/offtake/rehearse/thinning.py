@@ -73,11 +73,20 @@ def error_of(value: float | None, thinner: float | None, thin: int, luck: float)
     return math.hypot((thinner - value) * max(math.log2(thin), 1.0), luck)
 
 
+def rounded(error: float) -> str:
+    """Write an error with two digits that count.
+
+    >>> rounded(0.0334), rounded(112_345.0)
+    ('0.033', '110,000')
+    """
+    return f"{float(f'{error:.2g}'):,.15g}"
+
+
 def with_thin_error(summary: Summary, thinner: Summary) -> Summary:
     """Return the summary with the measured error of its thinning, and a sentence that says it."""
     found = thin_figures(summary, thinner)
     error = {figure.figure: figure.error for figure in found if figure.kind == TOTAL}
-    told = [f"{word} {error[name]:.2g}{unit}" for name, word, unit in SAID if error[name] is not None]
+    told = [f"{word} {rounded(off)}{unit}" for name, word, unit in SAID if (off := error[name]) is not None]
     known = summary.thin_error.removesuffix(NOT_MEASURED)
     sentence = f"{known}; measured beside 1 in {thinner.thin}, the error to expect is " + ", ".join(told)
     return msgspec.structs.replace(summary, thin_error=sentence, thin_figures=found)

@@ -16,7 +16,7 @@ from offtake.rehearse.compare import Comparison
 from offtake.report import theme
 from offtake.report.parts import Column, Figure, Grid, Key, Part, Section, Sentences
 from offtake.report.verdicts import beside, doubts, marked, policy_name
-from offtake.report.words import NOTHING, listing, money, plural, share, tally
+from offtake.report.words import NOTHING, listing, money, plural, share, short, tally
 from offtake.units import PERCENT
 
 ROW_HEIGHT = 40  # two lines of text
@@ -34,7 +34,8 @@ def section(comparisons: Mapping[str, Comparison]) -> Section:
 
 def introduction(comparison: Comparison) -> Sentences:
     """Say what was compared, and which of it holds for its own length alone."""
-    loads = plural(len(comparison.seeds), "load")
+    several = plural(len(comparison.seeds), "load")
+    loads = "load" if len(comparison.seeds) == 1 else several
     what = (
         f"{len(comparison.rows)} policies, each on the same {loads} of {tally(comparison.requests)} requests, "
         f"worth {money(comparison.offered_usd)} if all are served in time."
@@ -84,17 +85,24 @@ def values_frame(comparison: Comparison) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
 
 
+def least_of(frame: pl.DataFrame) -> float:
+    """Return where the scale begins: at zero, unless all that is shown lies far from it."""
+    least, most = min(frame["low"]), max(frame["high"])
+    return 0.0 if 0.0 <= least < most - least else least
+
+
 def cut_off(frame: pl.DataFrame) -> str:
     """Say that the scale does not begin at zero, where it does not."""
-    return "The scale does not begin at zero." if min(frame["low"]) > 0.0 else ""
+    return "The scale does not begin at zero." if least_of(frame) > 0.0 else ""
 
 
 def values_chart(frame: pl.DataFrame, comparison: Comparison) -> alt.LayerChart:
     """Draw a mark and an interval for each policy, a line at the first, and one that no policy can pass."""
     bound = comparison.hindsight_usd
     top = None if bound is None else PERCENT * bound / (comparison.offered_usd or 1.0)
-    ends = [*frame["low"], *frame["high"], *([] if top is None else [top])]
-    scale = alt.Scale(domain=[min(ends), max(ends)], zero=False, nice=True)
+    scale = alt.Scale(
+        domain=[least_of(frame), max([*frame["high"], *([] if top is None else [top])])], zero=False, nice=True
+    )
     x_axis = alt.Axis(title="Value served in time, % of the value offered", tickCount=5, format="~f", labelFlush=False)
     names = theme.name_axis("Policy").copy()
     names.labelExpr = "split(datum.label, '|')"
@@ -153,13 +161,13 @@ def policy_grid(comparison: Comparison) -> Grid:
     rows = [
         [
             policy_name(row),
-            marked(share(row.means["value_in_time_usd"] / whole), row),
+            marked(short(row.means["value_in_time_usd"] / whole), row),
             NOTHING if row is comparison.rows[0] else beside(row.differences["value_in_time_usd"], whole),
-            NOTHING if row.hindsight_share is None else marked(share(row.hindsight_share), row),
+            NOTHING if row.hindsight_share is None else marked(short(row.hindsight_share), row),
             money(row.means["cost_usd"]),
             share(row.means["share_refused"]),
             f"{row.means['fairness']:.3f}",
-            *(marked(share(row.attainment[kind]), row) for kind in kinds),
+            *(marked(short(row.attainment[kind]), row) for kind in kinds),
         ]
         for row in comparison.rows
     ]

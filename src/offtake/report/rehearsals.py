@@ -290,7 +290,12 @@ def comparison(summaries: Mapping[str, Summary]) -> list[Part]:
         ]
         for name, each in summaries.items()
     ]
-    return [Grid(caption="The same plan in each rehearsal", columns=columns, rows=rows)]
+    grid = Grid(caption="The same plan in each rehearsal", columns=columns, rows=rows)
+    others = list(summaries.items())[1:]
+    happened = [
+        f"{name.replace('_', ' ')}: {each.sentence}." for name, other in others for each in other.events_applied
+    ]
+    return [grid, Sentences(sentences=happened, bullets=True)] if happened else [grid]
 
 
 def pool_grid(summary: Summary) -> Grid:

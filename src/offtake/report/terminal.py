@@ -17,7 +17,7 @@ from rich.text import Text
 from offtake.plan.result import Appraisal, PlanResult
 from offtake.report import happenings, verdicts
 from offtake.report.sums import by_interest, signed_when
-from offtake.report.words import NOTHING, change, count, money, number, plural, power, share, tally
+from offtake.report.words import NOTHING, change, count, money, number, plural, power, share, short, tally
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
@@ -147,11 +147,6 @@ def run_name(each: Summary, main: Summary) -> str:
     """Name one rehearsal of several: by its policy, or by sites that it lost and the first did not."""
     lost = [text.partition(" from ")[0] for text in each.lost_sites if text not in main.lost_sites]
     return f"without {', '.join(lost)}" if lost else verdicts.policy_name(each)
-
-
-def short(part: float) -> str:
-    """Write a share in the width of a narrow column."""
-    return share(part).replace("under ", "<").replace("over ", ">")
 
 
 def service_cells(name: str, group: Requests) -> list[Text]:

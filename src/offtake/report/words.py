@@ -129,6 +129,15 @@ def share(part: float) -> str:
     return f"{text.removesuffix('.0')}%".replace("-", MINUS)
 
 
+def short(part: float) -> str:
+    """Write a share in the width of a narrow column.
+
+    >>> short(0.00004), short(0.9996), short(0.34)
+    ('<0.1%', '>99.9%', '34%')
+    """
+    return share(part).replace("under ", "<").replace("over ", ">")
+
+
 def points(part: float) -> str:
     """Write a difference of shares in percentage points, with its sign.
 
