@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import pytest
@@ -18,18 +20,21 @@ from offtake.rehearse.warm import EMPTY, compile_ahead, idle_engine, let_nothing
 from tests.rehearse.fleets import constant_table, fleet, load, pool
 
 
+typeof: Any = numba.typeof  #: numba has no types
+
+
 def test_the_engine_of_an_empty_fleet_has_the_types_of_any_other() -> None:
     some = fleet([pool("a", "A"), pool("b", "B")])
     deployments = {"one": (constant_table(1e6), ReplicaLimits(1_000, 16, 8, 64, 1_000))}
     engine = new_engine(some, deployments, Options(policy=Policy.ROUND_ROBIN))
-    assert numba.typeof(idle_engine()) == numba.typeof(engine)
-    assert numba.typeof(new_tally(EMPTY, 0)) == numba.typeof(new_tally(some, 0))
+    assert typeof(idle_engine()) == typeof(engine)
+    assert typeof(new_tally(EMPTY, 0)) == typeof(new_tally(some, 0))
 
 
 def test_the_feed_of_no_requests_has_the_types_of_any_other() -> None:
     ties = np.random.default_rng(0)
     nothing, some = feed_of(no_requests(), ties), feed_of(load(9, 1, 1e6), ties)
-    assert numba.typeof(nothing) == numba.typeof(some)
+    assert typeof(nothing) == typeof(some)
 
 
 @pytest.mark.plain
