@@ -19,7 +19,6 @@ from offtake.rehearse.tally import new_tally
 from offtake.rehearse.warm import EMPTY, compile_ahead, idle_engine, let_nothing_happen, serve_nothing
 from tests.rehearse.fleets import constant_table, fleet, load, pool
 
-
 typeof: Any = numba.typeof  #: numba has no types
 
 
