@@ -21,7 +21,7 @@ from offtake.files import folder_in_place, write_json
 from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
-from offtake.plan.objective import cvar_usd
+from offtake.plan.objective import risk_adjusted_usd
 from offtake.plan.plan import PlanOptions, PlanRun, portfolio_hash, prepare, solve_with
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
@@ -271,14 +271,6 @@ def held_ratio(case: Case, plan: Solution, at: float) -> float | None:
         middle = (low + high) / 2.0
         low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
     return (low + high) / 2.0
-
-
-def risk_adjusted_usd(problem: Problem, net_usd: Floats) -> float:
-    """Return mean net value less the weight of risk times the CVaR of the loss."""
-    mean = float(problem.probability @ net_usd)
-    if problem.risk_weight == 0:
-        return mean
-    return mean - problem.risk_weight * cvar_usd(-net_usd, problem.probability, problem.risk_alpha)
 
 
 def answer_of(case: Case, known: Appraisal) -> str:

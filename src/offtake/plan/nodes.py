@@ -142,7 +142,10 @@ def best_cut(points: Floats, weight: Floats, least: int) -> tuple[float, np.ndar
 
 
 def seen_before(problem: Problem, period: int) -> Floats:
-    """Return what each scenario has shown before a period [S, F], each figure by the share of the plan it concerns."""
+    """Return what each scenario has shown before a period [S, F], each figure by the share of the plan it concerns.
+
+    Scenarios of no probability are measured by the others and change nothing in them.
+    """
     return np.concatenate(
         [demand_seen(problem, period), chips_seen(problem, period), speed_seen(problem, period)], axis=1
     )
@@ -170,7 +173,7 @@ def chips_seen(problem: Problem, period: int) -> Floats:
     some = (deliveries.period < period) & (first[vintages.offer[deliveries.vintage]] == deliveries.vintage)
     at = (deliveries.scenario[some], deliveries.period[some], vintages.offer[deliveries.vintage[some]])
     np.add.at(chips, at, deliveries.chips[some] * vintages.units_max[deliveries.vintage[some]])
-    most = max(float(chips.max(axis=(0, 1), initial=0.0).sum()), FLOOR)
+    most = max(float(chips[problem.probability > 0].max(axis=(0, 1), initial=0.0).sum()), FLOOR)
     mean = problem.period_hours[:period] / problem.period_hours[:period].sum()
     return np.concatenate([np.einsum("t,sto->so", mean, chips), chips[:, period - 1]], axis=1) / most
 
@@ -181,8 +184,8 @@ def speed_seen(problem: Problem, period: int) -> Floats:
     there = np.zeros((problem.probability.size, problem.cells.site.size), dtype=np.bool_)
     old = (deliveries.period < period) & problem.vintages.signed[deliveries.vintage] & (deliveries.chips > 0)
     there[deliveries.scenario[old], deliveries.cell[old]] = True
-    known = np.flatnonzero(np.all(there, axis=0)[lanes.cell])
+    known = np.flatnonzero(np.all(there[problem.probability > 0], axis=0)[lanes.cell])
     goodput = lanes.goodput_rps_per_chip[known].T  # [S, L]
     mean = np.maximum(problem.probability @ goodput, FLOOR)
     seen: Floats = np.log(np.maximum(goodput, FLOOR) / mean) / max(lanes.cell.size, 1)
-    return seen
+    return np.where(there[:, lanes.cell[known]], seen, 0.0)

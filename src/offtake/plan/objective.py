@@ -157,6 +157,14 @@ def cvar_usd(loss_usd: Floats, probability: Floats, alpha: float) -> float:
     return float(np.diff(mass, prepend=0.0) @ loss_usd[worst] / (1 - alpha))
 
 
+def risk_adjusted_usd(problem: Problem, net_usd: Floats) -> float:
+    """Return mean net value less the weight of risk times the CVaR of the loss."""
+    mean = float(problem.probability @ net_usd)
+    if problem.risk_weight == 0:
+        return mean
+    return mean - problem.risk_weight * cvar_usd(-net_usd, problem.probability, problem.risk_alpha)
+
+
 def _missed_usd(problem: Problem) -> Floats:
     """Give the discounted penalty of a chip-hour missed, by job [J]."""
     last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)

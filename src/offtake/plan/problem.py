@@ -180,6 +180,19 @@ def one_node(scenarios: int, periods: int, vintages: int) -> Nodes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """Hold decisions that are made already: the solver may not change them, whatever it would gain.
+
+    ``signed [V, S]`` and ``kept [V, S, T]`` in units, NaN where the decision is still open; ``hosts [J, I]`` whether a
+    single-site job runs at a site, NaN where that is open.
+    """
+
+    signed: Floats
+    kept: Floats
+    hosts: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """Hold one planning problem, complete.
 
@@ -187,7 +200,7 @@ class Problem:
     ``value_usd``, ``refusal_usd [K]`` per request, ``deferrable [K]`` (may move between blocks of a week),
     ``period_hours [T]``, ``block_share [B]`` sums to 1, ``probability [S]`` sums to 1, ``discount [T]``.
     ``exclusive`` lists sets of offers of which at most one may be signed. Without ``nodes`` nothing is learnt: signing
-    and notice are decided today for all scenarios.
+    and notice are decided today for all scenarios. With ``held`` some decisions are made already.
     Objective: maximise expected net value − risk_weight · CVaR_alpha(loss); loss is minus net value.
     """
 
@@ -212,6 +225,7 @@ class Problem:
     risk_alpha: float
     exclusive: list[list[int]] = field(default_factory=list)
     nodes: Nodes | None = None
+    held: Held | None = None
 
     @property
     def decided(self) -> Nodes:

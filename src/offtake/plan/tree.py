@@ -85,9 +85,13 @@ class Strata:
 
 def tree_of(portfolio: Portfolio) -> Tree:
     """Draw ``settings.scenarios`` scenarios of a portfolio, or one per branch of growth if that is more."""
-    settings = portfolio.tables.settings
     strata = strata_of(portfolio)
-    chance = Chance(settings.seed, strata.probability)
+    return tree_from(portfolio, strata, Chance(portfolio.tables.settings.seed, strata.probability))
+
+
+def tree_from(portfolio: Portfolio, strata: Strata, chance: Chance) -> Tree:
+    """Draw one scenario for each entry of the strata."""
+    settings = portfolio.tables.settings
     fixed = {settings.question: strata.reading} if (strata.reading >= 0).all() else {}
     luck = {name: luck_of(terms, chance, fixed.get(name)) for name, terms in portfolio.offers.items()}
     start = settings.start.toordinal()
@@ -113,6 +117,10 @@ class Chance:
         self.seed = seed
         self.probability = probability
 
+    def generator(self, source: str) -> np.random.Generator:
+        """Return the random numbers of a source."""
+        return np.random.default_rng([self.seed, crc32(source.encode())])
+
     def uniform(self, source: str) -> Floats:
         """Return one number in (0, 1) for each scenario [S]: together they cover it in proportion to probability.
 
@@ -120,7 +128,7 @@ class Chance:
         """
         if len(self.probability) == 1:
             return np.full(1, 0.5)
-        generator = np.random.default_rng([self.seed, crc32(source.encode())])
+        generator = self.generator(source)
         order = generator.permutation(len(self.probability))
         length = self.probability[order]
         inside = generator.random(len(length))

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from offtake.plan.blocks import Block, Blocks, Index, Names, Span
+from offtake.plan.blocks import Block, Blocks, Floats, Index, Names, Span
 from offtake.plan.problem import Bools, Ints, Problem
 from offtake.plan.scale import Units, choose_units
 
@@ -90,6 +90,13 @@ def firsts(like: Ints) -> Bools:
     return first
 
 
+def within(held: Floats | None, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+    """Give the least and the most of a decision: what it is where it is held, else the bounds given."""
+    if held is None:
+        return lower, upper
+    return np.where(np.isnan(held), lower, held), np.where(np.isnan(held), upper, held)
+
+
 class DeliveryNames:
     """Name deliveries when asked, not before: there are many, and few are ever shown."""
 
@@ -162,7 +169,8 @@ def _sign(model: Model) -> None:
     whole = vintages.whole_units | vintages.all_or_nothing
     first = firsts(problem.decided.sign_as.T).T
     lower = np.where(vintages.signed[:, None], size, 0.0)
-    span = Span(lower=lower, upper=size, where=first, unit=lot, whole=(whole & ~vintages.signed)[:, None])
+    least, most = within(problem.held.signed if problem.held else None, lower, size)
+    span = Span(lower=least, upper=most, where=first, unit=lot, whole=(whole & ~vintages.signed)[:, None])
     blocks.var("signed", ("vintage", "scenario"), span)
     smallest = (vintages.units_min > 0) & ~vintages.all_or_nothing & ~vintages.signed
     blocks.var("chosen", ("vintage", "scenario"), Span(upper=1.0, where=first & smallest[:, None], whole=True))
@@ -175,7 +183,8 @@ def _sign(model: Model) -> None:
     single = vintages.all_or_nothing | (vintages.whole_units & (vintages.units_max <= 1))
     may_end = lives & (period >= vintages.lock_until[:, None]) & single[:, None]
     where = lives[:, None, :] & firsts(keep_as(problem).transpose(1, 0, 2)).transpose(1, 0, 2)
-    span = Span(upper=size[..., None], where=where, unit=lot[..., None], whole=may_end[:, None, :])
+    least, most = within(problem.held.kept if problem.held else None, np.zeros((1, 1, 1)), size[..., None])
+    span = Span(lower=least, upper=most, where=where, unit=lot[..., None], whole=may_end[:, None, :])
     blocks.var("kept", ("vintage", "scenario", "period"), span)
 
 
@@ -213,7 +222,8 @@ def _train(model: Model) -> None:
     sites = np.zeros((len(problem.axes.jobs), len(problem.axes.sites)), dtype=np.bool_)
     job, cell = np.nonzero((jobs.speed > 0) & ~cells.is_api)
     sites[job, cells.site[cell]] = True
-    span = Span(upper=1.0, where=sites & jobs.single_site[:, None], whole=True)
+    least, most = within(problem.held.hosts if problem.held else None, np.zeros((1, 1)), np.ones((1, 1)))
+    span = Span(lower=least, upper=most, where=sites & jobs.single_site[:, None], whole=True)
     blocks.var("hosts", ("job", "site"), span)
     gang = window[None] & (jobs.gang_chips > 0)
     blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang, whole=True))

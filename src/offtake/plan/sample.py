@@ -1,0 +1,231 @@
+"""Test a plan on futures that it was not made from: draw them, follow the plan's tree, and operate each at its best.
+
+Comes in: an assembled problem, its solution, a seed. Goes out: net values of fresh paths. A path goes, date by date,
+to the node of the plan's tree whose past is nearest to its own, so that it uses nothing that is not known by then; it
+signs and gives notice as that node does, and serves what it can. It must never look at a path's future, and must
+never use the draws that the plan was made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from offtake.demand.shock import sample_shocks
+from offtake.demand.workload import demand_of
+from offtake.errors import InfeasibleError
+from offtake.plan.assemble import Assembled, assemble
+from offtake.plan.load import rates_of, surge_words
+from offtake.plan.nodes import Moments, nodes_from, seen_before
+from offtake.plan.problem import Deliveries, Floats, Held, Ints, Problem
+from offtake.plan.solution import Solution
+from offtake.plan.solve import Options, solve
+from offtake.plan.tree import Chance, Strata, Tree, strata_of, tree_from, tree_of
+from offtake.plan.variables import research_speed
+from offtake.supply.portfolio import Portfolio
+
+STREAM = 0x7275  #: added to the seed of a plan for its first fresh draws; further draws count on from there
+
+
+class Independent(Chance):
+    """Give independent draws for each scenario and source, in the place of a Latin hypercube."""
+
+    def uniform(self, source: str) -> Floats:
+        """Return one number in (0, 1) for each scenario [S], each on its own."""
+        return np.clip(self.generator(source).random(len(self.probability)), 1e-12, 1.0 - 1e-12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operated:
+    """Hold how a path went: its net value in USD, and whether a floor or a budget had to give way."""
+
+    net_usd: float
+    kept_limits: bool
+
+
+# ── fresh draws ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def fresh_seed(seed: int, number: int) -> int:
+    """Return the seed of a fresh draw of a plan, never the plan's own.
+
+    >>> fresh_seed(7, 0) != 7, fresh_seed(7, 0) != fresh_seed(7, 1)
+    (True, True)
+    """
+    return seed + STREAM + number
+
+
+def independent(assembled: Assembled, paths: int, number: int = 0) -> Assembled:
+    """Draw paths that are independent of each other, of equal weight, from the portfolio's own chances."""
+    portfolio = reseeded(assembled, number)
+    strata = strata_of(portfolio)
+    chance = Independent(portfolio.tables.settings.seed, np.full(paths, 1.0 / paths))
+    rows = portfolio.tables.growth
+    weights = np.array([row.weight for row in rows])
+    edges = np.cumsum(weights / weights.sum())[:-1] if rows and weights.sum() > 0 else np.zeros(0)
+    growth = np.searchsorted(edges, chance.uniform("growth"), side="right")
+    given = Strata(
+        probability=chance.probability,
+        growth=growth.astype(np.int64) if (strata.growth >= 0).any() else np.full(paths, -1, dtype=np.int64),
+        reading=np.full(paths, -1, dtype=np.int64),
+    )
+    return drawn(assembled, portfolio, tree_from(portfolio, given, chance))
+
+
+def resampled(assembled: Assembled, number: int) -> Assembled:
+    """Draw the scenarios of a plan anew, in the way that it draws its own."""
+    portfolio = reseeded(assembled, number)
+    return drawn(assembled, portfolio, tree_of(portfolio))
+
+
+def reseeded(assembled: Assembled, number: int) -> Portfolio:
+    """Return the portfolio with a fresh seed."""
+    portfolio = assembled.inputs.portfolio
+    settings = portfolio.tables.settings
+    settings = settings.model_copy(update={"seed": fresh_seed(settings.seed, number)})
+    return replace(portfolio, tables=replace(portfolio.tables, settings=settings))
+
+
+def drawn(assembled: Assembled, portfolio: Portfolio, tree: Tree) -> Assembled:
+    """Assemble a problem on other scenarios; request lengths, goodputs and power stay as the plan has them."""
+    inputs, tables = assembled.inputs, portfolio.tables
+    demand, calendar = demand_of(tables), inputs.calendar
+    days = float(calendar.edges[-1] - calendar.edges[0])
+    events = sample_shocks(demand.shocks, days, tree.scenarios, tables.settings.seed)
+    load = replace(
+        inputs.load,
+        rate_rps=rates_of(demand, events, calendar, tree),
+        surges=[surge_words(demand.shocks, events, calendar, scenario) for scenario in range(tree.scenarios)],
+    )
+    made = assemble(replace(inputs, portfolio=portfolio, tree=tree, load=load))
+    power = np.repeat(assembled.problem.power_kw[:1], tree.scenarios, axis=0)
+    return replace(made, problem=replace(made.problem, power_kw=power))
+
+
+# ── the plan along a path ────────────────────────────────────────────────────────────────────────────────────────────
+def followed(plan: Problem, fresh: Problem) -> Ints:
+    """Return the plan's node that each fresh path is in during each period, by its first scenario [N, T].
+
+    At each date at which nodes part, a path goes to the child node with the nearest centroid: the mean of
+    :func:`~offtake.plan.nodes.seen_before` over the node's scenarios. The tree was parted by the same figures (Ward
+    1963), and they end before the date.
+    """
+    node, scenarios = plan.decided.node_as, plan.probability.size
+    joined = beside(plan, fresh)
+    path = np.zeros((fresh.probability.size, node.shape[1]), dtype=np.int64)
+    now = np.full(fresh.probability.size, node[0, 0], dtype=np.int64)
+    for period in range(node.shape[1]):
+        before = node[:, max(period - 1, 0)]
+        if np.any(node[:, period] != before):
+            points = seen_before(joined, period)
+            now = nearest(points[:scenarios], points[scenarios:], (plan, before, node[:, period]), now)
+        path[:, period] = now
+    return path
+
+
+def nearest(seen: Floats, points: Floats, parting: tuple[Problem, Ints, Ints], now: Ints) -> Ints:
+    """Return the child of its node ``now [N]`` whose mean of ``seen [S, F]`` is nearest to each point [N]."""
+    plan, before, after = parting
+    then = now.copy()
+    for parent in np.unique(now):
+        children = np.unique(after[before == parent])
+        centres = [np.average(seen[after == one], axis=0, weights=plan.probability[after == one]) for one in children]
+        here = np.flatnonzero(now == parent)
+        far = ((points[here, np.newaxis] - np.stack(centres)) ** 2).sum(axis=2)
+        then[here] = children[np.argmin(far, axis=1)]
+    return then
+
+
+def beside(plan: Problem, fresh: Problem) -> Problem:
+    """Return what a plan and fresh paths show, the fresh ones with no weight; only good for looking back."""
+    first, second, count = plan.deliveries, fresh.deliveries, plan.probability.size
+    both = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in vars(first)}
+    both["scenario"] = np.concatenate([first.scenario, second.scenario + count])
+    goodput = np.concatenate([plan.lanes.goodput_rps_per_chip, fresh.lanes.goodput_rps_per_chip], axis=1)
+    return replace(
+        plan,
+        probability=np.concatenate([plan.probability, np.zeros(fresh.probability.size)]),
+        demand_rps=np.concatenate([plan.demand_rps, fresh.demand_rps]),
+        deliveries=Deliveries(**both),
+        lanes=replace(plan.lanes, goodput_rps_per_chip=goodput),
+        nodes=None,
+    )
+
+
+def along(plan: Problem, moments: Moments, solution: Solution, node: Ints) -> Held:
+    """Return what a plan signs, keeps and hosts on paths through nodes ``node [N, T]`` of its tree.
+
+    On a path on which a contract ends later than in any of the plan's scenarios, the last decision holds on.
+    """
+    nodes, vintages = nodes_from(node, moments), plan.vintages
+    signed = np.take_along_axis(solution.signed, nodes.sign_as, axis=1)
+    kept = np.take_along_axis(solution.kept, nodes.keep_as, axis=1)
+    for vintage, last in enumerate(vintages.term_until):
+        if 0 < last < kept.shape[2]:
+            kept[vintage, :, last:] = kept[vintage, :, last - 1 : last]
+    return Held(signed=signed, kept=kept, hosts=solution.hosts.astype(np.float64))
+
+
+# ── operating a path ─────────────────────────────────────────────────────────────────────────────────────────────────
+def alone(problem: Problem, scenario: int) -> Problem:
+    """Return the problem of one scenario that is known to come; money at risk is then nothing beside money."""
+    deliveries, vintages, held = problem.deliveries, problem.vintages, problem.held
+    mine, one = deliveries.scenario == scenario, slice(scenario, scenario + 1)
+    only = {name: getattr(deliveries, name)[mine] for name in vars(deliveries)}
+    only["scenario"] = np.zeros(int(mine.sum()), dtype=np.int64)
+    return replace(
+        problem,
+        axes=replace(problem.axes, scenarios=problem.axes.scenarios[one]),
+        probability=np.ones(1),
+        demand_rps=problem.demand_rps[one],
+        power_kw=problem.power_kw[one],
+        lanes=replace(problem.lanes, goodput_rps_per_chip=problem.lanes.goodput_rps_per_chip[:, one]),
+        vintages=replace(vintages, paid_usd=vintages.paid_usd[:, one]),
+        deliveries=Deliveries(**only),
+        nodes=None,
+        held=None if held is None else replace(held, signed=held.signed[:, one], kept=held.kept[:, one]),
+        risk_weight=0.0,
+    )
+
+
+def without_policy(problem: Problem) -> Problem:
+    """Return the problem without limits on what may be signed: what is held was signed within them."""
+    limits = problem.limits
+    free = replace(
+        limits,
+        group_cap=np.ones_like(limits.group_cap),
+        survive_group=np.zeros_like(limits.survive_group),
+        prepay_usd_max=np.inf,
+    )
+    return replace(problem, limits=free, exclusive=[])
+
+
+def operate(problem: Problem, options: Options) -> Operated:
+    """Operate one path at its best, its contracts held; a floor of research that its chips cannot fill gives way.
+
+    Where limits still cannot be met, the floor and the budgets are left out, and the path counts as one that breaks
+    them.
+    """
+    able = np.minimum(problem.jobs.floor_chips, most_research(problem))
+    short = bool(np.any(able < problem.jobs.floor_chips))
+    problem = without_policy(replace(problem, jobs=replace(problem.jobs, floor_chips=able)))
+    try:
+        return Operated(net_usd=float(solve(problem, options).money.net_usd[0]), kept_limits=not short)
+    except InfeasibleError:
+        none = np.zeros_like(problem.jobs.floor_chips)
+        no_limit = np.full_like(problem.limits.budget_usd, np.inf)
+        loose = replace(
+            problem,
+            jobs=replace(problem.jobs, floor_chips=none),
+            limits=replace(problem.limits, budget_usd=no_limit),
+        )
+        return Operated(net_usd=float(solve(loose, options).money.net_usd[0]), kept_limits=False)
+
+
+def most_research(problem: Problem) -> Floats:
+    """Return the research that all chips of a path could do, its contracts held, in chips of speed 1 [T]."""
+    deliveries, most = problem.deliveries, np.zeros(problem.period_hours.size)
+    if problem.held is None:
+        return np.full(most.size, np.inf)
+    kept = np.nan_to_num(problem.held.kept, nan=0.0)[deliveries.unit]
+    np.add.at(most, deliveries.period, deliveries.chips * kept * research_speed(problem)[deliveries.cell])
+    return most
