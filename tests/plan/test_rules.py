@@ -14,7 +14,7 @@ from tests.plan.problems import newsvendor, tiny
 
 
 def units(problem: Problem, key: str) -> list[float]:
-    return next(rule.units for rule in rules_of(problem) if rule.key == key).tolist()
+    return [float(one) for rule in rules_of(problem) if rule.key == key for one in rule.units]
 
 
 def test_look_back_covers_the_demand_that_is_exceeded_in_one_hour_of_twenty() -> None:
