@@ -22,7 +22,7 @@ from offtake.plan.blocks import Floats, Program
 from offtake.plan.highs import Answer, Effort, ProgramInfeasibleError
 from offtake.plan.parts import Parts, Reply, StoppedError, least_costs
 from offtake.plan.problem import Ints
-from offtake.plan.split import split
+from offtake.plan.split import Split, split
 from offtake.plan.twolevel import TwoLevel, floors, phase_one, slopes
 from offtake.plan.variables import Model
 
@@ -280,7 +280,20 @@ def gap_of(objective: float, bound: float) -> float:
 
 def decompose(model: Model, program: Program, effort: Effort) -> Answer | None:
     """Solve a plan by cutting planes; see :func:`solve_two_level`."""
-    return solve_two_level(split(model, program), effort)
+    parted = split(model, program)
+    answer = solve_two_level(parted.levels, effort)
+    return None if answer is None else whole_again(parted, answer)
+
+
+def whole_again(parted: Split, answer: Answer) -> Answer:
+    """Give the answer of the whole program from that of its two levels."""
+    program, row_duals = parted.back.whole, parted.back.duals(answer.row_duals)
+    return replace(
+        answer,
+        values=parted.back.values(answer.values),
+        row_duals=row_duals,
+        column_duals=program.cost - program.matrix.T @ row_duals,
+    )
 
 
 def solve_two_level(whole: TwoLevel, effort: Effort) -> Answer | None:

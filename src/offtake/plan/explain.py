@@ -94,16 +94,19 @@ def find(model: Model, program: Program) -> tuple[list[int], Floats]:
     penalty = _penalty(model, program)
     if program.cost.size <= SMALL:
         return conflict(program), relax(program, penalty)
-    whole = split(model, program)
+    parted = split(model, program)
+    whole, rows_of = parted.levels, parted.back.rows
     amounts = np.zeros(penalty.size)
     rows = conflict(whole.master)
     if rows:
-        amounts[whole.rows] = relax(whole.master, penalty[whole.rows])
-        return [int(whole.rows[row]) for row in rows], amounts
-    proof = least_violation(whole, np.maximum(penalty, 0.0), highs.Effort())
+        master_rows = rows_of[whole.rows]
+        amounts[master_rows] = relax(whole.master, penalty[master_rows])
+        return [int(master_rows[row]) for row in rows], amounts
+    proof = least_violation(whole, np.maximum(penalty[rows_of], 0.0), highs.Effort())
     if proof is None:
         return [], amounts
-    return [int(row) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], proof[0] * program.row_unit
+    amounts[rows_of] = proof[0]
+    return [int(rows_of[row]) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], amounts * program.row_unit
 
 
 def conflict(program: Program) -> list[int]:

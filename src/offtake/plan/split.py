@@ -1,18 +1,21 @@
 """Put a plan on two levels: a master (what is signed and kept) and a part per scenario and period (operation).
 
-Comes in: a model and its program. Goes out: a :class:`~offtake.plan.twolevel.TwoLevel` in which the master counts each
-part's operating cost less value served. What happens in the blocks of a week is operation; all else (contracts, jobs
+Comes in: a model and its program. Goes out: a :class:`Split`: a :class:`~offtake.plan.twolevel.TwoLevel` in which the
+master counts each part's operating cost less value served, of the program without the columns that only count what
+others bring and cost, and the way back to the whole program. What happens in the blocks of a week is operation; all else (contracts, jobs
 over periods, accounts) is the master's, whatever axes it has. The year's budget is only kept for committed money
 here; ``decompose`` checks it whole. It must never know a solver.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import sparse
 
 from offtake.plan.blocks import Block, Floats, Program
+from offtake.plan.condense import Condensed, condense
 from offtake.plan.problem import Ints
 from offtake.plan.twolevel import Stands, Tail, TwoLevel, apart, two_level
 from offtake.plan.variables import SCENARIO_PERIOD, Model
@@ -26,17 +29,41 @@ TAIL = "a_scenarios_loss_beyond_the_value_at_risk"
 FOLLOWING = ("runs",)  #: whole numbers that follow from the others: a gang runs where it can
 
 
-def split(model: Model, program: Program) -> TwoLevel:
+COUNTED = {
+    "capacity": "capacity_is_what_kept_units_deliver",
+    "committed": "money_committed_in_a_period",
+}  #: columns that only count, each block with the rows that define it
+
+
+@dataclass(frozen=True)
+class Split:
+    """Hold a plan on two levels, and the way back from there to its whole program."""
+
+    levels: TwoLevel
+    back: Condensed
+
+
+def split(model: Model, program: Program) -> Split:
     """Put a plan on two levels, by scenario and period."""
+    taken, by = (
+        np.concatenate([block.ids[block.ids >= 0] for block in blocks]).astype(np.int64)
+        for blocks in zip(*((model[name], model.blocks.row_blocks[row]) for name, row in COUNTED.items()), strict=True)
+    )
     of_column, of_row = _assign(model, program)
+    back = condense(program, taken, by)
+    return Split(_levels(model, back, of_column[back.columns], of_row[back.rows]), back)
+
+
+def _levels(model: Model, back: Condensed, of_column: Ints, of_row: Ints) -> TwoLevel:
+    """Put the condensed program on two levels."""
+    program = back.program
     master_rows = np.flatnonzero(of_row < 0)
-    theta = model["operating"].ids.ravel()
+    theta = np.searchsorted(back.columns, model["operating"].ids.ravel())
     cost = program.cost.copy()
-    cost[theta], cost[model["worth"].ids.ravel()] = 1.0, -1.0
-    without_budget = np.ones(program.row_lower.size)
+    cost[theta], cost[np.searchsorted(back.columns, model["worth"].ids.ravel())] = 1.0, -1.0
     budget = model.blocks.row_blocks[BUDGET]
-    without_budget[budget.start : budget.start + budget.size] = 0.0
-    counted = program.matrix[:, theta].multiply(without_budget[:, None]).tocsr()[master_rows]
+    of_budget = (back.rows >= budget.start) & (back.rows < budget.start + budget.size)
+    counted = (sparse.diags_array((~of_budget).astype(np.float64)) @ program.matrix[:, theta]).tocsr()[master_rows]
     stands = Stands(
         cost=program.cost[theta],
         lower=-_most_worth(model) / program.objective_unit,
@@ -46,8 +73,8 @@ def split(model: Model, program: Program) -> TwoLevel:
     whole = two_level(apart(program, of_row, of_column), of_column, of_row, stands)
     following = np.zeros(whole.master.cost.size, dtype=np.bool_)
     for name in FOLLOWING:
-        following[: whole.columns.size] |= np.isin(whole.columns, model[name].ids)
-    return replace(whole, program=program, following=following, tail=_tail(model, whole))
+        following[: whole.columns.size] |= np.isin(back.columns[whole.columns], model[name].ids)
+    return replace(whole, program=program, following=following, tail=_tail(model, whole, back))
 
 
 def _assign(model: Model, program: Program) -> tuple[Ints, Ints]:
@@ -81,14 +108,15 @@ def _part_of(model: Model, block: Block, number: Ints) -> Ints:
     return number.reshape(*number.shape, *after[1:])
 
 
-def _tail(model: Model, whole: TwoLevel) -> Tail | None:
+def _tail(model: Model, whole: TwoLevel, back: Condensed) -> Tail | None:
     """Find the tail's columns and rows in the master; None where the plan does not weigh risk."""
     at_risk = model["value_at_risk"].ids
     if at_risk < 0:
         return None
-    rows = np.searchsorted(whole.rows, model.blocks.row_blocks[TAIL].ids)
-    column = np.searchsorted(whole.columns, [int(at_risk)])[0]
-    shortfall = np.searchsorted(whole.columns, model["shortfall"].ids)
+    columns = back.columns[whole.columns]
+    rows = np.searchsorted(back.rows[whole.rows], model.blocks.row_blocks[TAIL].ids)
+    column = np.searchsorted(columns, [int(at_risk)])[0]
+    shortfall = np.searchsorted(columns, model["shortfall"].ids)
     return Tail(int(column), shortfall, whole.master.matrix.tocsr()[rows])
 
 
