@@ -2,9 +2,9 @@
 
 Comes in: a model and its program. Goes out: a :class:`Split`: a :class:`~offtake.plan.twolevel.TwoLevel` in which the
 master counts each part's operating cost less value served, of the program without the columns that only count what
-others bring and cost, and the way back to the whole program. What happens in the blocks of a week is operation; all else (contracts, jobs
-over periods, accounts) is the master's, whatever axes it has. The year's budget is only kept for committed money
-here; ``decompose`` checks it whole. It must never know a solver.
+others bring and cost, and the way back to the whole program. What happens in the blocks of a week is operation; all
+else (contracts, jobs over periods, accounts) is the master's, whatever axes it has. The year's budget is only kept for
+committed money here; ``decompose`` checks it whole. It must never know a solver.
 """
 
 from __future__ import annotations
