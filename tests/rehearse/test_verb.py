@@ -9,7 +9,17 @@ import pytest
 from offtake.errors import InputError
 from offtake.fleet import Fleet, write_fleet
 from offtake.rehearse.summary import Summary
-from offtake.rehearse.verb import Asked, Case, load_maker, placed, record_of, rehearse_run, understood
+from offtake.rehearse.verb import (
+    Asked,
+    Case,
+    Rehearsed,
+    compared_so_far,
+    load_maker,
+    placed,
+    record_of,
+    rehearse_run,
+    understood,
+)
 from tests.rehearse.fleets import small_fleet
 from tests.report.run_folder import Wish, summary
 
@@ -133,3 +143,22 @@ def test_a_fleet_without_a_pool_is_refused_and_leaves_nothing(tmp_path: Path) ->
     with pytest.raises(InputError, match="the fleet has no pool"):
         rehearse_run(tmp_path, Asked(), lambda _stage, _done: None)
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+def test_an_interrupted_comparison_keeps_the_rehearsals_and_says_how_far_it_came(tmp_path: Path) -> None:
+    def press(_stage: str, _share: float) -> None:
+        raise KeyboardInterrupt
+
+    fleet = small_fleet()
+    chat = [msgspec.structs.replace(one, profile="chat") for one in fleet.workloads]
+    api = [msgspec.structs.replace(fleet.pools[0], kind="api", replicas=0, tokens_per_minute_max=1e6)]
+    fleet = msgspec.structs.replace(fleet, workloads=chat, pools=api)
+    asked = Asked(compare="bid_price", seeds=1, workers=1, hours=0.01)
+    done = msgspec.structs.replace(DONE, workloads=[], seed=1)
+    case = Case(asked, *understood(asked, fleet), {})
+    comparison, share = compared_so_far(tmp_path, case, [done], press)
+    assert (comparison, list(tmp_path.iterdir())) == (None, [])
+    assert 0.0 <= share < 1.0
+    found = put(tmp_path, "", DONE, "whole")
+    assert found is not None
+    assert not Rehearsed([DONE], found, [], compared_share=share).complete

@@ -48,7 +48,7 @@ def nowhere() -> TextIO:
 
 def code_of(given: list[str]) -> int:
     """Run a verb and return its exit code, with what went wrong told."""
-    as_json = "--json" in given
+    as_json, kept = "--json" in given, "what was finished is kept"
     try:
         code = app(args=given, prog_name="offtake", standalone_mode=False)
         sys.stdout.flush()
@@ -60,8 +60,8 @@ def code_of(given: list[str]) -> int:
         message = error.format_message().rstrip(".")
         sys.stderr.write(f"{message}. See `offtake --help`.\n" if message else "")
         code = BAD_INPUT
-    except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort) as error:
+        kept, code = str(error) or kept, INTERRUPTED
     except (SystemExit, BrokenPipeError):  # nobody reads standard output any more
         code = FAILED
     except Exception as error:
@@ -71,7 +71,7 @@ def code_of(given: list[str]) -> int:
         flushed()
         code = tell(InputError([fault]), as_json=as_json)
     if code == INTERRUPTED:
-        sys.stderr.write("Interrupted; what was finished is kept.\n")
+        sys.stderr.write(f"Interrupted; {kept}.\n")
     return code if isinstance(code, int) else 0
 
 

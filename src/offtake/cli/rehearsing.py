@@ -17,6 +17,7 @@ from offtake.errors import NotStationaryError
 if TYPE_CHECKING:
     from offtake.rehearse.verb import Rehearsed
 
+NOTHING_DONE = "no request had ended, so there is nothing to keep"
 Lose = Annotated[list[str] | None, typer.Option("--lose", help="Lose a site: SITE@HOUR+HOURS. May be given again.")]
 Trace = Annotated[
     list[str] | None,
@@ -103,12 +104,19 @@ def tell(found: Rehearsed, *, as_json: bool, strict: bool) -> None:
         emit("rehearse", ok=not code, folder=where, kept=found.kept, rehearsals=found.summaries, **more, **told)
     elif found.folder is not None:
         tables = [] if found.comparison is None else ["", comparison_table(found.comparison)]
-        show(rehearsal_table(found.summaries), *tables, f"\nRehearsal: {found.folder}", *kept_words(found.kept))
+        show(rehearsal_table(found.summaries), *tables, f"\nRehearsal: {found.folder}", *kept_words(found))
 
 
-def kept_words(kept: list[str]) -> list[str]:
-    """Say which earlier rehearsals stayed."""
-    return [f"Kept beside it: {', '.join(kept)}."] if kept else []
+def kept_words(found: Rehearsed) -> list[str]:
+    """Say how far an interrupted run came, and which earlier rehearsals stayed."""
+    from offtake.report.words import share
+
+    told = [f"Kept beside it: {', '.join(found.kept)}."] if found.kept else []
+    if found.compared_share < 1:
+        told.append(f"The comparison came to {share(found.compared_share)} and is not kept; the rehearsals above are.")
+    elif not found.complete:
+        told.append(f"The last rehearsal came to {share(found.summaries[-1].done_share)} of its requests.")
+    return told
 
 
 def exit_code_of(found: Rehearsed, *, strict: bool) -> int:
@@ -122,7 +130,7 @@ def refuse_unanswered(found: Rehearsed, *, strict: bool) -> None:
     """Stop with the exit code of a rehearsal that did not answer."""
     code = exit_code_of(found, strict=strict)
     if code == INTERRUPTED:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*([] if found.folder is not None else [NOTHING_DONE]))
     if code:
         status = found.summaries[0].status
         raise NotStationaryError(f"The rehearsal is {status}: no percentile exists. See rehearse.json.")

@@ -56,6 +56,7 @@ BUSIEST = -1.0
 PLANNED_SEED = -1
 ASKED = "asked.json"
 COMPARED = "compare.json"
+ROUNDING = 1e-9
 INTERRUPTED = "interrupted"  #: the folder of a part that must not take the place of a finished rehearsal
 
 
@@ -127,11 +128,12 @@ class Rehearsed(NamedTuple):
     folder: Path | None
     kept: list[str]  #: Names of earlier rehearsals that stayed.
     comparison: Comparison | None = None  #: Of policies, where it was asked for.
+    compared_share: float = 1.0  #: Of the work of the comparison; below 1 where it was interrupted.
 
     @property
     def complete(self) -> bool:
         """Tell whether every rehearsal ran to its end."""
-        return all(summary.complete for summary in self.summaries)
+        return self.compared_share >= 1.0 and all(summary.complete for summary in self.summaries)
 
 
 def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
@@ -153,8 +155,9 @@ def rehearse_run(run: Path, asked: Asked, progress: Progress) -> Rehearsed:
         write_fleet(fleet, part / "fleet.json")
         write_json(part / ASKED, record_of(asked))
         summaries = list(rehearsals_in(part, case, progress))
-        comparison = compared_in(part, case, summaries, progress) if asked.compare else None
-        return placed(part, run / "rehearse", asked.name, summaries)._replace(comparison=comparison)
+        comparison, done_share = compared_so_far(part, case, summaries, progress)
+        found = placed(part, run / "rehearse", asked.name, summaries)
+        return found._replace(comparison=comparison, compared_share=done_share)
 
 
 def rehearsals_in(part: Path, case: Case, progress: Progress) -> Iterator[Summary]:
@@ -168,6 +171,24 @@ def rehearsals_in(part: Path, case: Case, progress: Progress) -> Iterator[Summar
         yield found.summary
         if not found.summary.complete:
             return
+
+
+def compared_so_far(
+    part: Path, case: Case, summaries: list[Summary], progress: Progress
+) -> tuple[Comparison | None, float]:
+    """Compare the policies if that was asked for; if it is interrupted, return the share that was done."""
+    done = [0.0]
+
+    def report(stage: str, share: float) -> None:
+        done[0] = share
+        progress(stage, share)
+
+    if not case.asked.compare:
+        return None, 1.0
+    try:
+        return compared_in(part, case, summaries, report), 1.0
+    except KeyboardInterrupt:
+        return None, min(done[0], 1.0 - ROUNDING)
 
 
 def compared_in(part: Path, case: Case, summaries: list[Summary], progress: Progress) -> Comparison | None:
