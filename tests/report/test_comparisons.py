@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from offtake.rehearse.compare import Interval
 from offtake.report import comparisons
 from offtake.report.parts import Figure, Grid, Page, Sentences
 from offtake.report.terminal import comparison_table
+from offtake.report.verdicts import beside
 from tests.report.parts_of import figures_of, grid_of
 from tests.report.run_folder import comparison
 from tests.report.test_terminal import printed
@@ -74,3 +76,8 @@ def test_several_comparisons_have_charts_of_their_own() -> None:
         "policies-value",
         "policies-value-bad-day",
     ]
+
+
+def test_a_difference_that_is_a_rounding_of_sums_is_none() -> None:
+    assert beside(Interval(mean=-1.1e-15, low=-1.5e-15, high=-0.7e-15), 8.0) == "0 (0 to 0)"
+    assert beside(Interval(mean=0.08, low=None, high=None), 8.0) == "+1"

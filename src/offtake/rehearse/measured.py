@@ -25,8 +25,8 @@ SWITCH_SHARE = CHIP_FAILURES_SWITCH / CHIP_FAILURES
 SATELLITE_RANKS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 100.0)  #: per cent
 SATELLITE_RTT_MS = (18.31, 22.45, 25.2, 26.97, 32.14, 40.83, 52.55, 69.46, 88.64, 153.22, 295.62)
 SATELLITE_LOSS_SHARE = 27 / 2_425
-SATELLITE_INTERVAL_S = 15.0  #: Starlink gives terminals new satellites every 15 s (Mohan et al., WWW 2024)
-RETRANSMIT_MS = 200.0  #: TCP_RTO_MIN of Linux, include/net/tcp.h
+SATELLITE_INTERVAL_S = 15.0  #: how often a terminal is given a satellite anew (assumption: as is said of Starlink)
+RETRANSMIT_MS = 200.0  #: TCP_RTO_MIN of Linux, HZ/5 in include/net/tcp.h
 
 
 def satellite_rtt_ms(u: Floats) -> Floats:

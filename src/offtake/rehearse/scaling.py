@@ -25,7 +25,7 @@ from offtake.rehearse.capacity import ALL, FAILED, FAILED_RUNNING
 from offtake.rehearse.queues import set_key
 from offtake.rehearse.state import FIRST_LEAF, Engine, Replica
 
-TOLERANCE = 0.1  #: the Kubernetes horizontal pod autoscaler does nothing within a tenth of its target (its default)
+TOLERANCE = 0.1  #: of its target, within which it does nothing: Kubernetes' horizontal-pod-autoscaler-tolerance
 
 
 @kernel

@@ -2,7 +2,8 @@
 
 One frozen record class per table of an events file; this is the single list from which the reader and the reference are
 made. Hours count from the first instant of the load. Goes out: a :class:`Timeline` of what a person asked for, and the
-:class:`Action` that the engine applies. This module must never know an engine or a file.
+:class:`Action` that the engine applies. Defaults of drains, curtailments, an autoscaler's
+target and clients' tries have no source: they are assumptions. This module must never know an engine or a file.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ REPAIR_HOURS = 2.0  #: a failed replica is back after this, weight loading apart
 WARM_UP_S = 145.0
 #: the same 70.6 GB in 10 s, from a warm page cache: a cold disk is slower (vllm-project/vllm issue 19824)
 DISK_GB_PER_S = 7.0
-SCALER_INTERVAL_S = 15.0  #: sync period of the Kubernetes horizontal pod autoscaler (its default)
-SCALER_DOWN_S = 300.0  #: its default window before scaling down
+SCALER_INTERVAL_S = 15.0  #: horizontal-pod-autoscaler-sync-period of kube-controller-manager by default
+SCALER_DOWN_S = 300.0  #: horizontal-pod-autoscaler-downscale-stabilization of kube-controller-manager by default
 
 
 class Kind(IntEnum):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # their modules load the engine, which the other verbs do wit
     from offtake.rehearse.summary import Group, Summary
 
 MARK = "*"
+PLACES = 9  #: of a share: what is smaller comes of rounding sums
 WHY = {
     str(
         Stationarity.NOT_STATIONARY
@@ -86,8 +87,9 @@ def marked(text: str, row: Row) -> str:
 
 def beside(difference: Interval, whole: float) -> str:
     """Write a difference in percentage points of ``whole``, with its interval where there is one."""
-    low, high = (None if end is None else end / whole for end in (difference.low, difference.high))
-    return against(difference.mean / whole, low, high)
+    ends = (difference.mean, difference.low, difference.high)
+    mean, low, high = (None if end is None else round(end / whole, PLACES) for end in ends)
+    return against(mean or 0.0, low, high)
 
 
 def policy_name(row: Row | Summary) -> str:
