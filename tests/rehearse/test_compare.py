@@ -102,6 +102,22 @@ def test_hindsight_of_an_idle_fleet_is_everything() -> None:
     assert hindsight_usd(one_pool(1), PLAIN, steady(2.0, 100)) == pytest.approx(200.0)
 
 
+def test_work_that_may_wait_for_a_day_hides_no_rush_hour_from_hindsight() -> None:
+    loads = [workload("chat", value_usd_per_request=1.0), workload("code", value_usd_per_request=0.0)]
+    loads[1] = msgspec.structs.replace(loads[1], deferral_hours=24.0)
+    seen = msgspec.structs.replace(one_pool(1), pools=[pool("a", "A", replicas=1)], workloads=loads)
+    requests = steady(48.0, 200)  # every second one of chat: 1.5 times what the replica serves
+    mixed = requests._replace(workload=(np.arange(len(requests.arrival_ns)) % 2).astype(np.int16))
+    assert hindsight_usd(seen, PLAIN, mixed) < 0.72 * 4_800
+
+
+def test_hindsight_counts_no_prompt_that_cannot_be_read_in_time() -> None:
+    requests = steady(2.0, 100)
+    loads = [workload("chat", value_usd_per_request=1.0, ttft_ms_p95=STEP_MS / 2), workload("code")]
+    seen = fleet([pool("a", "A", replicas=1, goodput_rps=[14.0, 0.0])], workloads=loads)
+    assert hindsight_usd(seen, PLAIN, requests) == 0.0
+
+
 def test_hindsight_prefers_what_is_worth_more() -> None:
     seen = msgspec.structs.replace(
         one_pool(1), pools=[pool("a", "A", replicas=1)],

@@ -9,12 +9,15 @@ bound by weak duality, in three steps.
    f(t, b) · (1 + μ b) ≥ α t + κ b for all t + b within the step's budget, a replica is therefore busy for at least
 
        Σ length ≥ Σ length + μ Σ (length - slo) b ≥ Σ over requests in time of w,
-       w = α · prompt tokens not shared + attention of the prompt + (κ - μ slo) · (answer tokens - 1).
+       w = α · prompt tokens not shared + attention of prompt and answer + (κ - μ slo) · (answer tokens - 1).
 
-   (Prompt attention is added to a step whole, and 1 + μ b ≥ 1.) α, κ and μ are chosen to make w large.
+   (Attention is added to a step whole, and 1 + μ b ≥ 1. That of an answer is a slope that the table keeps for every
+   batch, times the contexts of its tokens; f holds what the table has above it.) α, κ and μ are chosen to make w large.
+   Where an empty pool is too slow, a prompt too long to be read within its TTFT limit among them, it serves no value.
 2. *Time.* What arrives in an interval I and is in time is done before I's end plus the longest stay S that the limits
    allow. So Σ w ≤ replicas · (length of I + S), over those whose own longest stay is within S; others are counted as
-   no work at all. Of an API, tokens ≤ rate · (length of I + TTFT limit) + a full bucket.
+   no work at all. Each I is taken with several S, so that work that may wait for a day hides no rush hour. Of an API,
+   tokens ≤ rate · (length of I + TTFT limit) + a full bucket.
 3. *Value.* For any prices λ ≥ 0 of these limits, value in time ≤ Σ λ · limit + Σ max(0, max over pools (v - Σ λ w)).
    Good prices come from a small linear program (HiGHS); the sum is then taken over every single request, so that
    neither the sampling nor the solver's tolerance can break the bound.
@@ -26,7 +29,7 @@ tokens are the only ones a cache can save. It must never know a policy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +49,10 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Deployment = tuple[StepTable, ReplicaLimits]
 
-STAY_SHARE = 0.98  #: of requests whose longest stay is within S; the others count as no work
-SAMPLE = 1_200  #: requests in the linear program that finds the prices
+STAY_SHARES = (0.5, 0.8, 0.98)  #: of requests whose longest stay is within S; the others count as no work
+PARTS = (1, 2, 4, 8, 16, 32, 64)  #: into which the window is divided
+SAMPLE = 2_000  #: requests in the linear program that finds the prices
+CONTEXT_MIN = 1_024.0  #: tokens from which on the slope of attention is kept; measured tables are uneven below
 MULTIPLIERS, MU_MIN, MU_MAX = 40, 1e-5, 10.0  #: values of μ that are tried
 GRID = 40  #: batches among which α and κ are sought; they are then held to every batch
 ROUNDING_NS = 1.0  #: that a step may be shorter than its table, because times are whole nanoseconds
@@ -90,7 +95,7 @@ def hindsight_usd(fleet: Fleet, deployments: Mapping[str, Deployment], requests:
     load = load_of(fleet, deployments, requests)
     limits = limits_of(fleet, load)
     prices = prices_of(load, limits)
-    return bound_usd(load, limits, prices)
+    return min(bound_usd(load, limits, each) for each in (prices, np.zeros(len(limits))))  # those of a sample may err
 
 
 def load_of(fleet: Fleet, deployments: Mapping[str, Deployment], requests: Requests) -> Load:
@@ -102,10 +107,15 @@ def load_of(fleet: Fleet, deployments: Mapping[str, Deployment], requests: Reque
     for index, pool in enumerate(fleet.pools):
         if pool.kind == "api":
             work[:, index], stay[:, index] = requests.input_tokens + requests.output_tokens, _ttft_ns(fleet)[kind]
+            first_ns = np.full(len(kind), pool.ttft_ms * NS_PER_MS)
         else:
-            work[:, index] = _work_ns(fleet, (pool, *deployments[pool.deployment]), requests, allowed[index])
+            place = (pool, *deployments[pool.deployment])
+            work[:, index] = _work_ns(fleet, place, requests, allowed[index])
             stay[:, index] = _ttft_ns(fleet)[kind] + _tpot_ns(fleet)[kind] * requests.output_tokens
-        work[~allowed[index][kind], index] = np.inf
+            first_ns = _first_ns(place, requests)
+        rtt_ns = np.array(next(site.rtt_ms for site in fleet.sites if site.name == pool.site)) * NS_PER_MS
+        hopeless = first_ns + rtt_ns[requests.region] > _ttft_ns(fleet)[kind] + 2 * ROUNDING_NS
+        work[~allowed[index][kind] | hopeless, index] = np.inf
     stay += np.array([workload.deferral_hours * NS_PER_HOUR for workload in fleet.workloads])[kind][:, None]
     value = np.array([workload.value_usd_per_request for workload in fleet.workloads])[kind]
     return Load(requests.arrival_ns, value, work, stay)
@@ -119,6 +129,24 @@ def _ttft_ns(fleet: Fleet) -> Floats:
 def _tpot_ns(fleet: Fleet) -> Floats:
     """Return the limit on the time per output token, ns [workload]."""
     return np.array([workload.tpot_ms_p95 * NS_PER_MS for workload in fleet.workloads])
+
+
+def _first_ns(place: tuple[Pool, StepTable, ReplicaLimits], requests: Requests) -> Floats:
+    """Return the least time that an empty replica takes to read each prompt, ns [request]."""
+    _, table, limits = place
+    tables = prepare([(table, limits)])
+    tokens = np.arange(1, limits.step_tokens_max + 1)
+    per_token = float((tables.token_ns[0][tokens] / tokens).min())
+    prompt = (requests.input_tokens - requests.shared_tokens).astype(np.float64)
+    steps = np.ceil(prompt / limits.step_tokens_max)
+    return np.asarray(per_token * prompt - ROUNDING_NS * steps + _attention_ns(tables, requests), np.float64)
+
+
+def _attention_ns(tables: Tables, requests: Requests) -> Floats:
+    """Return the attention of the part of each prompt that is not shared, ns [request]."""
+    grid, values = tables.prefill_grid[0], tables.prefill_ns[0]
+    whole = np.interp(requests.input_tokens, grid, values)
+    return np.asarray(np.maximum(whole - np.interp(requests.shared_tokens, grid, values), 0.0), np.float64)
 
 
 def _work_ns(
@@ -138,10 +166,8 @@ def _work_ns(
     mix = np.array([prompt[mine].mean(), answer[mine].mean(), (slo_ns * answer)[mine].mean()])
     rates = _coefficients((table, limits), mix)
     tables = prepare([(table, limits)])
-    grid, values = tables.prefill_grid[0], tables.prefill_ns[0]
-    whole = np.interp(requests.input_tokens, grid, values)
-    saved = np.interp(requests.shared_tokens, grid, values)
-    attention = np.maximum(whole - saved, 0.0)
+    attention = _attention_ns(tables, requests)
+    attention += _slope_ns(tables) * answer * (requests.input_tokens + (answer - 1.0) / 2.0)
     work = rates.alpha * prompt + attention + (rates.kappa - rates.mu * slo_ns) * answer
     return np.asarray(work - ROUNDING_NS * requests.output_tokens, np.float64)
 
@@ -168,30 +194,52 @@ def _coefficients(deployment: Deployment, mix: Floats) -> Rates:
 
 def _steps(tables: Tables, batches: Ints, totals: Ints) -> tuple[Floats, Floats, Floats]:
     """Return t, b and f(t, b) where f can bend: at each batch without prompts, and at the corners of token times."""
-    edges = tables.cells[0][batches]
-    right = edges[:, -1, 2] + edges[:, -1, 3] * (tables.context_grid[0, -1] - tables.context_grid[0, -2])
-    attention = np.where(batches > 0, np.minimum(edges[:, :, 2].min(axis=1), right), 0.0)
+    above = _slope_ns(tables) * batches[:, None] * tables.context_grid[0][None]
+    step, attention = ((_by_context(tables, batches, at) - above).min(axis=1) for at in (0, 2))
+    attention[batches == 0] = 0.0
     b, n = (axis.ravel() for axis in np.meshgrid(np.arange(len(batches)), totals, indexing="ij"))
     mixed = n > batches[b]
-    f = tables.token_ns[0][n[mixed]] + np.maximum(attention[b[mixed]], 0.0)
-    begun = tables.token_ns[0][np.minimum(batches + 1, tables.token_ns.shape[1] - 1)] + np.maximum(attention, 0.0)
-    decode = np.minimum(edges[:, :, 0].min(axis=1), begun)
+    f = tables.token_ns[0][n[mixed]] + attention[b[mixed]]
+    begun = tables.token_ns[0][np.minimum(batches + 1, tables.token_ns.shape[1] - 1)] + attention
+    decode = np.minimum(step, begun)
     alone = batches > 0
     t = np.concatenate([n[mixed] - batches[b[mixed]], np.zeros(alone.sum()), np.ones(len(batches))])
     held = np.concatenate([batches[b[mixed]], batches[alone], batches])
     return t.astype(np.float64), held.astype(np.float64), np.concatenate([f, decode[alone], begun])
 
 
+def _by_context(tables: Tables, batches: Ints, at: int) -> Floats:
+    """Return a column of the cells at every point of the context grid, ns [batch, context]."""
+    cells, grid = tables.cells[0][batches], tables.context_grid[0]
+    last = cells[:, -1, at] + cells[:, -1, at + 1] * (grid[-1] - grid[-2])
+    return np.column_stack([cells[:, :, at], last])
+
+
+def _slope_ns(tables: Tables) -> float:
+    """Return what a token of context adds at least to the attention of one answer in a step, ns."""
+    grid = tables.context_grid[0]
+    batches = np.arange(1, tables.cells.shape[1])
+    far = grid >= CONTEXT_MIN
+    if not far.any() or batches.size == 0:
+        return 0.0
+    slopes = []
+    for at in (0, 2):
+        points = _by_context(tables, batches, at)
+        rise = (points[:, far] - points[:, :1]) / (batches[:, None] * (grid[far] - grid[0]))
+        slopes.append(float(rise.min()))
+    return max(0.0, min(slopes))
+
+
 def limits_of(fleet: Fleet, load: Load) -> list[Limit]:
-    """Return what step 2 allows each pool, in the window and in its halves, quarters and eighths."""
+    """Return what step 2 allows each pool, in the window and in its parts, down to a 64th."""
     begin, end = int(load.arrival_ns[0]), int(load.arrival_ns[-1])
     found = []
     for index, pool in enumerate(fleet.pools):
         if pool.kind == "api" and pool.tokens_per_minute_max <= 0.0:
             continue
         here = load.stay_ns[np.isfinite(load.work[:, index]), index]
-        stay_ns = float(np.quantile(here, STAY_SHARE)) if here.size else 0.0
-        for parts in (1, 2, 4, 8):
+        stays = sorted({float(np.quantile(here, share, method="lower")) for share in STAY_SHARES}) if here.size else []
+        for parts, stay_ns in product(PARTS, stays):
             edges = np.linspace(begin, end, parts + 1)
             at = np.searchsorted(load.arrival_ns, edges, side="left")
             at[-1] = len(load.arrival_ns)
@@ -213,6 +261,8 @@ def prices_of(load: Load, limits: list[Limit]) -> Floats:
     share = len(sample) / len(load.value_usd)
     row, pool = np.nonzero(np.isfinite(load.work[sample]))
     request = sample[row]
+    if not request.size:
+        return np.zeros(len(limits))
     rows, columns, values = [row], [np.arange(len(row))], [np.ones(len(row))]
     scale = np.array([max(limit.most * share, 1.0) for limit in limits])
     for index, limit in enumerate(limits):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from offtake.performance.compiled import kernel
+from offtake.performance.compiled import entry, kernel
 
 Ints = npt.NDArray[np.int64]
 
@@ -52,10 +52,17 @@ def with_room(sessions: Sessions, now_ns: int) -> Sessions:
         places *= 2
     table = new_sessions(places)
     table.think_ns_most[0] = sessions.think_ns_most[0]
-    for old in kept:
-        place = place_of(table, int(sessions.session[old]))
-        table.last[place], table.ended_ns[place] = sessions.last[old], sessions.ended_ns[old]
+    _carry(sessions, kept, table)
     return table
+
+
+@entry
+def _carry(sessions: Sessions, kept: Ints, table: Sessions) -> None:
+    """Put the sessions at the places ``kept`` into another table."""
+    for old in kept:
+        place = place_of(table, sessions.session[old])
+        table.last[place] = sessions.last[old]
+        table.ended_ns[place] = sessions.ended_ns[old]
 
 
 @kernel
