@@ -23,7 +23,7 @@ from offtake.plan.highs import Answer, Effort, ProgramInfeasibleError
 from offtake.plan.parts import Parts, Reply, StoppedError, least_costs
 from offtake.plan.problem import Ints
 from offtake.plan.split import Split, split
-from offtake.plan.twolevel import TwoLevel, floors, phase_one, slopes
+from offtake.plan.twolevel import TwoLevel, floors, moved, phase_one, slopes
 from offtake.plan.variables import Model
 
 IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
@@ -72,6 +72,10 @@ class Cuts:
             rows = rows + sparse.csr_matrix((np.ones(count), place), shape=rows.shape)
         return rows, floors(whole, self.duals, self.part, phase_one=self.limits)
 
+    def moved(self, before: TwoLevel, after: TwoLevel) -> Cuts:
+        """Give the cuts for a program whose parts have other rows."""
+        return Cuts(self.part, moved(self.duals, before.first_row, after.first_row), self.limits)
+
     def among(self, which: Ints) -> Cuts:
         """Give some of the cuts."""
         return Cuts(self.part[which], self.duals[which], self.limits)
@@ -80,19 +84,22 @@ class Cuts:
 class Search:
     """Hold the state of a search: the master without its integers, the cuts so far, the parts."""
 
-    def __init__(self, whole: TwoLevel, effort: Effort, parts: Parts | None = None) -> None:
+    def __init__(self, whole: TwoLevel, effort: Effort, before: Search | None = None) -> None:
         self.whole, self.effort = whole, effort
-        self.parts = parts or Parts(whole, effort)
+        self.parts: Parts = Parts(whole, effort, None if before is None else before.parts)
         self.master = whole.master
         unknown = ~np.isfinite(self.master.lower[whole.theta])
         if unknown.any():
             lower = self.master.lower.copy()
             lower[whole.theta[unknown]] = least_costs(whole, effort)[unknown]
             self.master = replace(self.master, lower=lower)
-        self.linear = highs.load(self.master, effort, whole=False)
+        self.linear = highs.load(self.master, replace(effort, time_limit_s=np.inf, left_s=lambda: np.inf), whole=False)
         highs.attend(self.linear, effort)
         self.cuts: list[Cuts] = []
         self.rows: list[tuple[sparse.csr_matrix, Floats]] = []
+        if before is not None and len(before.whole.parts) == len(whole.parts):
+            for cuts in before.cuts:
+                self.add(cuts.moved(before.whole, whole))
 
     @property
     def n_cuts(self) -> int:

@@ -105,16 +105,22 @@ class Parts:
     """Keep all parts warm, and ask them about points of the master.
 
     ``workers`` is a ``joblib.Parallel`` that shares memory with this process (threads; the solver lets go of Python's
-    lock while it works); by default one of ``effort.threads``.
+    lock while it works); by default one of ``effort.threads``. Parts that are as they were among ``known`` stay warm.
     """
 
-    def __init__(self, whole: TwoLevel, effort: Effort, workers: Parallel | None = None) -> None:
+    def __init__(
+        self, whole: TwoLevel, effort: Effort, known: Parts | None = None, workers: Parallel | None = None
+    ) -> None:
         self.whole, self.late = whole, effort.late
         self.workers = workers or Parallel(n_jobs=max(1, effort.threads), backend="threading")
-        alone = replace(effort, threads=1)
         count = BUNDLES_PER_WORKER * max(1, effort.threads)
         self.bundles = [b for b in np.array_split(np.arange(len(whole.parts)), count) if b.size]
-        made = self.workers(delayed(_make)([whole.parts[p].program for p in b], alone) for b in self.bundles)
+        warm: list[Solver | None] = list(known.solvers) if known is not None else []
+        warm += [None] * (len(whole.parts) - len(warm))
+        alone = replace(effort, threads=1, time_limit_s=np.inf, left_s=lambda: np.inf)
+        made = self.workers(
+            delayed(_make)([whole.parts[p].program for p in b], warm[b[0] : b[-1] + 1], alone) for b in self.bundles
+        )
         self.solvers: list[Solver] = [solver for some in made for solver in some]
 
     def ask(self, x: Floats) -> Reply:
@@ -177,9 +183,22 @@ def least_costs(whole: TwoLevel, effort: Effort) -> Floats:
     return bounds
 
 
-def _make(programs: list[Program], effort: Effort) -> list[Solver]:
-    """Make the solvers of some parts."""
-    return [Solver(program, effort) for program in programs]
+def _make(programs: list[Program], warm: list[Solver | None], effort: Effort) -> list[Solver]:
+    """Make the solvers of some parts; keep those that are warm for the same program."""
+    return [
+        solver if solver is not None and _same(solver.program, program) else Solver(program, effort)
+        for program, solver in zip(programs, warm, strict=True)
+    ]
+
+
+def _same(one: Program, other: Program) -> bool:
+    """Tell whether two parts are the same program."""
+    if one.matrix.shape != other.matrix.shape or one.matrix.nnz != other.matrix.nnz:
+        return False
+    alike = ("cost", "lower", "upper", "row_lower", "row_upper")
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in alike) and all(
+        np.array_equal(getattr(one.matrix, name), getattr(other.matrix, name)) for name in ("data", "indices", "indptr")
+    )
 
 
 def _ask(solvers: list[Solver], moves: list[Floats], late: Callable[[], bool]) -> list[Told]:

@@ -18,8 +18,12 @@ from offtake.plan.blocks import Index, Program
 from offtake.plan.decompose import decompose
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Floats, Problem
+from offtake.plan.scale import Units
 from offtake.plan.solution import Quantities, Solution
 from offtake.plan.variables import Model, declare
+
+Stated = tuple[Model, Program]
+Finder = Callable[[Model, Program, Effort], Answer]
 
 FEASIBLE = 1e-5  # of a solver's unit; HiGHS itself works to 1e-7, crossing its own presolve may lose some
 LARGE = 3_000  # columns; measured: cutting planes are quicker from about here
@@ -32,6 +36,7 @@ class Options:
 
     ``gap`` is relative to the objective. ``clock`` gives seconds from any origin (``time.perf_counter`` from the
     command line); without one the solution's times are 0. ``progress(stage, share_done)`` is called between stages.
+    ``stop`` is asked often, and ends the search with the best plan so far.
     """
 
     gap: float = 1e-3
@@ -40,6 +45,7 @@ class Options:
     seed: int = 1
     clock: Callable[[], float] | None = None
     progress: Callable[[str, float], None] | None = None
+    stop: Callable[[], bool] = bool
 
 
 def solve(problem: Problem, options: Options | None = None) -> Solution:
@@ -52,12 +58,15 @@ def solve(problem: Problem, options: Options | None = None) -> Solution:
     SolverError
         The solver stopped without an answer that passes the checks.
     """
-    options = options or Options()
+    return solve_stated(lambda: state(problem), options or Options(), find)
+
+
+def solve_stated(stated: Callable[[], Stated], options: Options, finder: Finder) -> Solution:
+    """Solve what ``stated`` states by what ``finder`` finds; see :func:`solve`."""
     clock, tell = options.clock or (lambda: 0.0), options.progress or (lambda _stage, _share: None)
     started = clock()
     tell("build", 0.0)
-    model = build(problem)
-    program = model.blocks.build(model.units.usd)
+    model, program = stated()
     built = clock()
     tell("solve", 0.0)
     highs.start()
@@ -66,11 +75,12 @@ def solve(problem: Problem, options: Options | None = None) -> Solution:
         time_limit_s=options.time_limit_s,
         threads=options.threads,
         seed=options.seed,
-        late=lambda: clock() - started > options.time_limit_s,
+        late=lambda: options.stop() or clock() - started > options.time_limit_s,
+        left_s=lambda: started + options.time_limit_s - clock(),
         tell=lambda share: tell("solve", share),
     )
     try:
-        answer = find(model, program, effort)
+        answer = finder(model, program, effort)
     except highs.ProgramInfeasibleError:
         tell("explain", 0.0)
         families, sentences = explain.explain(model, program)
@@ -88,9 +98,15 @@ def find(model: Model, program: Program, effort: Effort) -> Answer:
     return answer or highs.solve_whole(program, effort)
 
 
-def build(problem: Problem) -> Model:
-    """Declare the variables and state every constraint, account and price of a problem."""
-    model = declare(problem)
+def state(problem: Problem, units: Units | None = None) -> Stated:
+    """State a problem's program."""
+    model = build(problem, units)
+    return model, model.blocks.build(model.units.usd)
+
+
+def build(problem: Problem, units: Units | None = None) -> Model:
+    """Declare the variables and state every constraint, account and price of a problem, in units that fit it."""
+    model = declare(problem, units)
     for state in (*constraints.ALL, *objective.ALL):
         state(model)
     objective.price(model)

@@ -162,6 +162,20 @@ def slopes(whole: TwoLevel, duals: sparse.csr_matrix) -> sparse.csr_matrix:
     return sparse.csr_matrix(duals @ whole.link)
 
 
+def moved(duals: sparse.csr_matrix, before: Ints, after: Ints) -> sparse.csr_matrix:
+    """Lay duals over other numbers of rows: part p began at ``before[p]`` and now begins at ``after[p]``.
+
+    The duals of a part whose number of rows is another one now are 0: they prove little, but nothing false.
+    """
+    if np.array_equal(before, after):
+        return duals
+    entries = duals.tocoo()
+    part = np.searchsorted(before, entries.col, side="right") - 1
+    same = (np.diff(before) == np.diff(after))[part]
+    place = (entries.row[same], entries.col[same] - before[part[same]] + after[part[same]])
+    return sparse.csr_matrix((entries.data[same], place), shape=(duals.shape[0], int(after[-1])))
+
+
 def phase_one(whole: TwoLevel, relaxed: Floats) -> TwoLevel:
     """Make a program of the least violation: each row of a part with ``relaxed [rows] > 0`` has a slack of cost 1.
 

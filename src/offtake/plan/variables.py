@@ -118,8 +118,8 @@ class DeliveryNames:
         )
 
 
-def declare(problem: Problem) -> Model:
-    """Declare all variables of a problem."""
+def declare(problem: Problem, units: Units | None = None) -> Model:
+    """Declare all variables of a problem, in units that fit it where none are given."""
     axes, lanes = problem.axes, problem.lanes
     labels: dict[str, Names] = {
         "scenario": axes.scenarios,
@@ -138,7 +138,7 @@ def declare(problem: Problem) -> Model:
         "exclusion": [" or ".join(axes.offers[o] for o in sorted(some)) for some in problem.exclusive],
     }
     owned, rented = _presence(problem)
-    model = Model(problem, Blocks(labels), choose_units(problem), owned, rented)
+    model = Model(problem, Blocks(labels), units or choose_units(problem), owned, rented)
     _sign(model)
     _serve(model)
     _train(model)

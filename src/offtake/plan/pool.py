@@ -1,0 +1,88 @@
+"""Answer one question after another about a problem, keeping what each answer taught about the others.
+
+Comes in: a problem, then changed ones, or bounds on what may be signed and kept. Goes out: a checked
+:class:`~offtake.plan.solution.Solution` to each, with its own certified bound. What is kept is every cut, by its
+duals, and every operation's warm solver. A cut is stated anew for each question, so it is right whatever has changed;
+how much it still says depends on how little has. It must never know an offer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from offtake.plan import highs
+from offtake.plan.blocks import Floats, Program
+from offtake.plan.decompose import Found, Search, answer_of, whole_again
+from offtake.plan.highs import Answer, Effort
+from offtake.plan.problem import Problem
+from offtake.plan.solution import Solution
+from offtake.plan.solve import LARGE, Options, Stated, solve_stated, state
+from offtake.plan.split import split
+from offtake.plan.variables import Model
+
+Bounds = Mapping[str, Floats]
+
+
+class Pool:
+    """Keep cuts and warm operations of one problem, and answer questions near it.
+
+    ``pool.solve()`` is the plan itself, as :func:`offtake.plan.solve.solve` gives it. Then, each in about the time
+    that what changed takes:
+
+    - ``pool.solve(upper={"signed": most})``, ``lower=…``: bounds by block of columns, in the user's units, in the
+      block's own shape (or one that broadcasts to it); NaN leaves a bound as it is. An offer banned is an upper bound
+      of 0 on its ``signed``; an offer forced is a lower one.
+    - ``pool.solve(changed)``: another problem with the same axes. Fees and prepayments are free: no cut depends on
+      them. Other deliveries, power, demand or notice dates leave each cut true, if weaker, and only the operations
+      that changed are made anew.
+
+    Both may be given at once. Every answer is checked and bounded on its own, to the same gap. The solver's units are
+    those of the first problem. The same questions in the same order give the same answers.
+
+    Raises, like ``solve``: InfeasibleError, SolverError.
+    """
+
+    def __init__(self, problem: Problem, options: Options | None = None) -> None:
+        self.problem, self.options = problem, options or Options()
+        self.units = state(problem)[0].units
+        self.search: Search | None = None
+        self.best: Found | None = None
+
+    def solve(
+        self, problem: Problem | None = None, *, lower: Bounds | None = None, upper: Bounds | None = None
+    ) -> Solution:
+        """Solve the problem, a changed one, or either within other bounds."""
+
+        def stated() -> Stated:
+            model, program = state(problem or self.problem, self.units)
+            within = replace(
+                program,
+                lower=_bounded(model, program, program.lower, lower or {}),
+                upper=_bounded(model, program, program.upper, upper or {}),
+            )
+            return model, within
+
+        return solve_stated(stated, self.options, self._find)
+
+    def _find(self, model: Model, program: Program, effort: Effort) -> Answer:
+        """Find the answer from the cuts there are, and keep the new ones."""
+        if program.cost.size <= LARGE:
+            return highs.solve_whole(program, effort)
+        parted = split(model, program)
+        self.search = Search(parted.levels, effort, self.search)
+        answer = answer_of(self.search, self.search.run())
+        return highs.solve_whole(program, effort) if answer is None else whole_again(parted, answer)
+
+
+def _bounded(model: Model, program: Program, bound: Floats, asked: Bounds) -> Floats:
+    """Give a bound with what is asked for put in its place, in the solver's units."""
+    result = bound.copy()
+    for name, values in asked.items():
+        block = model[name]
+        of_block = slice(block.start, block.start + block.size)
+        given = block.pick(values) / program.column_unit[of_block]
+        result[of_block] = np.where(np.isnan(given), bound[of_block], given)
+    return result
