@@ -13,6 +13,7 @@ from offtake.demand.request import Requests, requests_of
 from offtake.fleet import Fleet
 from offtake.performance.steps import ReplicaLimits
 from offtake.policy.view import Policy, Reason
+from offtake.rehearse.capacity import EFFECT
 from offtake.rehearse.notes import Frame
 from offtake.rehearse.options import Options
 from offtake.rehearse.run import Drive, cut, feed_of, run
@@ -335,3 +336,9 @@ def test_a_replica_that_is_not_up_is_never_chosen(seed: int, policy: Policy) -> 
     drive.advance(feed, len(requests.arrival_ns), 2**62)
     drive.count()
     verify(ledger_of(drive.engine, drive.tally))
+
+
+def test_a_factor_is_told_in_three_figures() -> None:
+    row = SlowReplica(pool="a", share=1.0, factor=1.28671, start_hour=0.0)
+    effects = np.zeros(1, EFFECT)
+    assert told(Timeline((row,)), effects, {}, 1)[0].sentence.endswith("steps take 1.29 times as long")

@@ -100,7 +100,7 @@ def _without_counts(row: Row) -> str:
     """Say what an event does that takes no replica and no request away."""
     match row:
         case SlowReplica():
-            return f"steps take {row.factor:g} times as long"
+            return f"steps take {row.factor:.3g} times as long"
         case LinkDegraded():
             satellite = " and a satellite's round trip" if row.kind == "satellite" else ""
             return f"{row.adds_ms:g} ms{satellite} added, {row.loss_share:.2%} of packets lost"
