@@ -5,7 +5,6 @@ import pytest
 
 from offtake.performance.closed_loop import Door
 from offtake.performance.dense import prepare
-from offtake.performance.library import load_shipped
 from offtake.performance.overhead import (
     Costs,
     Host,
@@ -15,7 +14,6 @@ from offtake.performance.overhead import (
     host_from,
     host_of,
     with_host,
-    without_host,
 )
 from offtake.performance.silicon_ranks import folded
 from offtake.performance.steps import ReplicaLimits, StepTable, decode_step_ns, mixed_step_ns
@@ -85,13 +83,3 @@ def test_ranks_step_together_as_long_as_the_slowest() -> None:
 
 def test_one_rank_is_left_as_it_is() -> None:
     assert folded(CHIP, LIMITS, 1, 50) == (CHIP, LIMITS)
-
-
-def test_a_fit_begins_at_chip_times_and_keeps_a_calibrated_table_whole() -> None:
-    stored = load_shipped("llama-3.1-70b-h100-tp4")
-    bare = without_host(stored)
-    assert stored.table.overhead_ns > 0
-    assert (bare.table.overhead_ns, bare.table.sequence_ns, bare.table.request_ns) == (0.0, 0.0, 0.0)
-    assert "host" not in bare.provenance
-    fitted = stored._replace(provenance=stored.provenance | {"calibration": {}})
-    assert without_host(fitted) is fitted

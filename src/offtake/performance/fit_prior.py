@@ -23,6 +23,7 @@ from offtake.performance.fit import Nearby, Prior
 
 Floats = npt.NDArray[np.float64]
 SHIPPED = "fit_prior.json"
+FEW_LOADS = 2  #: with which a point is predicted from one other, or from none
 GROUP_WEIGHT_MIN = (
     2.0  #: pseudo-deployments at least, however alike the groups seem (assumption: guards 2-member groups)
 )
@@ -49,7 +50,10 @@ class Misses(msgspec.Struct, frozen=True):
 
 
 class Lessons(msgspec.Struct, frozen=True):
-    """Hold all that ships: levers' means by ``backend/system``, ``backend`` and ``*``; spreads; misses; the source."""
+    """Hold all that ships: levers' means by ``backend/system``, ``backend`` and ``*``; spreads; misses; the source.
+
+    ``misses``: of points predicted from all others of a deployment; ``misses_from_one``: from one other alone.
+    """
 
     source: str
     means: dict[str, list[float]]
@@ -58,6 +62,7 @@ class Lessons(msgspec.Struct, frozen=True):
     nearby: dict[str, list[float]]
     version_share: float
     misses: Misses
+    misses_from_one: Misses
     deployments: dict[str, int]
     held_out: dict[str, dict[str, float]]
 
@@ -66,6 +71,11 @@ def shipped_lessons() -> Lessons:
     """Load the lessons that ship with the package."""
     text = (files("offtake.performance") / "data" / SHIPPED).read_bytes()
     return msgspec.json.decode(text, type=Lessons)
+
+
+def misses_for(lessons: Lessons, loads: int) -> Misses:
+    """Return how far predictions miss that rest on so many loads, the predicted one among them."""
+    return lessons.misses_from_one if loads <= FEW_LOADS else lessons.misses
 
 
 def prior_of(lessons: Lessons, backend: str, system: str) -> Prior:

@@ -19,11 +19,10 @@ from offtake.performance.calibration import Levers, calibrated
 from offtake.performance.fit import Fit, Prior, fit_levers, levers_of, observed
 from offtake.performance.fit_check import ALL, held_out, interval, with_e2e
 from offtake.performance.fit_claims import Claim, Judged, Verdict, judge
-from offtake.performance.fit_prior import Lessons, prior_of
+from offtake.performance.fit_prior import Lessons, misses_for, prior_of
 from offtake.performance.fit_replay import simulator
 from offtake.performance.library import StoredTable
 from offtake.performance.measurements import Measured, Point
-from offtake.performance.overhead import without_host
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -109,13 +108,12 @@ class Job(NamedTuple):
 def fit_deployment(job: Job, progress: Progress) -> tuple[StoredTable, FitReport]:
     """Fit a deployment, check it on held-out points, and judge the claims.
 
-    The fit begins at chip times without the host's modelled share: its own levers take that place.
+    The fit begins at the table as rehearsals use it, with the host's share.
     """
     backend, system = where_of(job.start)
     prior = prior_of(job.lessons, backend, system)
     points = job.measured.points
     before = np.log(simulator(job.start, job.measured)(Levers()))
-    job = job._replace(start=without_host(job.start))
     simulate = simulator(job.start, job.measured)
     fit = fit_levers(points, simulate, prior, lambda done: progress("fit", done))
     told = points_told(job, (fit, prior, system), before, progress)
@@ -161,12 +159,13 @@ def points_told(
     points = job.measured.points
     truth = observed(points)
     simulate = simulator(job.start, job.measured)
+    misses = misses_for(job.lessons, len({point.load for point in points}))
     rows: list[tuple[Floats, ...]] = []
     told: list[PointTold] = []
     for one in held_out(points, fit, simulate, prior):
         progress("check on held-out points", (one.place + 1) / len(points))
         point = points[one.place]
-        ends = interval(job.lessons.misses, system, one.mean, one.sd)
+        ends = interval(misses, system, one.mean, one.sd)
         values = (with_e2e(point, truth[one.place]), with_e2e(point, before[one.place]), one.table, one.mean)
         rows.append((*values, np.log(ends[0]), np.log(ends[1])))
         told += [
@@ -206,7 +205,8 @@ def error_told(metric: str, rows: Floats) -> ErrorTold:
 def verdicts_of(job: Job, fitted: tuple[Fit, Prior, str], progress: Progress) -> list[Verdict]:
     """Judge every claim."""
     fit, prior, system = fitted
-    judged = Judged(job.measured.points, fit, prior, job.lessons.misses, system)
+    misses = misses_for(job.lessons, len({point.load for point in job.measured.points}) + 1)
+    judged = Judged(job.measured.points, fit, prior, misses, system)
 
     def resimulate(points: Sequence[Point]) -> Callable[[Levers], Floats]:
         return simulator(job.start, Measured("", "", tuple(points)))

@@ -33,7 +33,6 @@ import math
 from typing import Any, NamedTuple
 
 from offtake.performance.closed_loop import Door
-from offtake.performance.library import StoredTable
 from offtake.performance.steps import StepTable
 from offtake.units import NS_PER_MS, NS_PER_US
 
@@ -131,17 +130,6 @@ def notes_of(engine: str, host: Host) -> dict[str, Any]:
 def with_host(table: StepTable, host: Host) -> StepTable:
     """Return a table of chip times with the host's share in its own fields."""
     return table._replace(**host._asdict())
-
-
-def without_host(stored: StoredTable) -> StoredTable:
-    """Return a stored table of chip times alone, where its provenance says that the host's share is in its own fields.
-
-    A fit finds the host's share itself, and what it expects was learnt on chip times.
-    """
-    if "host" not in stored.provenance or "calibration" in stored.provenance:
-        return stored
-    notes = {name: note for name, note in stored.provenance.items() if name != "host"}
-    return stored._replace(table=with_host(stored.table, Host(0.0, 0.0, 0.0, 0.0)), provenance=notes)
 
 
 def front_of(backend: str) -> Door:
