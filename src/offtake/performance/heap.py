@@ -30,6 +30,24 @@ def push(heap: Ints, row: int, size: int, entry: int) -> None:
 
 
 @kernel
+def least_child(heap: Ints, row: int, first: int, last: int) -> int:
+    """Return the place of the least of the children that begin at ``first``, of which those from ``last`` on are none.
+
+    Four are compared without a branch: which is the least cannot be foretold.
+    """
+    if first + 4 <= last:
+        left = first + (heap[row, first + 1] < heap[row, first])
+        right = first + 2 + (heap[row, first + 3] < heap[row, first + 2])
+        best: int = right if heap[row, right] < heap[row, left] else left
+        return best
+    child = first
+    for other in range(first + 1, last):
+        if heap[row, other] < heap[row, child]:
+            child = other
+    return child
+
+
+@kernel
 def pop(heap: Ints, row: int, size: int) -> None:
     """Take the least entry off a heap of ``size`` entries."""
     last = size - 1
@@ -39,10 +57,7 @@ def pop(heap: Ints, row: int, size: int) -> None:
         first = 4 * at + 1
         if first >= last:
             break
-        child = first
-        for other in range(first + 1, min(first + 4, last)):
-            if heap[row, other] < heap[row, child]:
-                child = other
+        child = least_child(heap, row, first, last)
         if heap[row, child] >= entry:
             break
         heap[row, at] = heap[row, child]

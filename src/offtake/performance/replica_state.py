@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from offtake.errors import Fault, InputError
 from offtake.performance.compiled import Rows, entry, kernel
+from offtake.performance.lines import in_lines, odd_lines, zeros_in_lines
 from offtake.performance.prefix import Cache, new_cache
 from offtake.performance.steps import NEW_TOKEN_RATIO
 
@@ -28,61 +29,70 @@ MIXED = -1  #: ``planned`` of a step with prefill in which every decoding reques
 EXTEND = -2  #: ``planned`` of a step with prefill alone; above 0 it counts the decode steps of a stretch, 0 is idle
 REQUEST_BITS = 27  #: a heap entry is ``last iteration << 27 | request``: 134 million requests, 68 billion iterations
 REQUEST_MASK = 2**27 - 1
+HEAP_LEAD_BYTES = (
+    24  #: a heap's first five entries lie in one line, later ones four, which are compared, in half of one
+)
 CLASSES = 4  #: priority classes, 0 the most urgent
 
-#: One row per replica, so that a step touches a few neighbouring cache lines whatever the size of the fleet.
-REPLICA = np.dtype(
-    [
-        ("next_ns", "i8"),  # end of the step or stretch under way; NEVER_NS when idle
-        ("base_ns", "i8"),  # its begin
-        ("planned", "i8"),  # MIXED, EXTEND, the steps of a stretch, or 0
-        ("iteration", "i8"),  # decode iterations since it was last empty: the clock of the heap
-        ("batch", "i8"),  # requests decoding
-        ("context_sum", "i8"),  # Σ of their contexts, tokens
-        ("kv_free", "i8"),  # blocks that no running request holds, those of the prefix cache included
-        ("waiting", "i8"),  # requests that wait for admission
-        ("decode_ns", "f8"),  # a of the stretch
-        ("slope_ns", "f8"),  # b of the stretch
-        ("slowdown", "f8"),  # multiplies every step, 1 unless the replica is slow
-        ("cell", "i8"),  # context cell looked up last
-        ("head", "i8"),  # prompts under way, oldest first: those done in this step, then the partly done one
-        ("tail", "i8"),
-        ("completing", "i8"),  # prompts that end with the step under way
-        ("chunk_done", "i8"),  # tokens in the cache of the partly done prompt; 0 when there is none
-        ("ones", "i8"),  # chunks of one token in the step that is being filled, where a table of chunks is given
-        ("ones_context", "i8"),  # Σ of the tokens before them
-        ("done", "i8"),  # requests that finished since the caller looked, linked, the last first; the caller empties it
-        ("in_flight", "i8"),  # requests here, waiting or running
-        ("queued_tokens", "i8"),  # prompts of those that have not given a first token
-        ("firsts", "i8"),  # first tokens given, and requests taken over with theirs given elsewhere
-        ("wait_ns", "i8"),  # Σ of first token - arrival (wraps around after 292 years)
-        ("finished", "i8"),
-        ("service_ns", "i8"),  # Σ of finish - admission of the finished
-        ("busy_ns", "i8"),
-        ("running_ns", "f8"),  # ∫ requests between first admission and finish dt
-        ("kv_held_ns", "f8"),  # ∫ blocks held by them dt (in a stretch: the mean of its begin and end)
-        ("kv_free_min", "i8"),
-        ("prefill_tokens", "i8"),  # done, counted chunk by chunk
-        ("decode_tokens", "i8"),  # given, counted step by step
-        ("steps", "i8"),  # of any kind
-        ("admissions", "i8"),
-        ("front", "i8"),  # after ``halt``: the first of the list at ``head`` that was waiting for admission
-        ("full", "i8"),  # SGLang: 1 from a refused admission until a request finishes or is pushed back
-        ("future_tokens", "i8"),  # SGLang: Σ of what the decoding requests may still give
-        ("ratio", "f8"),  # SGLang: share of it that is set aside, and the decode steps since it was set
-        ("ratio_steps", "i8"),
-        ("prefill_lost", "i8"),  # prefilled for prompts that were pushed back or taken away before their end
-        ("prefill_again", "i8"),  # prefilled once more for requests that had been pushed back after their first token
-        ("pushed_back", "i8"),  # requests that wait for a second admission
-        ("preemptions", "i8"),
-        ("kv_cached", "i8"),  # blocks of the prefix cache, all of them free to be taken
-        ("cache_oldest", "i8"),  # ends of its list by last use
-        ("cache_newest", "i8"),
-        ("hits", "i8"),  # prompts that found a part of them in the cache
-        ("hit_tokens", "i8"),  # tokens of prompts that came from the cache or with the request
-        ("evicted_blocks", "i8"),
-    ],
-    align=True,
+#: One row per replica in five cache lines, so that an event touches few of them whatever the size of the fleet: the
+#: first is all that an arrival needs, three more are a step's, the last is seldom needed.
+REPLICA = in_lines(
+    np.dtype(
+        [
+            ("next_ns", "i8"),  # end of the step or stretch under way; NEVER_NS when idle
+            ("base_ns", "i8"),  # its begin
+            ("decode_ns", "f8"),  # a of the stretch
+            ("slope_ns", "f8"),  # b of the stretch
+            ("queued_tokens", "i8"),  # prompts of those that have not given a first token
+            ("planned", "i4"),  # MIXED, EXTEND, the steps of a stretch, or 0
+            ("batch", "i4"),  # requests decoding
+            ("waiting", "i4"),  # requests that wait for admission
+            ("in_flight", "i4"),  # requests here, waiting or running
+            ("front", "i4"),  # after ``halt``: the first of the list at ``head`` that was waiting for admission
+            ("full", "i2"),  # SGLang: 1 from a refused admission until a request finishes or is pushed back
+            ("cell", "i2"),  # context cell looked up last
+            ("iteration", "i8"),  # decode iterations since it was last empty: the clock of the heap
+            ("context_sum", "i8"),  # Σ of their contexts, tokens
+            ("kv_free", "i4"),  # blocks that no running request holds, those of the prefix cache included
+            ("kv_cached", "i4"),  # blocks of the prefix cache, all of them free to be taken
+            ("kv_free_min", "i4"),
+            ("chunk_done", "i4"),  # tokens in the cache of the partly done prompt; 0 when there is none
+            ("slowdown", "f8"),  # multiplies every step, 1 unless the replica is slow
+            ("head", "i8"),  # prompts under way, oldest first: those done in this step, then the partly done one
+            ("tail", "i8"),
+            ("completing", "i4"),  # prompts that end with the step under way
+            ("pushed_back", "i4"),  # requests that wait for a second admission
+            ("done", "i8"),  # finished since the caller looked, linked, the last first; the caller empties it
+            ("cache_newest", "i4"),  # the prompt in its prefix cache that was used last
+            ("ones", "i4"),  # chunks of one token in the step that is being filled, where a table of chunks is given
+            ("busy_ns", "i8"),
+            ("running_ns", "f8"),  # ∫ requests between first admission and finish dt
+            ("kv_held_ns", "f8"),  # ∫ blocks held by them dt (in a stretch: the mean of its begin and end)
+            ("steps", "i8"),  # of any kind
+            ("decode_tokens", "i8"),  # given, counted step by step
+            ("prefill_tokens", "i8"),  # done, counted chunk by chunk
+            ("admissions", "i8"),
+            ("firsts", "i8"),  # first tokens given, and requests taken over with theirs given elsewhere
+            ("wait_ns", "i8"),  # Σ of first token - arrival (wraps around after 292 years)
+            ("finished", "i8"),
+            ("service_ns", "i8"),  # Σ of finish - admission of the finished
+            ("hits", "i8"),  # prompts that found a part of them in the cache
+            ("hit_tokens", "i8"),  # tokens of prompts that came from the cache or with the request
+            ("ones_context", "i8"),  # Σ of the tokens before them
+            ("future_tokens", "i8"),  # SGLang: Σ of what the decoding requests may still give
+            ("ratio", "f8"),  # SGLang: share of it that is set aside, and the decode steps since it was set
+            ("ratio_steps", "i8"),
+            ("prefill_lost", "i8"),  # prefilled for prompts that were pushed back or taken away before their end
+            (
+                "prefill_again",
+                "i8",
+            ),  # prefilled once more for requests that had been pushed back after their first token
+            ("preemptions", "i8"),
+            ("evicted_blocks", "i8"),
+            ("cache_oldest", "i8"),  # the one used longest ago
+        ],
+        align=True,
+    )
 )
 
 #: One row per request: what is asked, and what becomes of it.
@@ -120,7 +130,7 @@ class Replicas(NamedTuple):
     heap: Ints
     deployment: Ints
     queues: Ints
-    phase: Ints
+    phase: Ints32
     cache: Cache
 
 
@@ -178,7 +188,7 @@ def new_replicas(tables: Tables, deployment: Ints, cache_entries: int = 0) -> Re
         How many prompts all prefix caches together can remember; 0 turns them off.
     """
     count, limits = len(deployment), tables.limits
-    rows = np.zeros(count, REPLICA).view(np.recarray)
+    rows = zeros_in_lines((count,), REPLICA).view(np.recarray)
     rows["next_ns"] = NEVER_NS
     for field in ("head", "tail", "front", "done", "cache_oldest", "cache_newest"):
         rows[field] = NONE
@@ -186,11 +196,13 @@ def new_replicas(tables: Tables, deployment: Ints, cache_entries: int = 0) -> Re
     rows["ratio"] = NEW_TOKEN_RATIO
     rows["kv_free"] = rows["kv_free_min"] = limits["kv_blocks"][deployment]
     places = int(np.minimum(limits["batch_max"], limits["kv_blocks"]).max())  # a running request holds a block
+    queues = zeros_in_lines((count, 2 * CLASSES), np.dtype(np.int64))
+    queues[:] = NONE
     return Replicas(
         rows,
-        np.zeros((count, places), np.int64),
+        zeros_in_lines((count, odd_lines(places, 8)), np.dtype(np.int64), HEAP_LEAD_BYTES),
         deployment,
-        np.full((count, 2 * CLASSES), NONE, np.int64),
-        np.zeros((count, int(limits["block_tokens"].max())), np.int64),
+        queues,
+        zeros_in_lines((count, int(limits["block_tokens"].max())), np.dtype(np.int32)),
         new_cache(cache_entries),
     )

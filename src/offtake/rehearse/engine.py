@@ -21,7 +21,8 @@ from offtake.policy.admit import admit
 from offtake.policy.choose import choose
 from offtake.policy.update import late_by_load, update
 from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Answer, Event, EventKind, Policy, Reason, Request
-from offtake.rehearse.queues import least_leaf, pop_timer, set_key
+from offtake.rehearse.ahead import look_at_door, look_at_replica, look_at_requests
+from offtake.rehearse.queues import ROOT, least_leaf, pop_timer, second_leaf, set_key
 from offtake.rehearse.scaling import became_ready, stopped
 from offtake.rehearse.sessions import is_full
 from offtake.rehearse.slots import arrive_at, ask_again, end, set_timer, show_timer, take_slot
@@ -44,9 +45,8 @@ class Stop(IntEnum):
 def advance(engine: Engine, feed: Feed, stop: int, until_ns: int) -> int:
     """Route the feed's arrivals up to row ``stop`` (excluded), and process what happens before ``until_ns``."""
     book = engine.book[0]
-    leaves = engine.tree.shape[0] >> 1
     while book.ended < book.ended_most:
-        now_ns = engine.tree[1]
+        now_ns = engine.tree[ROOT]
         at = feed.at[0]
         slot = NONE
         if at < stop and feed.arrival_ns[at] <= now_ns:
@@ -60,14 +60,23 @@ def advance(engine: Engine, feed: Feed, stop: int, until_ns: int) -> int:
         elif at == stop and now_ns >= until_ns:
             return Stop.DONE.value
         else:
-            leaf = least_leaf(engine.tree, 0, leaves)
+            leaf = least_leaf(engine.tree, 0, engine.leaves)
             if leaf == TIMER_LEAF:
                 slot = _timer(engine, now_ns)
             else:
-                _step(engine, leaf - FIRST_LEAF)
+                _step_looking_ahead(engine, leaf)
         if slot != NONE:
             _offer(engine, slot, now_ns)
     return Stop.ENDED.value
+
+
+@kernel
+def _step_looking_ahead(engine: Engine, leaf: int) -> None:
+    """Step the replica of ``leaf``, and have what the step after it needs fetched meanwhile."""
+    following = max(second_leaf(engine.tree, 0, engine.leaves, leaf), FIRST_LEAF) - FIRST_LEAF
+    look_at_replica(engine, following)
+    _step(engine, leaf - FIRST_LEAF)
+    look_at_requests(engine, following)
 
 
 @kernel
@@ -120,7 +129,7 @@ def _leave(engine: Engine, pool: int, slot: int, now_ns: int) -> int:
 @kernel
 def set_next(engine: Engine, leaf: int, at_ns: int) -> None:
     """Say when ``leaf`` of the tree of what happens next is due."""
-    set_key(engine.tree, 0, engine.tree.shape[0] >> 1, leaf, at_ns)
+    set_key(engine.tree, 0, engine.leaves, leaf, at_ns)
 
 
 @kernel
@@ -200,6 +209,10 @@ def _send(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
     """Send the request to ``pool``."""
     flow, pools = engine.flow, engine.pools
     tokens = int(engine.plant.work[slot].input_tokens)
+    replica = NONE
+    if pools[pool].deployment >= 0:
+        replica = pools[pool].first + _leaf_in_turn(engine, pool)
+        look_at_door(engine, replica)
     update(engine.seen, Event(EventKind.ROUTED, pool, flow[slot].workload, 1, tokens, 0, now_ns))
     count(engine, pool, 1, now_ns)
     flow[slot].pool = pool
@@ -209,10 +222,9 @@ def _send(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
     flow[slot].rtt_ns = engine.seen.rtt_ns[pool, flow[slot].region]
     room = engine.seen.pools[pool].context_tokens_max - tokens
     engine.plant.work[slot].output_tokens = min(int(flow[slot].asked_tokens), room)  # the context ends the answer
-    if pools[pool].deployment < 0:
+    if replica == NONE:
         _call_api(engine, slot, pool, now_ns)
         return
-    replica = pools[pool].first + _leaf_in_turn(engine, pool)
     arrive(engine.plant, replica, slot, now_ns)
     set_next(engine, FIRST_LEAF + replica, engine.plant.replicas.rows[replica].next_ns)
     show_in_flight(engine, pool, replica)

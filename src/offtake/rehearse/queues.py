@@ -1,4 +1,4 @@
-"""Find the next thing that happens: a tournament tree over replicas, and a heap of timers.
+"""Find the next thing that happens: a tournament of eights over replicas, and a heap of timers.
 
 Comes in: arrays and keys. Goes out: the least key and who holds it. Ties go to the lowest index or serial number, so
 that the order never depends on the history of the structure. Cost: O(log n), no allocation. This module must never know
@@ -12,9 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from offtake.performance.compiled import kernel
+from offtake.performance.compiled import aside, kernel
+from offtake.performance.replica_state import NEVER_NS
 
 Ints = npt.NDArray[np.int64]
+
+
+CHILD_BITS = 3
+CHILDREN = 1 << CHILD_BITS  #: keys of one cache line
+ROOT = CHILDREN - 1  #: so that the children of a node, from ``8 (node - ROOT) + 8`` on, fill one line
 
 
 class Timers(NamedTuple):
@@ -27,31 +33,85 @@ class Timers(NamedTuple):
 
 
 def leaves_for(count: int) -> int:
-    """Return the least power of two that is at least ``count`` and 2."""
-    return int(max(2, 1 << max(count - 1, 0).bit_length()))
+    """Return where the leaves of a tree of ``count`` begin: the root lies at ``ROOT``, eight children in a line."""
+    width, first = CHILDREN, CHILDREN
+    while width < count:
+        width, first = width * CHILDREN, (first - ROOT) * CHILDREN + CHILDREN
+    return first
 
 
-@kernel
-def set_key(tree: Ints, at: int, leaves: int, leaf: int, key: int) -> None:
-    """Set the key of ``leaf`` in the tree of ``leaves`` leaves stored in ``tree[at : at + 2·leaves]``."""
-    node = leaves + leaf
+def nodes_for(count: int) -> int:
+    """Return the numbers that a tree of ``count`` leaves takes: whole lines."""
+    return leaves_for(count) - (-count // CHILDREN) * CHILDREN
+
+
+def raise_all(tree: Ints, first: int) -> None:
+    """Set every node above the leaves, which begin at ``first``, to the least of its children."""
+    for node in range(first - 1, ROOT - 1, -1):
+        begin = (node - ROOT) * CHILDREN + CHILDREN
+        if begin < len(tree):
+            tree[node] = tree[begin : begin + CHILDREN].min()
+
+
+@aside
+def set_key(tree: Ints, at: int, first: int, leaf: int, key: int) -> None:
+    """Set the key of ``leaf`` in the tree that begins at ``tree[at]``; its leaves begin at ``first``."""
+    node = first + leaf
+    before = tree[at + node]
+    if before == key:
+        return
     tree[at + node] = key
-    node >>= 1
-    while node > 0:
-        least = min(tree[at + 2 * node], tree[at + 2 * node + 1])
-        if tree[at + node] == least:
-            break
+    while node > ROOT:
+        line = at + (node & -CHILDREN)
+        node = (node >> CHILD_BITS) + ROOT - 1
+        held = tree[at + node]
+        least = key
+        if key < before:
+            if key >= held:
+                break
+        else:
+            if before > held:
+                break
+            least = tree[line]
+            for child in range(1, CHILDREN):
+                least = min(least, tree[line + child])
+            if least == held:
+                break
         tree[at + node] = least
-        node >>= 1
+        before, key = held, least
 
 
 @kernel
-def least_leaf(tree: Ints, at: int, leaves: int) -> int:
-    """Return the leaf with the least key, the lowest of equals; ``tree[at + 1]`` is that key."""
-    node = 1
-    while node < leaves:
-        node = 2 * node if tree[at + 2 * node] <= tree[at + 2 * node + 1] else 2 * node + 1
-    return node - leaves
+def least_leaf(tree: Ints, at: int, first: int) -> int:
+    """Return the leaf with the least key, the lowest of equals; ``tree[at + ROOT]`` is that key."""
+    key = tree[at + ROOT]
+    node = ROOT
+    while node < first:
+        line = (node - ROOT) * CHILDREN + CHILDREN
+        node = line + CHILDREN - 1
+        for child in range(CHILDREN - 2, -1, -1):
+            node = line + child if tree[at + line + child] == key else node
+    return node - first
+
+
+@aside
+def second_leaf(tree: Ints, at: int, first: int, least: int) -> int:
+    """Return the leaf with the least key but that of ``least``, which holds the least of all."""
+    node = found = first + least
+    best = NEVER_NS
+    while node > ROOT:
+        line = node & -CHILDREN
+        for child in range(CHILDREN):
+            key = tree[at + line + child]
+            if key < best and line + child != node:
+                best, found = key, line + child
+        node = (node >> CHILD_BITS) + ROOT - 1
+    while found < first:
+        line = (found - ROOT) * CHILDREN + CHILDREN
+        found = line + CHILDREN - 1
+        for child in range(CHILDREN - 2, -1, -1):
+            found = line + child if tree[at + line + child] == best else found
+    return found - first
 
 
 @kernel

@@ -213,7 +213,7 @@ def _count_up(engine: Engine, pool: int, change: int, now_ns: int) -> None:
 @kernel
 def _show_time(engine: Engine, replica: int, at_ns: int) -> None:
     """Say when something next happens at ``replica``."""
-    set_key(engine.tree, 0, engine.tree.shape[0] >> 1, FIRST_LEAF + replica, at_ns)
+    set_key(engine.tree, 0, engine.leaves, FIRST_LEAF + replica, at_ns)
 
 
 @kernel

@@ -21,8 +21,12 @@ GOLDEN = 0.6180339887498949  #: steps of this length spread evenly over a circle
 def take_slot(engine: Engine, feed: Feed, at: int) -> int:
     """Put row ``at`` of the feed into a free slot; return the slot, or ``NONE`` if the request must wait to arrive."""
     book = engine.book[0]
+    if book.given_back > 0:
+        book.given_back -= 1
+        slot = engine.free[book.given_back]
+    else:
+        slot = engine.flow.shape[0] - book.free
     book.free -= 1
-    slot = engine.free[book.free]
     flow, work = engine.flow[slot], engine.plant.work[slot]
     flow.serial = book.known
     book.known += 1
@@ -88,7 +92,7 @@ def set_timer(engine: Engine, at_ns: int, slot: int) -> None:
 def show_timer(engine: Engine) -> None:
     """Put the first timer into the tree of what happens next."""
     key = engine.timers.at_ns[0] if engine.timers.size[0] > 0 else NEVER_NS
-    set_key(engine.tree, 0, engine.tree.shape[0] >> 1, TIMER_LEAF, key)
+    set_key(engine.tree, 0, engine.leaves, TIMER_LEAF, key)
 
 
 @kernel
@@ -139,7 +143,8 @@ def end(engine: Engine, slot: int, now_ns: int) -> None:
     row.reason = flow.reason
     if flow.session != NOBODY:
         _let_follow(engine, slot, now_ns)
-    engine.free[book.free] = slot
+    engine.free[book.given_back] = slot
+    book.given_back += 1
     book.free += 1
 
 

@@ -18,13 +18,14 @@ import numpy.typing as npt
 from offtake.fleet import Fleet
 from offtake.performance.compiled import Rows
 from offtake.performance.dense import prepare
-from offtake.performance.replica import NEVER_NS, NONE, Plant, new_replicas, new_work
+from offtake.performance.lines import zeros_in_lines
+from offtake.performance.replica import NEVER_NS, NONE, WORK, Plant, new_replicas
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.policy.build import view_of
 from offtake.policy.view import View
 from offtake.rehearse.capacity import Capacity, new_capacity
 from offtake.rehearse.options import Options
-from offtake.rehearse.queues import Timers, leaves_for
+from offtake.rehearse.queues import Timers, leaves_for, nodes_for, raise_all
 from offtake.rehearse.schedule import retries_of
 from offtake.rehearse.sessions import Sessions, new_sessions
 from offtake.units import NS_PER_HOUR, NS_PER_MS
@@ -33,7 +34,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.int8]
 
-SLOTS = 4_096  #: slots to begin with; they double when they run out
+SLOTS = 4_096  #: slots to begin with, at least; they double when they run out
+REPLICA_SLOTS = 256  #: to begin with for each replica (assumption); one that is never used takes no memory
 ENDED_ROWS = 8_192  #: ends that are kept before they are counted
 PROMPTS_CACHED = 2**18  #: that all prefix caches together can remember (assumption; 32 bytes each)
 TIMER_LEAF = 0  #: leaf of the timers in the tree of what happens next
@@ -73,7 +75,7 @@ POOL = np.dtype(
         ("first", "i8"),  # its first replica
         ("replicas", "i8"),
         ("tree_at", "i8"),
-        ("leaves", "i8"),
+        ("leaves", "i8"),  # where the leaves of its tree begin in it
         ("site", "i8"),
         ("deployment", "i8"),
         ("tpot_ns", "f8"),  # of an API
@@ -144,7 +146,8 @@ BOOK = np.dtype(
     [
         (name, "i8")
         for name in (
-            "free",  # slots in the list of free ones
+            "free",  # free slots; those that were never used are the last ones
+            "given_back",  # of them, used before: they lie on the stack
             "ended",  # rows of ``ended`` in use
             "ended_most",  # rows in use after which one more step might not fit
             "known",  # requests that have become known
@@ -166,7 +169,7 @@ class Engine(NamedTuple):
     """Hold everything a rehearsal works on.
 
     ``pools`` are rows of ``POOL``, ``flow [slot]`` of ``FLOW``, ``ended`` of ``ENDED``, ``book [1]`` of ``BOOK``,
-    ``storms`` of ``STORM``; ``capacity`` says what may run; ``free [slot]`` is a stack of free slots;
+    ``storms`` of ``STORM``; ``capacity`` says what may run; ``free [slot]`` is a stack of slots given back;
     ``replica_state [replica]`` holds values of ``Replica``, ``ready_ns [replica]`` when one that is loading will be up;
     ``defer_ns``, ``priority [workload]``.
     """
@@ -185,6 +188,7 @@ class Engine(NamedTuple):
     replica_state: Bytes
     ready_ns: Ints
     tree: Ints
+    leaves: int
     pool_tree: Ints
     timers: Timers
     defer_ns: Ints
@@ -209,33 +213,43 @@ class Feed(NamedTuple):
 
 
 def new_engine(
-    fleet: Fleet, deployments: Mapping[str, tuple[StepTable, ReplicaLimits]], options: Options, slots: int = SLOTS
+    fleet: Fleet, deployments: Mapping[str, tuple[StepTable, ReplicaLimits]], options: Options, slots: int = 0
 ) -> Engine:
-    """Return the engine of ``fleet`` before the first event (``deployments`` by the names its pools use)."""
+    """Return the engine of ``fleet`` before the first event.
+
+    ``deployments`` by the names that its pools use; ``slots`` to begin with, 0 for what most loads will need.
+    """
     names = sorted({pool.deployment for pool in fleet.pools if pool.kind == "chips"})
     tables = prepare([deployments[name] for name in names] or [_nothing()])
     deployment = np.array([names.index(p.deployment) if p.kind == "chips" else NONE for p in fleet.pools], np.int64)
     size = np.array([pool.replicas if pool.kind == "chips" else 0 for pool in fleet.pools], np.int64)
     pool_of_replica = np.repeat(np.arange(len(size)), size)
     pools, pool_tree = _pools(fleet, size, deployment)
-    leaves = leaves_for(len(pool_of_replica) + FIRST_LEAF)
+    tree = zeros_in_lines((nodes_for(len(pool_of_replica) + FIRST_LEAF),), np.dtype(np.int64))
+    tree[:] = NEVER_NS
     batch_max = int(tables.limits["batch_max"].max())
     seen = view_of(fleet, tables, deployment, options.start_hour)
+    slots = slots or max(SLOTS, REPLICA_SLOTS * len(pool_of_replica))
     return Engine(
-        plant=Plant(tables, new_replicas(tables, deployment[pool_of_replica], PROMPTS_CACHED), _idle_work(slots)),
+        plant=Plant(
+            tables,
+            new_replicas(tables, deployment[pool_of_replica], PROMPTS_CACHED),
+            zeros_in_lines((slots,), WORK).view(np.recarray),
+        ),
         seen=seen,
         pools=pools,
-        flow=np.zeros(slots, FLOW).view(np.recarray),
+        flow=zeros_in_lines((slots,), FLOW).view(np.recarray),
         ended=np.zeros(ENDED_ROWS + batch_max, ENDED).view(np.recarray),
         book=_book(slots),
         storms=_storms(options),
         capacity=new_capacity(fleet, options.timeline, options.thin, seen.rtt_ns),
-        free=np.arange(slots)[::-1].copy(),
+        free=np.zeros(slots, np.int64),
         sessions=new_sessions(),
         pool_of_replica=pool_of_replica,
         replica_state=np.zeros(len(pool_of_replica), np.int8),
         ready_ns=np.full(len(pool_of_replica), NEVER_NS, np.int64),
-        tree=np.full(2 * leaves, NEVER_NS, np.int64),
+        tree=tree,
+        leaves=leaves_for(len(pool_of_replica) + FIRST_LEAF),
         pool_tree=pool_tree,
         timers=_timers(slots),
         defer_ns=np.array([round(w.deferral_hours * NS_PER_HOUR) for w in fleet.workloads], np.int64),
@@ -248,17 +262,20 @@ def with_more_slots(engine: Engine) -> Engine:
     """Return ``engine`` with twice as many slots; what it held stays where it was."""
     plant, flow, timers = engine.plant, engine.flow, engine.timers
     slots = len(flow)
-    book, free = engine.book[0], np.empty(2 * slots, np.int64)
-    free[: book.free] = engine.free[: book.free]
-    free[book.free : book.free + slots] = np.arange(slots, 2 * slots)[::-1]
-    book.free += slots
-    empty = np.zeros(slots, FLOW)
+    engine.book["free"] += slots
     return engine._replace(
-        plant=plant._replace(work=np.concatenate([plant.work, _idle_work(slots)]).view(np.recarray)),
-        flow=np.concatenate([flow, empty]).view(np.recarray),
-        free=free,
-        timers=Timers._make([*(np.concatenate([held, np.zeros(slots, np.int64)]) for held in timers[:3]), timers.size]),
+        plant=plant._replace(work=_twice(plant.work, slots)),
+        flow=_twice(flow, slots),
+        free=_twice(engine.free, int(engine.book["given_back"][0])),
+        timers=Timers._make([*(_twice(held, int(timers.size[0])) for held in timers[:3]), timers.size]),
     )
+
+
+def _twice(held: Rows, used: int) -> Rows:
+    """Return twice as many rows, the first ``used`` of them as they were."""
+    more = zeros_in_lines((2 * len(held),), held.dtype)
+    more[:used] = held[:used]
+    return more.view(type(held))
 
 
 def with_room_to_end(engine: Engine) -> Engine:
@@ -267,11 +284,6 @@ def with_room_to_end(engine: Engine) -> Engine:
     if len(engine.ended) >= rows:
         return engine
     return engine._replace(ended=np.zeros(rows, ENDED).view(np.recarray))
-
-
-def _idle_work(slots: int) -> Rows:
-    """Return rows of work for free slots."""
-    return new_work(np.zeros(slots, np.int64), *(np.zeros(slots, np.int32) for _ in range(2)))
 
 
 def _timers(slots: int) -> Timers:
@@ -300,23 +312,17 @@ def _pools(fleet: Fleet, size: Ints, deployment: Ints) -> tuple[Any, Ints]:
     pools["replicas"], pools["deployment"] = size, deployment
     pools["first"] = np.cumsum(size) - size
     pools["leaves"] = [leaves_for(int(count)) for count in size]
-    pools["tree_at"] = np.cumsum(2 * pools["leaves"]) - 2 * pools["leaves"]
+    nodes = np.array([nodes_for(int(count)) for count in size], np.int64)
+    pools["tree_at"] = np.cumsum(nodes) - nodes
     pools["site"] = [site_names.index(pool.site) for pool in fleet.pools]
     pools["tpot_ns"] = [pool.tpot_ms * NS_PER_MS for pool in fleet.pools]
-    trees = np.full(2 * int(pools["leaves"].sum()), NEVER_NS, np.int64)
-    for pool in pools:
-        tree = trees[pool.tree_at : pool.tree_at + 2 * pool.leaves]
+    trees = zeros_in_lines((int(nodes.sum()),), np.dtype(np.int64))
+    trees[:] = NEVER_NS
+    for pool, count in zip(pools, nodes, strict=True):
+        tree = trees[pool.tree_at : pool.tree_at + count]
         tree[pool.leaves : pool.leaves + pool.replicas] = 0
-        for leaf in range(pool.replicas):
-            _raise_path(tree, int(pool.leaves) + leaf)
+        raise_all(tree, int(pool.leaves))
     return pools, trees
-
-
-def _raise_path(tree: Ints, node: int) -> None:
-    """Set every ancestor of ``node`` to the least of its children."""
-    while node > 1:
-        node >>= 1
-        tree[node] = min(tree[2 * node], tree[2 * node + 1])
 
 
 def _nothing() -> tuple[StepTable, ReplicaLimits]:
