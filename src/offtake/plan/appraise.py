@@ -26,7 +26,7 @@ from offtake.plan.plan import PlanOptions, PlanRun, portfolio_hash, prepare, sol
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution
-from offtake.plan.story import describe_scenarios
+from offtake.plan.story import describe_scenarios, learning
 from offtake.plan.words import count, money, percent, significant
 from offtake.schema.portfolio import Tables
 from offtake.schema.tables import OfferRow
@@ -363,7 +363,7 @@ def warnings_of(case: Case) -> list[str]:
     """Return what a reader must know beside the value."""
     sentences = [
         "At another fee the best plan may take another part of it, or keep it for another time.",
-        "Nobody learns anything in this plan before deciding: waiting for news may be worth more than is shown.",
+        learning(case.assembled),
     ]
     value = abs(case.best.objective_usd - case.without.objective_usd)
     doubt = (case.best.bound_usd - case.best.objective_usd) + (case.without.bound_usd - case.without.objective_usd)
