@@ -94,6 +94,12 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
         Where no plan meets the limits, with or without it.
     """
     options = options or PlanOptions()
+    case = case_of(tables, offer, options, run)
+    return appraisal_of(case, break_even_ratio(case, options))
+
+
+def case_of(tables: Tables, offer: str, options: PlanOptions, run: PlanRun | None) -> Case:
+    """Make the plans that an appraisal compares."""
     portfolio_of(tables).offer(offer)
     assembled = run.assembled if run is not None else prepare(tables, options)
     best = run.solution if run is not None else solve_with(assembled, options)
@@ -101,8 +107,7 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
     without = best
     if best.signed[assembled.problem.vintages.offer == index].any():
         without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
-    case = with_forced(Case(assembled=assembled, offer=index, best=best, without=without, forced=None), options)
-    return appraisal_of(case, break_even_ratio(case, options))
+    return with_forced(Case(assembled=assembled, offer=index, best=best, without=without, forced=None), options)
 
 
 def with_forced(case: Case, options: PlanOptions) -> Case:

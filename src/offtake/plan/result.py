@@ -116,6 +116,36 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     fleet_week: str  #: Monday of the week in `fleet.json`.
 
 
+class ClauseWorth(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what moving one clause by one step is worth to the buyer, everything planned anew."""
+
+    clause: str  #: Name of the clause.
+    step: str  #: How far it is moved, in words.
+    asked: bool  #: Whether the provider would have to grant it; otherwise the buyer gives it.
+    worth_usd: float  #: Change of the value of signing by this step; null where no plan keeps the limits.
+    value_usd: float  #: Value of signing with it: the plan that signs less the plan without the offer.
+    flips: bool  #: Whether the answer is another with it.
+
+
+class PointOfCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Give what one size, or one day of signing, is worth, and up to which fee it pays."""
+
+    units: float  #: Units signed.
+    sign_date: str  #: Day of signing.
+    value_usd: float | None  #: The plan that signs it so less the plan without the offer; null where no plan can.
+    #: What multiplies the fee up to which it pays if kept as planned; 0 where it does not even for nothing, null where
+    #: no fee is too high or no plan can sign it.
+    break_even_fee_ratio: float | None
+
+
+class BranchRegret(msgspec.Struct, frozen=True, kw_only=True):
+    """Compare the choices in one branch: what each falls short of the best choice there, on average."""
+
+    branch: str  #: Growth, and the reading of the terms where there are several.
+    probability: float  #: Weight of the branch.
+    regret_usd: dict[str, float]  #: By choice: `sign`, `amend`, `part`, `ration` (leave it and refuse) and `wait`.
+
+
 class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     """Say what one offer is worth: the best plan with it less the best plan without it.
 
@@ -144,6 +174,14 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     scenario_names: list[str]  #: Names of the scenarios.
     scenario_probability: list[float]  #: Their probabilities.
     difference_by_scenario_usd: list[float]  #: Change of net value by signing, in each.
+    #: The sheet to negotiate from, the most valuable clause first.
+    clauses: list[ClauseWorth] = []
+    flip: str = ""  #: The smallest single change that flips the answer, in words; empty where none that was tried does.
+    sizes: list[PointOfCurve] = []  #: Value and break-even fee by size.
+    starts: list[PointOfCurve] = []  #: The same by day of signing, in full.
+    period_names: list[str] = []  #: First days of the periods.
+    difference_by_period_usd: list[float] = []  #: Change of mean net value by signing, discounted, in each period.
+    branches: list[BranchRegret] = []  #: Regret of each choice, branch by branch.
     displaces: list[str]  #: What else changes when it is signed, a sentence each.
     gap: float  #: Largest gap of the plans compared.
     sentences: list[str]  #: What the answer rests on, a sentence each.

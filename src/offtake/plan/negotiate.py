@@ -1,0 +1,304 @@
+"""Find what each clause of an offer is worth, what flips the answer, and what each choice would be regretted by.
+
+Comes in: a :class:`~offtake.plan.appraise.Case`, and how to solve. Goes out: an
+:class:`~offtake.plan.result.Appraisal` with its sheet, its curves and its branches. Each clause is moved alone by its
+stated step and everything is planned anew, on the same futures and the same tree; the worth of a clause is what that
+adds to the value of signing. It must never read a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from offtake.errors import InfeasibleError
+from offtake.plan.appraise import (
+    Case,
+    appraisal_of,
+    barred,
+    break_even_ratio,
+    case_of,
+    forced_in_full,
+    held_ratio,
+    units_of,
+)
+from offtake.plan.assemble import Assembled, assemble, silent
+from offtake.plan.clauses import Amendment, amendments
+from offtake.plan.nodes import nodes_from
+from offtake.plan.plan import PlanOptions, PlanRun, solve_with
+from offtake.plan.problem import Problem
+from offtake.plan.result import Appraisal, BranchRegret, ClauseWorth, PointOfCurve
+from offtake.plan.solution import Solution
+from offtake.plan.story import growth_name
+from offtake.plan.tree import tree_of
+from offtake.plan.words import percent
+from offtake.schema.portfolio import Tables
+from offtake.supply.portfolio import portfolio_of
+
+Floats = npt.NDArray[np.float64]
+Solve = Callable[[Assembled], Solution]
+Progress = Callable[[str, float], None]
+
+SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
+STEPS = (2.0, 4.0)  #: times the stated step, tried where one step does not flip the answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Hold what negotiating needs: the case, how to solve a problem, and whom to tell how far it is."""
+
+    case: Case
+    solve: Solve
+    progress: Progress
+
+    @property
+    def forced(self) -> bool:
+        """Tell whether signing has to be forced, because the best plan leaves the offer."""
+        return not self.case.takes
+
+    def plan_of(self, assembled: Assembled) -> Solution | None:
+        """Return the plan that signs under other terms, a lot by force if it has to be; None where no plan can."""
+        problem = assembled.problem
+        if self.forced and problem.vintages.all_or_nothing[problem.vintages.offer == self.case.offer].any():
+            problem = forced_in_full(problem, self.case.offer)
+        return self.try_to(replace(assembled, problem=problem))
+
+    def try_to(self, assembled: Assembled) -> Solution | None:
+        """Solve a problem; None where no plan keeps the limits."""
+        try:
+            return self.solve(assembled)
+        except InfeasibleError:
+            return None
+
+
+def negotiate(tables: Tables, offer: str, options: PlanOptions | None = None, run: PlanRun | None = None) -> Appraisal:
+    """Appraise one offer with its sheet, curves and branches; as :func:`~offtake.plan.appraise.appraise` otherwise."""
+    options = options or PlanOptions()
+    case = case_of(tables, offer, options, run)
+    quiet = replace(options, progress=silent)
+    desk = Desk(case=case, solve=lambda some: solve_with(some, quiet), progress=options.progress)
+    return deepened(appraisal_of(case, break_even_ratio(case, options)), desk)
+
+
+def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
+    """Return an appraisal with its sheet, its curves, its months and its branches."""
+    case = desk.case
+    if case.signing is case.without or case.terms_row.signed:
+        return appraisal
+    sheet = list(sheet_of(appraisal, desk))
+    sheet.sort(key=lambda one: -one.worth_usd)
+    return msgspec.structs.replace(
+        appraisal,
+        clauses=sheet,
+        flip=flip_of(appraisal, desk, sheet),
+        sizes=list(size_points(desk)),
+        starts=list(start_points(desk)),
+        period_names=case.assembled.problem.axes.periods,
+        difference_by_period_usd=by_period(case).tolist(),
+        branches=branches_of(desk, sheet),
+    )
+
+
+# ── the sheet ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def sheet_of(appraisal: Appraisal, desk: Desk) -> Iterator[ClauseWorth]:
+    """Yield what each clause is worth when it is moved by its step."""
+    case = desk.case
+    some = amendments(case.assembled.inputs.portfolio.tables, appraisal.offer)
+    for place, one in enumerate(some):
+        desk.progress("clauses", place / len(some))
+        found = worth_of(appraisal, desk, one)
+        if found is not None:
+            yield found
+    desk.progress("clauses", 1.0)
+
+
+def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
+    """Return what one amendment is worth; None where no plan could sign the offer with it."""
+    plan = desk.plan_of(amended(desk.case.assembled, one.tables))
+    if plan is None:
+        return None
+    value = plan.objective_usd - desk.case.without.objective_usd
+    now = value_now(appraisal, all_or_nothing=desk.case.terms_row.all_or_nothing)
+    return ClauseWorth(
+        clause=one.clause,
+        step=one.step,
+        asked=one.asked,
+        worth_usd=value - now,
+        value_usd=value,
+        flips=(value > 0) != (now > 0),
+    )
+
+
+def value_now(appraisal: Appraisal, *, all_or_nothing: bool) -> float:
+    """Return what signing is worth as the terms are: of the best plan with it, or of a lot that has to be forced."""
+    if appraisal.sign or appraisal.forced_usd is None or not all_or_nothing:
+        return appraisal.difference_usd
+    return appraisal.forced_usd
+
+
+def amended(assembled: Assembled, tables: Tables) -> Assembled:
+    """Return the problem under other terms: the same demand, the same draws, the same tree."""
+    portfolio = portfolio_of(tables)
+    inputs = replace(assembled.inputs, portfolio=portfolio, tree=tree_of(portfolio))
+    found = assemble(inputs)
+    node_as = assembled.problem.decided.node_as
+    return replace(found, problem=replace(found.problem, nodes=nodes_from(node_as, found.contracts.moments)))
+
+
+def flip_of(appraisal: Appraisal, desk: Desk, sheet: list[ClauseWorth]) -> str:
+    """Return the smallest single change that flips the answer, in words.
+
+    Smallest is the fewest steps; of equally many, the one that costs the provider least is not known, so the one that
+    is worth least to us and still flips is named.
+    """
+    flipping = [one for one in sheet if one.flips]
+    if flipping:
+        least = min(flipping, key=lambda one: abs(one.worth_usd))
+        return f"{least.clause}: {least.step}"
+    ratio = appraisal.break_even_fee_ratio
+    asked = [one.clause for one in sheet if one.asked and one.worth_usd > 0] if not appraisal.sign else []
+    for size in STEPS:
+        some = amendments(desk.case.assembled.inputs.portfolio.tables, appraisal.offer, size)
+        found = [worth_of(appraisal, desk, one) for one in some if one.clause in asked and one.clause != "fee"]
+        flips = [one for one in found if one is not None and one.flips]
+        if flips:
+            least = min(flips, key=lambda one: abs(one.worth_usd))
+            return f"{least.clause}: {least.step}"
+    if ratio is None or ratio <= 0:
+        return ""
+    return f"fee: {percent(ratio)} of the one asked"
+
+
+# ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def size_points(desk: Desk) -> Iterator[PointOfCurve]:
+    """Yield what each size is worth if it is signed on the first day."""
+    case, problem = desk.case, desk.case.assembled.problem
+    mine = np.flatnonzero(problem.vintages.offer == case.offer)
+    row = case.terms_row
+    first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
+    sizes = sorted({round(share * row.units_max) if row.whole_units else share * row.units_max for share in SIZES})
+    for place, units in enumerate(sizes):
+        desk.progress("curve", place / (len(sizes) + len(mine)))
+        if units > 0 and units >= row.units_min:
+            yield point(desk, first, float(units))
+
+
+def start_points(desk: Desk) -> Iterator[PointOfCurve]:
+    """Yield what each day of signing is worth, in full."""
+    case, problem = desk.case, desk.case.assembled.problem
+    mine = np.flatnonzero(problem.vintages.offer == case.offer)
+    for place, vintage in enumerate(mine):
+        desk.progress("curve", (len(SIZES) + place) / (len(SIZES) + len(mine)))
+        yield point(desk, int(vintage), case.units_max)
+    desk.progress("curve", 1.0)
+
+
+def point(desk: Desk, vintage: int, units: float) -> PointOfCurve:
+    """Return the value and the break-even fee of some units at one day of signing."""
+    case = desk.case
+    day = date.fromordinal(int(case.assembled.contracts.sign_days[vintage])).isoformat()
+    found = desk.try_to(replace(case.assembled, problem=signed_so(case.assembled.problem, vintage, units)))
+    if found is None:
+        return PointOfCurve(units=units, sign_date=day, value_usd=None, break_even_fee_ratio=None)
+    ratio = held_ratio(case, found, 1.0)
+    return PointOfCurve(
+        units=units,
+        sign_date=day,
+        value_usd=found.objective_usd - case.without.objective_usd,
+        break_even_fee_ratio=0.0 if ratio is None else None if ratio == np.inf else ratio,
+    )
+
+
+def signed_so(problem: Problem, vintage: int, units: float) -> Problem:
+    """Return the problem in which exactly some units of an offer are signed, at one date whatever has been seen."""
+    vintages = problem.vintages
+    mine = vintages.offer == vintages.offer[vintage]
+    none = barred(problem, int(vintages.offer[vintage]))
+    units_max, signed = none.vintages.units_max.copy(), none.vintages.signed.copy()
+    units_max[vintage], signed[vintage] = units, True
+    lots = none.vintages.all_or_nothing & ~mine
+    return replace(none, vintages=replace(none.vintages, units_max=units_max, signed=signed, all_or_nothing=lots))
+
+
+def by_period(case: Case) -> Floats:
+    """Return what signing adds to the mean net value in each period, discounted [T].
+
+    Missed training counts at its deadline.
+    """
+    problem = case.assembled.problem
+
+    def net(plan: Solution) -> Floats:
+        money = plan.money
+        flow = problem.probability @ (money.value_usd - money.spend_usd - money.refusal_usd)
+        last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)
+        np.subtract.at(flow, last, problem.probability @ plan.missed_chip_hours * problem.jobs.missed_usd)
+        value: Floats = flow * problem.discount
+        return value
+
+    return net(case.signing) - net(case.without)
+
+
+# ── choices and branches ─────────────────────────────────────────────────────────────────────────────────────────────
+def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
+    """Return the regret of each choice in each branch of growth and, where terms conflict, of their reading."""
+    case, problem = desk.case, desk.case.assembled.problem
+    nets = {name: plan.money.net_usd for name, plan in choices_of(desk, sheet).items()}
+    names = np.array([branch_name(case, scenario) for scenario in range(problem.probability.size)])
+    found = []
+    for name in dict.fromkeys(names.tolist()):
+        at = names == name
+        weight = problem.probability[at]
+        means = {choice: float(weight @ net[at] / weight.sum()) for choice, net in nets.items()}
+        best = max(means.values())
+        regret = {choice: best - mean for choice, mean in means.items()}
+        found.append(BranchRegret(branch=name, probability=float(weight.sum()), regret_usd=regret))
+    return found
+
+
+def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
+    """Return the plan of each choice: what cannot be chosen is left out.
+
+    ``sign`` is the plan that signs, ``part`` half of what it signs, ``amend`` the most valuable clause granted.
+    """
+    case = desk.case
+    assembled, problem = case.assembled, case.assembled.problem
+    tables, name = assembled.inputs.portfolio.tables, case.terms_row.offer
+    mine = np.flatnonzero(problem.vintages.offer == case.offer)
+    first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
+    units = units_of(problem, case.signing, case.offer)
+    found: dict[str, Solution | None] = {"sign": case.signing, "ration": case.without}
+    best = next((one for one in sheet if one.asked and one.worth_usd > 0), None)
+    if best is not None:
+        step = next(one for one in amendments(tables, name) if one.clause == best.clause)
+        found["amend"] = desk.plan_of(amended(assembled, step.tables))
+    if not case.terms_row.all_or_nothing:
+        found["part"] = desk.try_to(replace(assembled, problem=signed_so(problem, first, units / 2)))
+    if len(mine) > 1:
+        found["wait"] = desk.try_to(replace(assembled, problem=not_today(problem, case.offer)))
+    return {choice: plan for choice, plan in found.items() if plan is not None}
+
+
+def not_today(problem: Problem, offer: int) -> Problem:
+    """Return the problem in which an offer may be signed on every date but the first."""
+    vintages = problem.vintages
+    mine = np.flatnonzero(vintages.offer == offer)
+    first = mine[np.argmin(vintages.sign_period[mine])]
+    units_max, units_min = vintages.units_max.copy(), vintages.units_min.copy()
+    lots = vintages.all_or_nothing.copy()
+    units_max[first], units_min[first], lots[first] = 0.0, 0.0, False
+    return replace(problem, vintages=replace(vintages, units_max=units_max, units_min=units_min, all_or_nothing=lots))
+
+
+def branch_name(case: Case, scenario: int) -> str:
+    """Name the branch of a scenario: its growth, and the reading of the offer's terms where there are several."""
+    inputs = case.assembled.inputs
+    name = growth_name(inputs, scenario)
+    readings = inputs.portfolio.offers[case.terms_row.offer].readings
+    if len(readings) == 1:
+        return name
+    return f"{name}, {readings[int(inputs.tree.luck[case.terms_row.offer].reading[scenario])].name}"
