@@ -139,23 +139,44 @@ def appraise(
     out: Out = None,
     gap: Gap = 1e-3,
     limit_s: Limit = 600.0,
+    brief: Annotated[bool, typer.Option("--brief", help="Only its value and its break-even fee.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every open offer, alone and by pairs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what one offer is worth: the best plan with it less the best plan without it."""
-    from offtake.plan.appraise import appraise as work_out
+    """Say what one offer is worth, what each of its clauses is worth, and what would flip the answer."""
+    from offtake.plan.appraise import appraise as in_brief
     from offtake.plan.appraise import write_appraisal
-    from offtake.report.terminal import appraisal_table
+    from offtake.plan.negotiate import negotiate
+    from offtake.report.terminal import appraisal_table, sheet_table
 
     tables = read_checked(folder)
+    if every:
+        appraise_every(tables, run_folder(out, tables), gap, limit_s, as_json)
+        return
     offer = offer or asked_offer(tables)
     where = run_folder(out, tables)
     with progress_bars() as progress:
-        appraisal = work_out(tables, offer, plan_options(gap, limit_s, progress))
+        appraisal = (in_brief if brief else negotiate)(tables, offer, plan_options(gap, limit_s, progress))
     path = write_appraisal(appraisal, where)
     if as_json:
         emit("appraise", folder=str(path), appraisal=appraisal)
     else:
-        show(appraisal_table(appraisal), *appraisal.sentences, f"\nAppraisal: {path}")
+        sheet = ["", sheet_table(appraisal)] if appraisal.clauses else []
+        show(appraisal_table(appraisal), *appraisal.sentences, *sheet, f"\nAppraisal: {path}")
+
+
+def appraise_every(tables: Tables, where: Path, gap: float, limit_s: float, as_json: bool) -> None:
+    """Appraise every open offer, and show how they stand to each other."""
+    from offtake.plan.substitutes import appraise_all, write_offers
+    from offtake.report.terminal import offers_table
+
+    with progress_bars() as progress:
+        found = appraise_all(tables, plan_options(gap, limit_s, progress))
+    path = write_offers(found, where)
+    if as_json:
+        emit("appraise", folder=str(path), offers=found)
+    else:
+        show(offers_table(found), f"\nAppraisal: {path}")
 
 
 def asked_offer(tables: Tables) -> str:

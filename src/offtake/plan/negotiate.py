@@ -123,6 +123,7 @@ def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | 
     if plan is None:
         return None
     value = plan.objective_usd - desk.case.without.objective_usd
+    doubt = sum(each.bound_usd - each.objective_usd for each in (plan, desk.case.without))
     now = value_now(appraisal, all_or_nothing=desk.case.terms_row.all_or_nothing)
     return ClauseWorth(
         clause=one.clause,
@@ -130,7 +131,7 @@ def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | 
         asked=one.asked,
         worth_usd=value - now,
         value_usd=value,
-        flips=(value > 0) != (now > 0),
+        flips=abs(value) > doubt and (value > 0) != (now > 0),
     )
 
 

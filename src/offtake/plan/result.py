@@ -10,6 +10,7 @@ import msgspec
 
 PLAN_FORMAT = "offtake-plan-1"
 APPRAISAL_FORMAT = "offtake-appraisal-1"
+OFFERS_FORMAT = "offtake-offers-1"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +125,7 @@ class ClauseWorth(msgspec.Struct, frozen=True, kw_only=True):
     asked: bool  #: Whether the provider would have to grant it; otherwise the buyer gives it.
     worth_usd: float  #: Change of the value of signing by this step; null where no plan keeps the limits.
     value_usd: float  #: Value of signing with it: the plan that signs less the plan without the offer.
-    flips: bool  #: Whether the answer is another with it.
+    flips: bool  #: Whether the answer is another with it, beyond what the solver leaves open.
 
 
 class PointOfCurve(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +145,38 @@ class BranchRegret(msgspec.Struct, frozen=True, kw_only=True):
     branch: str  #: Growth, and the reading of the terms where there are several.
     probability: float  #: Weight of the branch.
     regret_usd: dict[str, float]  #: By choice: `sign`, `amend`, `part`, `ration` (leave it and refuse) and `wait`.
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how two offers stand to each other."""
+
+    one: str  #: Key of an offer.
+    other: str  #: Key of another.
+    #: What losing both costs beyond what losing each alone does: above 0 they stand in for each other (substitutes),
+    #: below 0 each is worth more with the other (complements).
+    together_usd: float
+    kind: str  #: `substitutes`, `complements` or `apart` (within what the solver leaves open).
+
+
+class OfferWorth(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what being able to sign one open offer is worth, all others on the table."""
+
+    offer: str  #: Key of the offer.
+    name: str  #: Its full name.
+    units: float  #: Units in the best plan: mean over scenarios.
+    units_max: float  #: Units on offer.
+    worth_usd: float  #: The best plan less the best plan without it.
+
+
+class OffersAppraisal(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what every open offer is worth beside the others."""
+
+    format: str  #: `offtake-offers-1`.
+    portfolio_hash: str  #: As in `plan.json`.
+    best_usd: float  #: Risk-adjusted value of the best plan.
+    doubt_usd: float  #: What the solver leaves open in a difference of two plans.
+    offers: list[OfferWorth]  #: The most valuable first.
+    pairs: list[Pair]  #: Every two of them.
 
 
 class Appraisal(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from offtake.plan.result import Appraisal, PlanResult
+from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
 from offtake.report import happenings, verdicts
 from offtake.report.sums import by_interest, signed_when
 from offtake.report.words import NOTHING, change, count, money, number, plural, power, share, short, tally
@@ -93,6 +93,35 @@ def appraisal_table(appraisal: Appraisal) -> Group:
     for name, amount in rows:
         made.add_row(Text(name), Text(amount))
     return answered(appraisal.answer, made)
+
+
+def sheet_table(appraisal: Appraisal) -> Group:
+    """Table what each clause is worth, the most valuable first."""
+    made = table([("Clause", False), ("Moved to", False), ("Worth to us", True), ("Signing is then worth", True)])
+    for one in appraisal.clauses:
+        step = one.step if one.asked else f"{one.step} (ours to give)"
+        style = "bold green" if one.flips else ""
+        made.add_row(
+            Text(one.clause), Text(step), Text(change(one.worth_usd)), Text(change(one.value_usd)), style=style
+        )
+    flip = f"The smallest change that flips the answer: {appraisal.flip}." if appraisal.flip else ""
+    return answered(flip or "No single change that was tried flips the answer.", made)
+
+
+def offers_table(found: OffersAppraisal) -> Group:
+    """Table what every open offer is worth, and which pairs stand in for each other."""
+    made = table([("Offer", False), ("Units", True), ("Worth", True), ("Stands in for, or adds to", False)])
+    for one in found.offers:
+        pairs = [pair for pair in found.pairs if one.offer in {pair.one, pair.other} and pair.kind != "apart"]
+        words = [
+            f"{pair.other if pair.one == one.offer else pair.one} ({pair.kind}, {change(pair.together_usd)})"
+            for pair in pairs
+        ]
+        units = f"{number(one.units)} of {number(one.units_max)}"
+        made.add_row(Text(one.offer), Text(units), Text(change(one.worth_usd)), Text("; ".join(words) or NOTHING))
+    best = found.offers[0].name if found.offers else ""
+    answer = f"{best} is worth most: {change(found.offers[0].worth_usd)}." if best else "There is no open offer."
+    return answered(answer, made)
 
 
 def rehearsal_table(summaries: list[Summary]) -> Group:
