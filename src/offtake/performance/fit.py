@@ -44,7 +44,7 @@ Simulate = Callable[[Levers], Floats]
 Progress = Callable[[float], None]
 
 METRICS = ("ttft", "tpot")
-STEPS = 4  #: Gauss-Newton steps; held-out error stops falling after three (see ``tools/fit_prior.py``)
+STEPS = 4  #: Gauss-Newton steps (assumption: levers start near, and a step ends the search once it is small)
 STRIDE_MAX = 0.7  #: longest step of one lever, in logarithm: a factor of two
 DIFFERENCE = 0.1  #: of a lever's logarithm, for the derivative
 KV = Levers._fields.index("kv")
