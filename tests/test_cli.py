@@ -269,3 +269,16 @@ def test_a_plan_that_cannot_be_made_leaves_nothing_behind(
     assert isinstance(message, list)
     assert 1 <= len(message) <= 5
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_compared_with_itself_has_not_changed_and_one_made_from_it_keeps_its_decisions(
+    starter: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = document(capsys, "plan", str(starter), "--out", str(tmp_path), "--from", str(run))
+    assert "Every first-day decision of the earlier plan stands." in str(told["plan"])
+    told = document(capsys, "compare", str(run), str(tmp_path))
+    comparison = told["comparison"]
+    assert isinstance(comparison, dict)
+    assert comparison["answer"] == "Nothing changed."
+    assert told["file"] == str(tmp_path / "compare.json")
+    assert json.loads((tmp_path / "compare.json").read_text()) == comparison

@@ -31,6 +31,7 @@ WRITES = {
     "init": "the folder, which must be new or empty",
     "check": "nothing",
     "plan": "`plan/` in the run folder",
+    "compare": "`compare.json` in the run folder of the second plan",
     "appraise": "`appraise/OFFER/` in the run folder",
     "rehearse": "`rehearse/` in the run folder, with `--name` a folder of that name in it",
     "report": "`report.html` in the run folder, or the page named by `--out`",
@@ -72,7 +73,8 @@ JSON_KEYS = {
     "table": "The step table: name, limits and provenance.",
     "built": "False where it was kept from before.",
     "score": "Duplicates dropped, reasons for what is not covered, and errors by group.",
-    "comparison": "A [Comparison](#comparison), with `--compare`.",
+    "comparison": "A [PlanComparison](#plancomparison), or of `rehearse --compare` a [Comparison](#comparison).",
+    "file": "Path of the comparison.",
     "bytes": "Its size.",
 }
 ABOUT_JSON = """Every object has `verb` and `ok` too; `ok` is true when the exit code is 0. A rehearsal that `--strict`
@@ -89,6 +91,7 @@ ERROR_KEYS = {
 }
 RECORDS = (
     ("`plan/plan.json`", "offtake.plan.result", "PlanResult"),
+    ("`compare.json`", "offtake.plan.compare", "PlanComparison"),
     ("`appraise/OFFER/appraisal.json`", "offtake.plan.result", "Appraisal"),
     ("`plan/fleet.json`", "offtake.fleet", "Fleet"),
     ("`rehearse/rehearse.json`", "offtake.rehearse.summary", "Summary"),
@@ -290,6 +293,8 @@ def type_words(hint: Any) -> str:  # noqa: ANN401  # any annotation
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is list:
         return f"list of {type_words(inner[0])}"
+    if origin is tuple:
+        return f"list of {len(inner)}: {' and '.join(dict.fromkeys(type_words(one) for one in inner))}"
     if origin is dict:
         return f"{type_words(inner[1])} by name"
     if origin is types.UnionType:

@@ -1,4 +1,4 @@
-"""Offer the verbs that decide: init, check, plan, appraise.
+"""Offer the verbs that decide: init, check, plan, compare, appraise.
 
 Comes in: a portfolio folder and options. Goes out: a run folder and a short answer. Rooms are imported inside the
 verbs, so that ``offtake --help`` stays quick.
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from offtake.cli.shell import AsJson, Folder, Gap, Limit, Out, Progress, app, em
 from offtake.errors import Fault, InputError
 
 if TYPE_CHECKING:
+    from offtake.plan.hold import Earlier
     from offtake.plan.plan import PlanOptions, PlanRun
     from offtake.schema.portfolio import Tables
 
@@ -32,6 +34,15 @@ def plan_options(gap: float, limit_s: float, progress: Progress) -> PlanOptions:
 
     solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter)
     return PlanOptions(solver=solver, cache=default_cache(), progress=progress)
+
+
+def earlier_plan(run: Path | None, churn: str) -> Earlier | None:
+    """Return the plan to stay near to, with what a change must gain; None where none is given."""
+    from offtake.plan.compare import read_plan
+    from offtake.plan.hold import Earlier, churn_of
+
+    asked = churn_of(churn)
+    return None if run is None else Earlier(plan=read_plan(run), churn=asked)
 
 
 def do_plan(tables: Tables, out: Path, options: PlanOptions) -> PlanRun:
@@ -118,18 +129,55 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def plan(folder: Folder, out: Out = None, gap: Gap = 1e-3, limit_s: Limit = 600.0, as_json: AsJson = False) -> None:
+def plan(
+    folder: Folder,
+    out: Out = None,
+    gap: Gap = 1e-3,
+    limit_s: Limit = 600.0,
+    earlier: Annotated[
+        Path | None, typer.Option("--from", help="Run folder of an earlier plan, to be changed only where it pays.")
+    ] = None,
+    churn: Annotated[
+        str, typer.Option(help="With --from: what a change must gain, as 0.5% of the plan's value or 2 m USD.")
+    ] = "0.1%",
+    as_json: AsJson = False,
+) -> None:
     """Decide which offers to sign, when and how much, and where each workload runs."""
     from offtake.report.terminal import plan_table
 
+    near = earlier_plan(earlier, churn)
     tables = read_checked(folder)
     where = run_folder(out, tables)
     with progress_bars() as progress:
-        run = do_plan(tables, where, plan_options(gap, limit_s, progress))
+        run = do_plan(tables, where, replace(plan_options(gap, limit_s, progress), earlier=near))
     if as_json:
         emit("plan", folder=str(where / "plan"), plan=run.result)
     else:
-        show(plan_table(run.result), f"\nPlan: {where / 'plan'}")
+        show(plan_table(run.result), *run.kept, f"\nPlan: {where / 'plan'}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run folder of the first plan.")],
+    second: Annotated[Path, typer.Argument(help="Run folder of the second plan; compare.json is written there.")],
+    gap: Gap = 1e-3,
+    limit_s: Limit = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say what changed from one plan to another and why: decisions, inputs, and value by cause."""
+    from offtake.files import write_json
+    from offtake.plan.compare import compare as work_out
+    from offtake.plan.compare import read_planned
+    from offtake.report.terminal import plan_comparison_table
+
+    plans = read_planned(first), read_planned(second)
+    with progress_bars() as progress:
+        found = work_out(*plans, plan_options(gap, limit_s, progress))
+    path = write_json(second / "compare.json", found)
+    if as_json:
+        emit("compare", file=str(path), comparison=found)
+    else:
+        show(plan_comparison_table(found), f"\nComparison: {path}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from offtake.files import folder_in_place, write_json
@@ -26,6 +27,7 @@ from offtake.plan.displace import refused_share
 from offtake.plan.fleets import cut_week, default_week, fleet_of
 from offtake.plan.futures import with_futures
 from offtake.plan.goodputs import Goodputs
+from offtake.plan.hold import Earlier, solve_near
 from offtake.plan.load import load_of
 from offtake.plan.prices import budget_prices, prices_of
 from offtake.plan.result import PLAN_FORMAT, Decision, Mark, Money, PlanResult, Size
@@ -54,24 +56,30 @@ class PlanOptions:
     """Choose how a plan is made.
 
     ``week``: any day of the week that the fleet is for; None for the first full week with the questioned offer.
-    ``cache``: a folder for goodputs, or None. ``progress(stage, share)`` is called as work goes on.
+    ``cache``: a folder for goodputs, or None. ``progress(stage, share)`` is called as work goes on. ``earlier``: the
+    plan whose decisions are kept where that loses little.
     """
 
     solver: Options = field(default_factory=Options)
     week: date | None = None
     cache: Path | None = None
     progress: Progress = silent
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRun:
-    """Hold a plan whole: its record, its tables by name, its fleet, and what they were made from."""
+    """Hold a plan whole: its record, its tables by name, its fleet, and what they were made from.
+
+    ``kept`` says what was kept of an earlier plan, where one was given.
+    """
 
     result: PlanResult
     frames: Frames
     fleet: Fleet
     assembled: Assembled
     solution: Solution
+    kept: list[str] = field(default_factory=list)
 
 
 def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
@@ -86,15 +94,16 @@ def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
     """
     options = options or PlanOptions()
     assembled = prepare(tables, options)
-    solution = solve_with(assembled, options)
+    solution, kept = solve_for(assembled, options)
     options.progress("tables", 0.0)
     frames = frames_of(assembled, solution)
     week = options.week or default_week(assembled)
     cut = cut_week(assembled, solution, week)
     fleet = with_futures(cut, fleet_of(cut, package_version(), portfolio_hash(tables)))
     result = result_of(assembled, solution, fleet)
+    result = msgspec.structs.replace(result, warnings=kept + result.warnings)
     options.progress("tables", 1.0)
-    return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution)
+    return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution, kept=kept)
 
 
 def prepare(tables: Tables, options: PlanOptions) -> Assembled:
@@ -123,6 +132,13 @@ def counted(tables: Tables, progress: Progress) -> Callable[[str], None]:
         progress("goodput", min(sum(done.values()) / (pairs + 1), 1.0))
 
     return on_new
+
+
+def solve_for(assembled: Assembled, options: PlanOptions) -> tuple[Solution, list[str]]:
+    """Solve an assembled problem, near an earlier plan where one is given, with sentences on what that kept."""
+    if options.earlier is None:
+        return solve_with(assembled, options), []
+    return solve_near(assembled, lambda one: solve_with(one, options), options.earlier)
 
 
 def solve_with(assembled: Assembled, options: PlanOptions) -> Solution:
@@ -183,7 +199,8 @@ def uncertain_gap(solution: Solution) -> list[str]:
     tolerable = 0.005  # assumption: less than the figures of a portfolio are sure to
     if solution.gap <= tolerable:
         return []
-    return [f"The plan may be {percent(solution.gap)} below the best one: the solver stopped at its limit."]
+    why = "the solver stopped at its limit, or decisions of an earlier plan were kept"
+    return [f"The plan may be {percent(solution.gap)} below the best one: {why}."]
 
 
 def money_of(assembled: Assembled, solution: Solution) -> Money:

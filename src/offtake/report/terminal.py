@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +21,8 @@ from offtake.report.words import NOTHING, change, count, money, number, plural, 
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
-if TYPE_CHECKING:  # its module loads the engine, which the other verbs do without
+if TYPE_CHECKING:  # modules that load the engine or the solver, which other verbs do without
+    from offtake.plan.compare import PlanComparison
     from offtake.rehearse.compare import Comparison, Row
     from offtake.rehearse.summary import Group as Requests
     from offtake.rehearse.summary import Summary
@@ -75,6 +76,35 @@ def plan_table(plan: PlanResult) -> Group:
         Text(f"Mean of the worst {share(1.0 - plan.risk_alpha)}"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd))
     )
     return answered(plan.answer, made)
+
+
+def plan_comparison_table(found: PlanComparison) -> Group:
+    """Table how two plans differ: the decisions that changed, and the value from the first to the second by cause."""
+    decisions = table([("Decision", False), ("Before", False), ("After", False), ("Kept until", False), ("Fees", True)])
+    for move in found.decisions:
+        if move.changed:
+            sides = [
+                f"{action} {number(units)}" if units else action
+                for action, units in zip(move.action, move.units, strict=True)
+            ]
+            until = " to ".join(dict.fromkeys(one or NOTHING for one in move.kept_until))
+            decisions.add_row(*map(Text, (move.offer, *sides, until, change(move.fees_usd[1] - move.fees_usd[0]))))
+    value = table([("Risk-adjusted value", False), ("Change", True), ("Value", True)])
+    value.columns[0].no_wrap = False
+    value.add_row(Text(found.first), Text(""), Text(money(found.objective_usd[0])))
+    for cause in found.waterfall:
+        value.add_row(Text(cause.cause), Text(change(cause.change_usd)), Text(money(cause.value_usd)))
+    value.add_row(Text(found.second), Text(""), Text(money(found.objective_usd[1])), style="bold")
+    parts: list[RenderableType] = [decisions, Text("")] if any(move.changed for move in found.decisions) else []
+    kept, new = found.decisions_kept_usd, found.objective_usd[1]
+    if kept is None:
+        parts += [Text("The first plan's decisions of the first day cannot be kept now."), Text("")]
+    elif new - kept >= 1.0:
+        parts += [
+            Text(f"Keeping the first plan's decisions of the first day would cost {money(new - kept)}."),
+            Text(""),
+        ]
+    return Group(Text(found.answer, style="bold"), Text(""), *parts, value)
 
 
 def appraisal_table(appraisal: Appraisal) -> Group:
