@@ -58,7 +58,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """Set the two decisions on one offer side by side; an offer that one plan does not have is `none` there."""
+    """Hold the two decisions on one offer, side by side; an offer that one plan does not have is `none` there."""
 
     offer: str  #: Key of the offer.
     name: str  #: Its full name.
@@ -90,8 +90,7 @@ class PlanComparison(msgspec.Struct, frozen=True, kw_only=True):
     objective_usd: tuple[float, float]  #: Risk-adjusted value of each plan.
     waterfall: list[Cause]  #: From the first value to the second, cause by cause, in the order taken.
     money_usd: dict[str, float]  #: Change of each part of the mean net value, signed as in the plans.
-    #: What the second portfolio's best plan is worth if it must sign on the first day what the first plan signs; null
-    #: where it cannot.
+    #: Value of the second if its first day signs what the first plan signs at once; null where it cannot.
     decisions_kept_usd: float | None
     decisions: list[Move]  #: One for each offer of either plan.
     inputs: list[Change]  #: Every input that differs.
