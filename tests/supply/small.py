@@ -138,6 +138,7 @@ def tables(**given: Any) -> Tables:
         "models": (ModelRow(model="small", stand_in="llama-3.1-8b"),),
         "workloads": (workload(),),
         "growth": (),
+        "nodes": (),
         "shocks": (),
         "concentration": (),
         "providers": (provider(),),

@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from offtake.plan.calendar import Calendar
 from offtake.plan.contracts import Cell, Contracts, Frame, cells_of, contracts_of
+from offtake.plan.given import node_as, ways_of
 from offtake.plan.jobs import jobs_of
 from offtake.plan.load import Load
-from offtake.plan.nodes import Shape, nodes_of
+from offtake.plan.nodes import Shape, nodes_from, nodes_of
 from offtake.plan.placement import GoodputOf, Placement, place
-from offtake.plan.problem import Axes, Cells, Lanes, Limits, Problem
+from offtake.plan.problem import Axes, Cells, Lanes, Limits, Nodes, Problem
 from offtake.plan.tree import Tree
 from offtake.schema.tables import OfferRow
 from offtake.supply.chip import kw_at_site
@@ -86,10 +87,17 @@ def assemble(inputs: Inputs, progress: Progress = silent) -> Assembled:
     contracts = contracts_of(frame)
     progress("contracts", 1.0)
     problem = problem_of(frame, inputs, (placement, contracts), limits)
-    settings = portfolio.tables.settings
-    shape = Shape(stages=settings.stages, branches=settings.branches)
-    problem = replace(problem, nodes=nodes_of(problem, contracts.moments, shape))
+    problem = replace(problem, nodes=learnt(inputs, problem, contracts))
     return Assembled(problem=problem, inputs=inputs, cells=cells, placement=placement, contracts=contracts)
+
+
+def learnt(inputs: Inputs, problem: Problem, contracts: Contracts) -> Nodes:
+    """Return what each decision knows: by the user's own tree, or by what the scenarios show."""
+    tables = inputs.portfolio.tables
+    if tables.nodes:
+        return nodes_from(node_as(ways_of(tables.nodes), inputs.tree.way, inputs.calendar), contracts.moments)
+    shape = Shape(stages=tables.settings.stages, branches=tables.settings.branches)
+    return nodes_of(problem, contracts.moments, shape)
 
 
 def problem_of(frame: Frame, inputs: Inputs, parts: tuple[Placement, Contracts], limits: Limits) -> Problem:

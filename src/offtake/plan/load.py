@@ -20,6 +20,7 @@ from offtake.demand.shock import Shock, ShockEvents, sample_shocks, shock_paths
 from offtake.demand.workload import Demand, demand_of
 from offtake.performance.goodput import Lengths
 from offtake.plan.calendar import Calendar
+from offtake.plan.given import demand_factors, ways_of
 from offtake.plan.tree import Tree
 from offtake.plan.words import day, significant
 from offtake.schema.portfolio import Tables
@@ -82,7 +83,7 @@ def load_of(tables: Tables, calendar: Calendar, tree: Tree) -> Load:
         blocks=block_names(len(weeks.share)),
         block_share=weeks.share,
         block_of_hour=weeks.block_of_hour.tolist(),
-        rate_rps=rates_of(demand, events, calendar, tree),
+        rate_rps=rates_of(demand, events, calendar, tree) * given_factors(tables, calendar, tree),
         level=weeks.level.T,
         lengths=[samples[profile.name] for profile in demand.profiles],
         input_tokens=np.array([profile.input_tokens.mean() for profile in demand.profiles]),
@@ -114,6 +115,15 @@ def rates_of(demand: Demand, events: ShockEvents, calendar: Calendar, tree: Tree
     followed = np.where(demand.grows, growth[:, :, np.newaxis], 1.0)
     rates: Floats = demand.rate_rps * followed * surge[:, :, np.newaxis]
     return rates
+
+
+def given_factors(tables: Tables, calendar: Calendar, tree: Tree) -> Floats:
+    """Return what the user's own tree multiplies demand by [S, T, 1]; 1 without one."""
+    ways = ways_of(tables.nodes)
+    if not ways:
+        return np.ones((1, 1, 1))
+    factors: Floats = demand_factors(ways, calendar)[tree.way][:, :, np.newaxis]
+    return factors
 
 
 def lengths_of(profile: Profile, seed: int) -> Lengths:

@@ -16,6 +16,7 @@ from offtake.demand.shock import sample_shocks
 from offtake.demand.workload import demand_of
 from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled, assemble
+from offtake.plan.given import ways_of
 from offtake.plan.load import rates_of, surge_words
 from offtake.plan.nodes import Moments, nodes_from, seen_before
 from offtake.plan.problem import Deliveries, Floats, Held, Ints, Problem
@@ -63,10 +64,13 @@ def independent(assembled: Assembled, paths: int, number: int = 0) -> Assembled:
     weights = np.array([row.weight for row in rows])
     edges = np.cumsum(weights / weights.sum())[:-1] if rows and weights.sum() > 0 else np.zeros(0)
     growth = np.searchsorted(edges, chance.uniform("growth"), side="right")
+    ways = np.array([way.probability for way in ways_of(portfolio.tables.nodes)])
+    way = np.searchsorted(np.cumsum(ways)[:-1], chance.uniform("way"), side="right") if ways.size else None
     given = Strata(
         probability=chance.probability,
         growth=growth.astype(np.int64) if (strata.growth >= 0).any() else np.full(paths, -1, dtype=np.int64),
         reading=np.full(paths, -1, dtype=np.int64),
+        way=np.full(paths, -1, dtype=np.int64) if way is None else way.astype(np.int64),
     )
     return drawn(assembled, portfolio, tree_from(portfolio, given, chance))
 

@@ -10,6 +10,7 @@ from datetime import date
 import numpy as np
 
 from offtake.plan.assemble import Assembled, Inputs
+from offtake.plan.given import ways_of
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.nodes import LEAST
 from offtake.plan.words import count, day, listing, significant
@@ -42,7 +43,7 @@ def describe_scenarios(inputs: Inputs) -> list[str]:
 
 def describe(inputs: Inputs, scenario: int) -> str:
     """Describe one scenario."""
-    parts = [growth_words(inputs, scenario), *inputs.load.surges[scenario]]
+    parts = [growth_words(inputs, scenario), way_words(inputs, scenario), *inputs.load.surges[scenario]]
     for terms in inputs.portfolio.offers.values():
         parts += offer_words(inputs, terms, scenario)
     end = int(inputs.calendar.edges[-1])
@@ -62,6 +63,12 @@ def growth_words(inputs: Inputs, scenario: int) -> str:
         return ""
     row = inputs.portfolio.tables.growth[branch]
     return f"growth {row.branch} (×{significant(row.per_year)} a year)"
+
+
+def way_words(inputs: Inputs, scenario: int) -> str:
+    """Name the way through the user's own tree."""
+    way = int(inputs.tree.way[scenario])
+    return "" if way < 0 else ways_of(inputs.portfolio.tables.nodes)[way].name
 
 
 def growth_name(inputs: Inputs, scenario: int) -> str:
@@ -115,6 +122,9 @@ def learning(assembled: Assembled) -> str:
     if not stages:
         return ALL_TODAY
     days = listing([day(date.fromisoformat(periods[period]).toordinal()) for period in stages])
+    if assembled.inputs.portfolio.tables.nodes:
+        ways = f"{count(parts[-1])} ways in all"
+        return f"What is not decided today is decided as your own tree parts: before {days}, {ways}."
     return (
         f"What is not decided today is decided on what has been seen before {days}: {count(parts[-1])} courses of "
         f"events are told apart in the end, of at least {count(LEAST)} scenarios each; a notice is decided its days "

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from offtake.plan.given import ways_of
 from offtake.schema.tables import DeploymentRow, TrancheRow
 from offtake.supply.delivery import Draw
 from offtake.supply.offer import NEVER, Terms, provider_exit_day
@@ -44,7 +45,7 @@ class Luck:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """Hold the scenarios: ``probability``, ``parent`` (``ROOT`` in a fan), ``growth`` (branch, −1: none) [S].
+    """Hold the scenarios [S]: ``probability``, ``parent`` (``ROOT`` in a fan), ``growth`` (branch), ``way`` (−1: none).
 
     ``lost_day [S]`` by site is an ordinal (``NEVER``: it stands); ``throughput [S]`` by (model, chip) multiplies
     the goodput.
@@ -54,6 +55,7 @@ class Tree:
     probability: Floats
     parent: Ints
     growth: Ints
+    way: Ints
     luck: dict[str, Luck]
     lost_day: dict[str, Ints]
     throughput: dict[tuple[str, str], Floats]
@@ -76,11 +78,15 @@ class Tree:
 
 @dataclass(frozen=True, kw_only=True)
 class Strata:
-    """Hold the strata: ``probability``, branch of ``growth``, questioned offer's ``reading`` (−1: free) [S]."""
+    """Hold the strata [S]: ``probability``, branch of ``growth``, ``reading`` of the questioned offer, ``way``.
+
+    −1 is free; the way is the one through the tree that the user gives.
+    """
 
     probability: Floats
     growth: Ints
     reading: Ints
+    way: Ints
 
 
 def tree_of(portfolio: Portfolio) -> Tree:
@@ -101,6 +107,7 @@ def tree_from(portfolio: Portfolio, strata: Strata, chance: Chance) -> Tree:
         probability=strata.probability,
         parent=np.full(len(strata.probability), ROOT, dtype=np.int64),
         growth=strata.growth,
+        way=strata.way,
         luck=luck,
         lost_day={
             name: start + wait_days(chance.uniform(f"lost {name}"), site.loss_per_year)
@@ -138,12 +145,14 @@ class Chance:
 
 
 def strata_of(portfolio: Portfolio) -> Strata:
-    """Share the scenarios out over branches of growth, and readings of the questioned offer's exits.
+    """Share the scenarios out over branches of growth, ways through a given tree, and readings of the questioned offer.
 
     Every stratum has at least one scenario, and its scenarios share its exact weight.
     """
     tables = portfolio.tables
-    branches = [(index, row.weight) for index, row in enumerate(tables.growth) if row.weight > 0] or [(-1, 1.0)]
+    ways = [(index, way.probability) for index, way in enumerate(ways_of(tables.nodes)) if way.probability > 0]
+    growth = [(index, row.weight) for index, row in enumerate(tables.growth) if row.weight > 0] or [(-1, 1.0)]
+    branches = [((branch, way), w * v) for branch, w in growth for way, v in ways or [(-1, 1.0)]]
     readings = [(-1, 1.0)]
     if tables.settings.question in portfolio.offers:
         terms = portfolio.offers[tables.settings.question]
@@ -153,7 +162,8 @@ def strata_of(portfolio: Portfolio) -> Strata:
     quota = share_out(np.array([weight for _, _, weight in cells]), tables.settings.scenarios)
     return Strata(
         probability=np.repeat([weight for _, _, weight in cells] / quota, quota),
-        growth=np.repeat(np.array([branch for branch, _, _ in cells], dtype=np.int64), quota),
+        growth=np.repeat(np.array([branch for (branch, _), _, _ in cells], dtype=np.int64), quota),
+        way=np.repeat(np.array([way for (_, way), _, _ in cells], dtype=np.int64), quota),
         reading=np.repeat(np.array([reading for _, reading, _ in cells], dtype=np.int64), quota),
     )
 

@@ -14,7 +14,7 @@ from math import isclose
 from offtake.errors import Fault
 from offtake.schema.contradictions import contradictions
 from offtake.schema.portfolio import Tables
-from offtake.schema.settings import LISTS, SECTIONS
+from offtake.schema.settings import LISTS, SECTIONS, NodeRow
 from offtake.schema.tables import TABLES, Row
 from offtake.units import DAYS_PER_YEAR
 
@@ -37,7 +37,7 @@ def check_tables(tables: Tables, faulty: set[str]) -> list[Fault]:
         faults += horizon_is_sound(tables)
         faults += shares_sum_to_one(tables)
         faults += dates_agree(tables)
-    faults += round_trips_are_ordered(tables) + offers_are_whole(tables, faulty)
+    faults += round_trips_are_ordered(tables) + offers_are_whole(tables, faulty) + nodes_make_a_tree(tables)
     return faults + contradictions(tables, faulty)
 
 
@@ -58,6 +58,7 @@ def places(tables: Tables) -> Iterator[tuple[str, str, type[Row], tuple[Row, ...
         "model": tables.models,
         "workload": tables.workloads,
         "growth": tables.growth,
+        "node": tables.nodes,
         "shock": tables.shocks,
         "concentration": tables.concentration,
         "limits": (tables.limits,),
@@ -213,6 +214,28 @@ def shares_sum_to_one(tables: Tables) -> list[Fault]:
         last[row.offer] = row.at
     for offer, weights in readings.items():
         check(sum(weights.values()), "exits.csv", last[offer], "weight", f" of offer {offer!r}")
+    return faults
+
+
+def nodes_make_a_tree(tables: Tables) -> list[Fault]:
+    """Return a fault for each node whose parent is unknown or not before it, and for weights that do not sum to one."""
+    faults: list[Fault] = []
+    starts = {row.node: row.start for row in tables.nodes} | {"": tables.settings.start}
+    total: dict[str, float] = defaultdict(float)
+    last: dict[str, NodeRow] = {}
+    for row in tables.nodes:
+        total[row.parent] += row.weight
+        last[row.parent] = row
+        if row.parent not in starts:
+            faults.append(unknown_name(TOML_NAME, where("node", row), "parent", row.parent, set(starts) - {""}))
+        elif row.start <= starts[row.parent] and (row.parent or row.start < starts[""]):
+            problem = f"it is known by {row.start}, not after its parent ({starts[row.parent]})"
+            faults.append(Fault(TOML_NAME, problem, "Give a later day.", where("node", row), "start"))
+    for parent, weight in total.items():
+        if not isclose(weight, 1.0, abs_tol=TOLERANCE):
+            problem = f"the weights after {parent or 'the first day'} sum to {weight:g}, not to 1"
+            place = where("node", last[parent])
+            faults.append(Fault(TOML_NAME, problem, "Make them sum to 1.", place, "weight"))
     return faults
 
 

@@ -12,6 +12,7 @@ from offtake.schema.settings import (
     GrowthRow,
     Limits,
     ModelRow,
+    NodeRow,
     RegionRow,
     Risk,
     Settings,
@@ -45,6 +46,7 @@ class Tables:
     models: tuple[ModelRow, ...]
     workloads: tuple[WorkloadRow, ...]
     growth: tuple[GrowthRow, ...]
+    nodes: tuple[NodeRow, ...]
     shocks: tuple[ShockRow, ...]
     concentration: tuple[ConcentrationRow, ...]
     providers: tuple[ProviderRow, ...]

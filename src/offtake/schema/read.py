@@ -92,6 +92,7 @@ PLURALS = {
     "model": "models",
     "workload": "workloads",
     "growth": "growth",
+    "node": "nodes",
     "shock": "shocks",
     "concentration": "concentration",
 }

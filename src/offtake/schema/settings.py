@@ -77,6 +77,28 @@ class GrowthRow(Row):
     stress_days: int = column("Length of the stress.", "days", 0, ge=0, le=4000)
 
 
+class NodeRow(Row):
+    """Describe one node of a scenario tree of the user's own."""
+
+    key = ("node",)
+    about = (
+        "Nodes of a scenario tree of your own: from its first day on everybody knows that it has come about. Without "
+        "any, the tree is made from what the drawn scenarios show."
+    )
+
+    node: Name = column("Short name.")
+    parent: str = column("The node that it follows; blank for those that part first.", default="")
+    start: CalendarDate = column("First day on which it is known.", "date")
+    weight: Share = column("Its chance once its parent has come about; those of one parent sum to 1.", "share")
+    demand_factor: float = column(
+        "What it multiplies the demand of every workload by, from that day on, beside its parents.",
+        "ratio",
+        1.0,
+        gt=0,
+        le=1000,
+    )
+
+
 class ShockRow(Row):
     """Describe a kind of demand shock."""
 
@@ -161,6 +183,7 @@ class PortfolioToml(BaseModel):
     model: tuple[ModelRow, ...]
     workload: tuple[WorkloadRow, ...]
     growth: tuple[GrowthRow, ...] = ()
+    node: tuple[NodeRow, ...] = ()
     shock: tuple[ShockRow, ...] = ()
     concentration: tuple[ConcentrationRow, ...] = ()
     limits: Limits = Limits()
@@ -173,9 +196,10 @@ SECTIONS: dict[str, type[Row]] = {
     "model": ModelRow,
     "workload": WorkloadRow,
     "growth": GrowthRow,
+    "node": NodeRow,
     "shock": ShockRow,
     "concentration": ConcentrationRow,
     "limits": Limits,
     "risk": Risk,
 }
-LISTS = ("region", "model", "workload", "growth", "shock", "concentration")
+LISTS = ("region", "model", "workload", "growth", "node", "shock", "concentration")
