@@ -295,7 +295,7 @@ def steps() -> list[tuple[str, Step]]:
     return [
         ("offers and places that came", arrivals),
         ("horizon, scenarios and seed", whole("settings")),
-        ("demand", whole("workloads", "growth", "shocks")),
+        ("demand", whole("workloads", "growth", "nodes", "shocks")),
         ("models, chips and their speed", by_key("models", "chips", "deployments")),
         ("places: sites, power and links", lambda now, then: whole("power")(by_key("sites", "links")(now, then), then)),
         ("partners", by_key("providers", "regions")),
