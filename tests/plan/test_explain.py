@@ -27,7 +27,7 @@ def test_a_budget_below_what_is_signed_is_named_with_what_it_lacks() -> None:
     base = signed(newsvendor(fee_usd=3e6), 10)
     error = refuse(replace(base, limits=replace(base.limits, budget_usd=np.array([2e7]))))
     assert error.families == ["budget of a year"]
-    assert error.sentences[1] == "It would take 10 million USD more budget at year."
+    assert error.sentences[1] == "It would take 10 million USD more budget in year."
 
 
 def test_idle_chips_beyond_the_power_of_a_site_name_the_site_and_the_period() -> None:
@@ -87,3 +87,18 @@ def test_a_large_problem_whose_operations_cannot_meet_a_limit_is_explained_too()
     error = refuse(replace(base, jobs=replace(base.jobs, floor_chips=np.full(10, 1e6))))
     assert "research floor" in error.families
     assert any("chips less for research" in sentence for sentence in error.sentences)
+
+
+def test_the_conflict_is_placed_with_its_offer_and_its_time() -> None:
+    base = signed(newsvendor(fee_usd=3e6), 10)
+    error = refuse(replace(base, limits=replace(base.limits, budget_usd=np.array([2e7]))))
+    assert error.sentences[0] == (
+        "No plan meets these limits together: budget of a year; the conflict lies with offer in hour."
+    )
+
+
+def test_a_conflict_over_power_is_placed_at_its_site() -> None:
+    base = signed(newsvendor((10,)), 30_000)
+    cells = replace(base.cells, idle_share=np.array([0.5]))
+    error = refuse(replace(base, cells=cells, power_kw=np.full((1, 1, 1, 1), 10_000.0)))
+    assert error.sentences[0].endswith("the conflict lies with offer at site in hour.")

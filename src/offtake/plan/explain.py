@@ -18,6 +18,7 @@ from offtake.plan.blocks import Floats, Program
 from offtake.plan.decompose import least_violation
 from offtake.plan.split import split
 from offtake.plan.variables import Model
+from offtake.plan.words import listing
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_MILLION
 
 SENTENCES_MAX = 5
@@ -78,7 +79,8 @@ def explain(model: Model, program: Program) -> tuple[list[str], list[str]]:
     rows, amounts = find(model, program)
     families = _families(model, [*rows, *np.flatnonzero(amounts)])
     mends = _mends(model, program, amounts)
-    first = f"No plan meets these limits together: {', '.join(families)}." if families else "No plan meets the limits."
+    limits = f"these limits together: {', '.join(families)}" if families else "the limits"
+    first = f"No plan meets {limits}{_where(model, rows)}."
     last = (
         [] if mends else ["Whole units and lots leave no plan although fractions would: allow smaller units or lots."]
     )
@@ -145,6 +147,31 @@ def _penalty(model: Model, program: Program) -> Floats:
     return penalty
 
 
+def _where(model: Model, rows: list[int]) -> str:
+    """Say with which offers, at which sites and in which periods a conflict lies; nothing where that is not told."""
+    problem, axes = model.problem, model.problem.axes
+    found: dict[str, set[int]] = {"offer": set(), "site": set(), "period": set()}
+    for row in rows:
+        family, index = model.blocks.name_row(row)
+        for axis, place in zip(model.blocks.row_blocks[family].axes, index, strict=True):
+            if axis == "vintage":
+                found["offer"].add(int(problem.vintages.offer[place]))
+            elif axis == "cell":
+                found["site"].add(int(problem.cells.site[place]))
+            elif axis in found:
+                found[axis].add(place)
+    offers = [axes.offers[i] for i in sorted(found["offer"])]
+    sites = [axes.sites[i] for i in sorted(found["site"])]
+    periods = [axes.periods[i] for i in sorted(found["period"])]
+    span = "" if not periods else f"in {periods[0]}" if len(periods) == 1 else f"from {periods[0]} to {periods[-1]}"
+    said = [
+        f"with {listing(offers, NAMES_MAX)}" if offers else "",
+        f"at {listing(sites, NAMES_MAX)}" if sites else "",
+        span,
+    ]
+    return f"; the conflict lies {' '.join(part for part in said if part)}" if any(said) else ""
+
+
 def _families(model: Model, rows: list[int]) -> list[str]:
     """Name the families of limits among rows, each once, in the order of the constraints."""
     found = {model.blocks.name_row(row)[0] for row in rows}
@@ -169,7 +196,9 @@ def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
     for (family, place), parts in order:
         amount = LIMITS[family].change(max(part[1] for part in parts))
         periods = list(dict.fromkeys(part[2] for part in parts if part[2]))
-        where = f" at {place}" if place else ""
+        where = (
+            "" if not place else f" in {place}" if "year" in model.blocks.row_blocks[family].axes else f" at {place}"
+        )
         when = (
             ""
             if not periods
