@@ -32,6 +32,11 @@ def figure(amount: float) -> str:
     return f"{float(f'{amount:.3g}'):,.10g}"
 
 
+def power(kw: float) -> str:
+    """Write power in MW, or in kW below one MW."""
+    return f"{figure(kw / KW_PER_MW)} MW" if kw >= KW_PER_MW else f"{figure(kw)} kW"
+
+
 @dataclass(frozen=True)
 class Limit:
     """Describe a family of limits that a user could relax: its name in words, and how an amount of it reads."""
@@ -41,21 +46,17 @@ class Limit:
 
 
 LIMITS = {
-    "power_of_a_site_carries_busy_and_idle_chips": Limit(
-        "power of a site", lambda kw: f"{figure(kw / KW_PER_MW)} MW more power"
-    ),
-    "busy_chips_fit_the_power_left_by_curtailment": Limit(
-        "power of a site", lambda kw: f"{figure(kw / KW_PER_MW)} MW more power"
-    ),
+    "power_of_a_site_carries_busy_and_idle_chips": Limit("power of a site", lambda kw: f"{power(kw)} more power"),
+    "busy_chips_fit_the_power_left_by_curtailment": Limit("power of a site", lambda kw: f"{power(kw)} more power"),
     "traffic_fits_the_link_of_a_site": Limit(
         "link of a site", lambda x: f"{figure(x * BITS_PER_BYTE / BITS_PER_GBIT)} Gbit/s more on the link"
     ),
     "no_group_holds_more_than_its_share_of_firm_power": Limit(
         "share of firm power a group may hold",
-        lambda kw: f"a limit that lets the group hold {figure(kw / KW_PER_MW)} MW more",
+        lambda kw: f"a limit that lets the group hold {power(kw)} more",
     ),
     "critical_work_survives_the_loss_of_any_one_group (work)": Limit(
-        "critical work without any one group", lambda rps: f"{figure(rps)} requests/s less to be kept without the group"
+        "critical work without any one group", lambda rps: f"{figure(rps)} requests/s less to survive"
     ),
     "research_keeps_its_floor": Limit("research floor", lambda chips: f"{figure(chips)} chips less for research"),
     "a_years_spend_is_within_its_budget": Limit(
@@ -177,6 +178,16 @@ def _families(model: Model, rows: list[int]) -> list[str]:
     found = {model.blocks.name_row(row)[0] for row in rows}
     words = {name: limit.words for name, limit in LIMITS.items()} | OF_OFFERS
     return list(dict.fromkeys(words[name] for name in model.blocks.row_blocks if name in found and name in words))
+
+
+def _place_words(axes: tuple[str, ...], place: str) -> str:
+    """Say where or for what a limit would give: in a year, for work if a group is lost, or at a place."""
+    if "workload" in axes and "group" in axes:
+        work, _, group = place.partition(", ")
+        return f" for {work} if {group} is lost"
+    if not place:
+        return ""
+    return f" in {place}" if "year" in axes else f" at {place}"
 
 
 def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
