@@ -102,3 +102,10 @@ def test_a_conflict_over_power_is_placed_at_its_site() -> None:
     cells = replace(base.cells, idle_share=np.array([0.5]))
     error = refuse(replace(base, cells=cells, power_kw=np.full((1, 1, 1, 1), 10_000.0)))
     assert error.sentences[0].endswith("the conflict lies with offer at site in hour.")
+
+
+def test_work_that_a_lost_group_would_leave_unserved_is_named_with_it() -> None:
+    base = newsvendor()
+    limits = replace(base.limits, survive_group=np.array([True]), survive_share=1.0, critical=np.array([True]))
+    error = refuse(replace(base, limits=limits))
+    assert error.sentences[1] == "It would take 55 requests/s less to survive for work if grid is lost in hour."

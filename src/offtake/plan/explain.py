@@ -207,9 +207,7 @@ def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
     for (family, place), parts in order:
         amount = LIMITS[family].change(max(part[1] for part in parts))
         periods = list(dict.fromkeys(part[2] for part in parts if part[2]))
-        where = (
-            "" if not place else f" in {place}" if "year" in model.blocks.row_blocks[family].axes else f" at {place}"
-        )
+        where = _place_words(model.blocks.row_blocks[family].axes, place)
         when = (
             ""
             if not periods
