@@ -154,3 +154,10 @@ def test_contradictions_come_together_with_every_other_fault_between_rows() -> N
 def test_a_file_with_failed_rows_is_not_judged_whole() -> None:
     tables = small.tables(offers=(small.offer(exclusive_group="either"),))
     assert contradictions(tables, {"offers.csv"}) == []
+
+
+def test_groups_to_survive_without_a_share_of_work_are_a_fault() -> None:
+    problem = "groups are to be survived and no share of the work is asked for"
+    assert found(limits=Limits(survive_groups=("site:east",))) == [
+        ("portfolio.toml", "[limits]", "survive_groups", problem)
+    ]

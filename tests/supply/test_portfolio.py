@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.schema.settings import RegionRow
+from offtake.schema.settings import Limits, RegionRow
 from offtake.supply.link import bandwidth_bytes_per_s, rtt_ms
 from offtake.supply.portfolio import oddities, portfolio_of
 from offtake.supply.site import curtailed_share, power_kw_by_day
@@ -112,3 +112,20 @@ def test_terms_that_do_nothing_are_pointed_out() -> None:
     first, second = oddities(portfolio)
     assert "no way out" in first
     assert second.startswith("west has no links")
+
+
+def test_groups_to_survive_are_the_partners_and_those_named_by_name_or_kind() -> None:
+    given = {
+        "sites": (site(grid="ercot"), site("west", grid="pjm")),
+        "links": (link(), link("west")),
+        "tranches": (tranche(), tranche(name="t2", site="west")),
+    }
+    one = portfolio_of(tables(**given, limits=Limits(survive_share=0.5, survive_groups="grid:*; site:west")))
+    assert one.groups_to_survive() == ["provider:acme", "grid:ercot", "grid:pjm", "site:west"]
+    none = portfolio_of(tables(**given, limits=Limits(survive_share=0.5)))
+    assert none.groups_to_survive() == ["provider:acme"]
+
+
+def test_a_group_to_survive_that_nobody_belongs_to_is_a_fault() -> None:
+    with pytest.raises(InputError, match=r"survive_groups.*Did you mean 'site:east'"):
+        portfolio_of(tables(limits=Limits(survive_share=0.5, survive_groups="site:eats")))

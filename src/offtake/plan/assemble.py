@@ -237,8 +237,9 @@ def tokens_per_request(inputs: Inputs, cells: list[Cell], placement: Placement) 
 def groups_and_limits(inputs: Inputs) -> tuple[list[str], Limits]:
     """Return the correlated-loss groups that a limit names, and the limits.
 
-    A limit on ``*`` is one on each partner. Every partner is one whose loss is to be survived, where
-    ``survive_share`` is set; a cap that begins later stands on its own, since survival holds from the first day.
+    A limit on ``*`` is one on each partner. Each partner, and each group that ``survive_groups`` names, is one whose
+    loss is to be survived, where ``survive_share`` is set; a cap that begins later stands on its own, since survival
+    holds from the first day.
     """
     tables, calendar = inputs.portfolio.tables, inputs.calendar
     partners = inputs.portfolio.partners()
@@ -246,10 +247,10 @@ def groups_and_limits(inputs: Inputs) -> tuple[list[str], Limits]:
     for row in tables.concentration:
         first = 0 if row.start is None else int(np.searchsorted(calendar.edges[:-1], row.start.toordinal()))
         caps += [(group, row.share_max, first) for group in (partners if row.group == EACH_PARTNER else [row.group])]
-    survive = tables.limits.survive_share > 0
-    guarded = [survive and group in partners and first == 0 for group, _, first in caps]
+    survived = inputs.portfolio.groups_to_survive() if tables.limits.survive_share > 0 else []
+    guarded = [group in survived and first == 0 for group, _, first in caps]
     named = {group for (group, _, _), guard in zip(caps, guarded, strict=True) if guard}
-    rest = [group for group in partners if survive and group not in named]
+    rest = [group for group in survived if group not in named]
     budget = tables.limits.budget_usd_per_year
     prepay = tables.limits.prepay_usd_max
     limits = Limits(

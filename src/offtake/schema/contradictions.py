@@ -194,7 +194,11 @@ def growth_faults(tables: Tables) -> list[Fault]:
 
 
 def survival_faults(tables: Tables) -> list[Fault]:
-    """Return a fault where critical work must survive and no workload is critical."""
+    """Return a fault where critical work must survive and no workload is critical, or groups and no share of work."""
+    if tables.limits.survive_share == 0 and tables.limits.survive_groups:
+        mend = "Give survive_share too, or leave survive_groups out."
+        problem = "groups are to be survived and no share of the work is asked for"
+        return [Fault(TOML_NAME, problem, mend, "[limits]", "survive_groups")]
     if tables.limits.survive_share == 0 or any(row.critical for row in tables.workloads):
         return []
     mend = "Mark a workload critical = true, or leave survive_share out."

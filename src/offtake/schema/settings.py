@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from offtake.schema.columns import Amounts, CalendarDate, Name, column
+from offtake.schema.columns import Amounts, CalendarDate, Name, Names, column
 from offtake.schema.tables import Amount, Money, Row, Share
 from offtake.units import HOURS_PER_WEEK
 
@@ -131,6 +131,10 @@ class Limits(Row):
     prepay_usd_max: Money | None = column("Largest sum of prepayments.", "USD", None)
     survive_share: Share = column(
         "Share of the critical workloads' expected demand that must be served without any one partner.", "share", 0.0
+    )
+    survive_groups: Names = column(
+        "Correlated-loss groups to be survived beside each partner, as kind:name; kind:* for every group of a kind.",
+        default=(),
     )
     research_floor_chips: Amount = column("Training chips of speed 1 that run in every period.", "chips", 0.0)
 

@@ -59,6 +59,21 @@ class Portfolio:
         used = {terms.row.provider for terms in self.offers.values()}
         return [f"provider:{name}" for name, row in self.providers.items() if name in used and is_partner(row)]
 
+    def groups(self) -> list[str]:
+        """Return every correlated-loss group that some offer belongs to, in the order of the offers."""
+        return list(dict.fromkeys(group for offer in self.offers for group in sorted(self.groups_of(offer))))
+
+    def groups_to_survive(self) -> list[str]:
+        """Return the groups whose loss critical work must survive: each partner, and those that the limits name."""
+        named = self.tables.limits.survive_groups
+        more = [group for word in named for group in self.groups() if is_named(group, word)]
+        return list(dict.fromkeys([*self.partners(), *more]))
+
+
+def is_named(group: str, word: str) -> bool:
+    """Tell whether a word of the limits names a group: as it is, or every group of its kind."""
+    return group == word or (word.endswith(f":{EACH_PARTNER}") and group.startswith(word[:-1]))
+
 
 def portfolio_of(tables: Tables) -> Portfolio:
     """Gather a portfolio from its tables, and check it.
@@ -116,11 +131,16 @@ def malformed_groups(tables: Tables) -> list[Fault]:
 
 def unknown_groups(portfolio: Portfolio) -> list[Fault]:
     """Return a fault for each limit on a group that no offer belongs to."""
-    known = {group for offer in portfolio.offers for group in portfolio.groups_of(offer)}
+    known = portfolio.groups()
+    limits = portfolio.tables.limits
     return [
         unknown_name(TOML_NAME, where("concentration", row), "group", row.group, known)
         for row in portfolio.tables.concentration
         if row.group != EACH_PARTNER and row.group not in known
+    ] + [
+        unknown_name(TOML_NAME, where("limits", limits), "survive_groups", word, known)
+        for word in limits.survive_groups
+        if not any(is_named(group, word) for group in known)
     ]
 
 
