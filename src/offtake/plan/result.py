@@ -86,6 +86,85 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     kw_share: float  #: Of mean power, by the mark of the chip counts.
 
 
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """Give an estimate from independent draws, with its 95% interval."""
+
+    estimate: float  #: The estimate.
+    low: float | None  #: Lower end; null where one draw tells nothing about it.
+    high: float | None  #: Upper end.
+
+
+class Fresh(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how the plan fares on futures that it was not made from, following its own tree."""
+
+    paths: int  #: Independent paths.
+    seed: int  #: Seed of their draws; never the plan's.
+    mean_net_usd: Range  #: Mean net value; beside `mean_net_usd` of the plan.
+    cvar_loss_usd: Range  #: Mean loss of the worst paths; beside `cvar_loss_usd` of the plan.
+    value_usd: Range  #: Risk-adjusted value; beside `objective_usd` of the plan.
+    broken_share: float  #: Share of paths on which the research floor or a budget could not be met.
+
+
+class RuleLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what is lost by a simple rule on the first day, with the best that can be done after it."""
+
+    rule: str  #: `look-back`, `all on demand`, `longest terms`, `sign everything` or `sign nothing`.
+    words: str  #: What the rule does.
+    units: dict[str, float]  #: Units that it signs on the first day, by open offer.
+    loss_usd: float | None  #: Value of the plan less that of the rule, on the plan's scenarios; null: a limit breaks.
+    fresh_loss_usd: Range | None  #: The same on fresh paths, the same ones for both; null where not worked out.
+    breaks: list[str]  #: Which limits it breaks, a sentence each.
+
+
+class Steadiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what is signed of one offer on the first day when the plan is made from other draws."""
+
+    offer: str  #: Key of the offer.
+    units_now: float  #: Units that the plan signs on the first day.
+    signed_share: float  #: Share of the samples that sign any of it on the first day.
+    units_least: float  #: Fewest units that a sample signs.
+    units_most: float  #: Most units that a sample signs.
+
+
+class Leeway(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how much room there is on one offer at little loss, everything else planned anew."""
+
+    offer: str  #: Key of the offer.
+    units_now: float  #: Units that the plan signs on the first day.
+    without_loss_usd: float | None  #: Value lost by the best plan that signs none of it today; null: a limit breaks.
+    with_loss_usd: float | None  #: Value lost by the best plan that signs some of it today; null: a limit breaks.
+    units_least: float  #: Fewest units found within the loss allowed.
+    units_most: float  #: Most units found within the loss allowed.
+
+
+class Replanned(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what planning anew at each stage date adds to following the plan's tree, on the same fresh paths."""
+
+    paths: int  #: Paths planned anew.
+    dates: list[str]  #: First days of the periods in which it is planned anew.
+    followed_usd: float  #: Mean net value where the tree is followed.
+    replanned_usd: float  #: Mean net value where the plan is made anew.
+    gain_usd: Range  #: Mean of the difference, path by path.
+    stuck: int  #: Times that no new plan met the limits, so that the tree was followed until the next date.
+
+
+class Trust(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how far a plan can be trusted."""
+
+    level: str  #: `quick` or `full`.
+    foresight_usd: float | None  #: Expected value of perfect information: no forecast is worth more.
+    mean_plan_loss_usd: float | None  #: Value of the stochastic solution; null where the mean's plan breaks a limit.
+    fresh: Fresh | None  #: The plan on fresh paths.
+    rules: list[RuleLoss]  #: The plan against simple rules.
+    samples: int  #: Other draws that the plan was made anew from.
+    steadiness: list[Steadiness]  #: The first day over those draws, one for each open offer.
+    near_share: float  #: Loss allowed to near-optimal plans, as a share of the plan's value.
+    leeway: list[Leeway]  #: Near-optimal plans, one for each open offer.
+    replanned: Replanned | None  #: Rolling re-planning; null where it was not asked for.
+    sentences: list[str]  #: What all this says, a sentence each.
+    left_out: list[str]  #: What was not worked out, a sentence each.
+
+
 class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a whole plan."""
 
@@ -115,6 +194,7 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: list[str]  #: Assumed figures that the answer leans on most, one a line.
     warnings: list[str]  #: Sentences that a reader must see beside the answer.
     fleet_week: str  #: Monday of the week in `fleet.json`.
+    trust: Trust | None = None  #: How far the plan can be trusted; null where it was not asked for.
 
 
 class ClauseWorth(msgspec.Struct, frozen=True, kw_only=True):

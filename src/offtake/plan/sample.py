@@ -156,17 +156,20 @@ def beside(plan: Problem, fresh: Problem) -> Problem:
 
 
 def along(plan: Problem, moments: Moments, solution: Solution, node: Ints) -> Held:
-    """Return what a plan signs, keeps and hosts on paths through nodes ``node [N, T]`` of its tree.
-
-    On a path on which a contract ends later than in any of the plan's scenarios, the last decision holds on.
-    """
-    nodes, vintages = nodes_from(node, moments), plan.vintages
+    """Return what a plan signs, keeps and hosts on paths through nodes ``node [N, T]`` of its tree."""
+    nodes = nodes_from(node, moments)
     signed = np.take_along_axis(solution.signed, nodes.sign_as, axis=1)
     kept = np.take_along_axis(solution.kept, nodes.keep_as, axis=1)
-    for vintage, last in enumerate(vintages.term_until):
+    return prolonged(Held(signed=signed, kept=kept, hosts=solution.hosts.astype(np.float64)), plan)
+
+
+def prolonged(held: Held, plan: Problem) -> Held:
+    """Let the last decision hold on where a contract ends later than in any scenario that it was planned on."""
+    kept = held.kept.copy()
+    for vintage, last in enumerate(plan.vintages.term_until):
         if 0 < last < kept.shape[2]:
             kept[vintage, :, last:] = kept[vintage, :, last - 1 : last]
-    return Held(signed=signed, kept=kept, hosts=solution.hosts.astype(np.float64))
+    return replace(held, kept=kept)
 
 
 # ── operating a path ─────────────────────────────────────────────────────────────────────────────────────────────────

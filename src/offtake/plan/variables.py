@@ -170,7 +170,8 @@ def _sign(model: Model) -> None:
     first = firsts(problem.decided.sign_as.T).T
     lower = np.where(vintages.signed[:, None], size, 0.0)
     least, most = within(problem.held.signed if problem.held else None, lower, size)
-    span = Span(lower=least, upper=most, where=first, unit=lot, whole=(whole & ~vintages.signed)[:, None])
+    open_whole = (whole & ~vintages.signed)[:, None] & (least < most)
+    span = Span(lower=least, upper=most, where=first, unit=lot, whole=open_whole)
     blocks.var("signed", ("vintage", "scenario"), span)
     smallest = (vintages.units_min > 0) & ~vintages.all_or_nothing & ~vintages.signed
     blocks.var("chosen", ("vintage", "scenario"), Span(upper=1.0, where=first & smallest[:, None], whole=True))
@@ -184,7 +185,7 @@ def _sign(model: Model) -> None:
     may_end = lives & (period >= vintages.lock_until[:, None]) & single[:, None]
     where = lives[:, None, :] & firsts(keep_as(problem).transpose(1, 0, 2)).transpose(1, 0, 2)
     least, most = within(problem.held.kept if problem.held else None, np.zeros((1, 1, 1)), size[..., None])
-    span = Span(lower=least, upper=most, where=where, unit=lot[..., None], whole=may_end[:, None, :])
+    span = Span(lower=least, upper=most, where=where, unit=lot[..., None], whole=may_end[:, None, :] & (least < most))
     blocks.var("kept", ("vintage", "scenario", "period"), span)
 
 
@@ -223,7 +224,7 @@ def _train(model: Model) -> None:
     job, cell = np.nonzero((jobs.speed > 0) & ~cells.is_api)
     sites[job, cells.site[cell]] = True
     least, most = within(problem.held.hosts if problem.held else None, np.zeros((1, 1)), np.ones((1, 1)))
-    span = Span(lower=least, upper=most, where=sites & jobs.single_site[:, None], whole=True)
+    span = Span(lower=least, upper=most, where=sites & jobs.single_site[:, None], whole=least < most)
     blocks.var("hosts", ("job", "site"), span)
     gang = window[None] & (jobs.gang_chips > 0)
     blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang, whole=True))

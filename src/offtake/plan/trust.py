@@ -1,0 +1,218 @@
+"""Say how far a plan can be trusted: against foresight, the mean, fresh paths, simple rules, other draws, near plans.
+
+Comes in: a case: a plan and how much to work out. Goes out: a :class:`~offtake.plan.result.Trust`. It must never
+change the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+
+from offtake.plan.foresight import alone_in_foresight, first_day, mean_scenario, perfect_information_usd
+from offtake.plan.judging import Case, attempt
+from offtake.plan.leeway import NEAR_SHARE, leeway_of
+from offtake.plan.problem import Floats, Held, Problem
+from offtake.plan.replan import replanned_of
+from offtake.plan.result import Fresh, Range, RuleLoss, Steadiness, Trust
+from offtake.plan.rules import Rule, open_today, rules_of
+from offtake.plan.sample import Operated, alone, along, followed, fresh_seed, independent, operate, resampled
+from offtake.plan.solution import Solution
+from offtake.plan.solve import Options
+from offtake.plan.spread import bootstrap_range, mean_range, tail_loss
+from offtake.plan.trust_words import left_out, sentences_of
+
+PATHS, SAMPLES, STEPS = {"quick": 32, "full": 256}, {"quick": 3, "full": 12}, {"quick": 0, "full": 6}
+SAME_UNITS = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Hold what was found on the plan's own scenarios: the loss of the mean's plan, and the plan by each rule."""
+
+    mean_plan_loss_usd: float | None
+    rules: list[Rule]
+    by_rule: dict[str, Solution | list[str]]
+
+
+def trust_of(case: Case) -> Trust | None:
+    """Judge a plan; None at level ``none``.
+
+    Every loss is the difference of two plans, each proven to the solver's gap, and no surer than that.
+    """
+    level = case.options.level
+    if level == "none":
+        return None
+    judged = on_own_scenarios(case)
+    units = on_other_draws(case, SAMPLES[level])
+    fresh, fresh_losses = on_fresh_paths(case, judged)
+    known = Trust(
+        level=level,
+        foresight_usd=foresight_usd(case),
+        mean_plan_loss_usd=judged.mean_plan_loss_usd,
+        fresh=fresh,
+        rules=[
+            msgspec.structs.replace(loss_of(case, rule, judged.by_rule[rule.key]), fresh_loss_usd=fresh_losses.get(rule.key))
+            for rule in judged.rules
+        ],
+        samples=len(units),
+        steadiness=steadiness_of(case, units),
+        near_share=NEAR_SHARE,
+        leeway=leeway_of(case, STEPS[level]),
+        replanned=replanned_of(case) if case.options.replan else None,
+        sentences=[],
+        left_out=left_out(case.options),
+    )
+    return msgspec.structs.replace(known, sentences=sentences_of(known, case.solution))
+
+
+def foresight_usd(case: Case) -> float:
+    """Return the expected value of perfect information in USD; see :mod:`offtake.plan.foresight`."""
+    problems = [alone_in_foresight(case.problem, scenario) for scenario in range(case.problem.probability.size)]
+    nets = np.array(case.each("foresight", best_net_usd, problems))
+    return perfect_information_usd(case.problem, nets, case.solution.objective_usd)
+
+
+def best_net_usd(problem: Problem, options: Options) -> float:
+    """Return the net value of the best plan of one scenario."""
+    found = attempt(problem, options)
+    return float(found.money.net_usd[0]) if isinstance(found, Solution) else np.nan
+
+
+def on_own_scenarios(case: Case) -> Judged:
+    """Plan anew on the plan's scenarios with the first day of the mean's plan, and of each rule.
+
+    First days that are the same are planned once, and the plan's own first day is the plan.
+    """
+    problem, moments = case.problem, case.assembled.contracts.moments
+    rules = rules_of(problem)
+    held = {rule.key: rule.held(problem) for rule in rules}
+    (mean,) = case.each("plan of the mean", attempt, [mean_scenario(problem)])
+    if isinstance(mean, Solution):
+        held["mean"] = first_day(problem, moments, mean)
+    different = {signature(one): one for one in held.values() if not is_first_day_of(case, one)}
+    found = case.each("simple rules", attempt, [replace(problem, held=one) for one in different.values()])
+    solved = dict(zip(different, found, strict=True))
+    by_name = {name: solved.get(signature(one), case.solution) for name, one in held.items()}
+    of_mean = by_name.pop("mean", None)
+    return Judged(
+        mean_plan_loss_usd=loss_usd(case, of_mean) if isinstance(of_mean, Solution) else None,
+        rules=rules,
+        by_rule=by_name,
+    )
+
+
+def signature(held: Held) -> bytes:
+    """Return what tells held decisions apart."""
+    return held.signed.tobytes() + held.kept.tobytes() + held.hosts.tobytes()
+
+
+def is_first_day_of(case: Case, held: Held) -> bool:
+    """Tell whether held decisions are those of the plan itself."""
+    pairs = ((held.signed, case.solution.signed), (held.kept, case.solution.kept))
+    return all(np.allclose(one[~np.isnan(one)], own[~np.isnan(one)], atol=SAME_UNITS) for one, own in pairs)
+
+
+def loss_usd(case: Case, other: Solution) -> float:
+    """Return what another plan is worth less than the plan, risk weighed."""
+    return case.solution.objective_usd - other.objective_usd
+
+
+def loss_of(case: Case, rule: Rule, found: Solution | list[str]) -> RuleLoss:
+    """Return the record of a rule, on the plan's scenarios."""
+    problem = case.problem
+    today = np.flatnonzero(open_today(problem))
+    return RuleLoss(
+        rule=rule.key,
+        words=rule.words,
+        units={problem.axes.offers[problem.vintages.offer[one]]: float(rule.units[one]) for one in today},
+        loss_usd=loss_usd(case, found) if isinstance(found, Solution) else None,
+        fresh_loss_usd=None,
+        breaks=[] if isinstance(found, Solution) else found,
+    )
+
+
+# ── fresh paths ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def on_fresh_paths(case: Case, judged: Judged) -> tuple[Fresh, dict[str, Range]]:
+    """Follow the plan, and the plan by each rule, along the same fresh paths; give what rules lose there.
+
+    Paths on which two plans decide the same are operated once.
+    """
+    problem, moments = case.problem, case.assembled.contracts.moments
+    paths = PATHS[case.options.level]
+    fresh = independent(case.assembled, paths).problem
+    node = followed(problem, fresh)
+    plans = {"plan": case.solution} | {key: one for key, one in judged.by_rule.items() if isinstance(one, Solution)}
+    tasks: dict[tuple[int, bytes], Problem] = {}
+    places: dict[str, list[tuple[int, bytes]]] = {}
+    for name, solution in plans.items():
+        held = along(problem, moments, solution, node)
+        mine = [alone(replace(fresh, held=held), path) for path in range(paths)]
+        keys = [(path, signature(one.held)) for path, one in enumerate(mine) if one.held is not None]
+        tasks |= dict(zip(keys, mine, strict=True))
+        places[name] = keys
+    found = dict(zip(tasks, case.each("fresh paths", operate, list(tasks.values())), strict=True))
+    nets = {name: np.array([found[key].net_usd for key in keys]) for name, keys in places.items()}
+    losses = {
+        name: bootstrap_range(np.stack([nets["plan"], net]), lambda both: value_lost(problem, both), case.settings.seed)
+        for name, net in nets.items()
+        if name != "plan"
+    }
+    return fresh_of(case, nets["plan"], [found[key] for key in places["plan"]]), losses
+
+
+def value_lost(problem: Problem, nets: Floats) -> Floats:
+    """Return by how much the second of two rows of equally likely nets is worth less [R, 2, N] → [R]."""
+    worth = nets.mean(axis=-1) - problem.risk_weight * tail_loss(nets, problem.risk_alpha)
+    lost: Floats = worth[:, 0] - worth[:, 1]
+    return lost
+
+
+def fresh_of(case: Case, nets: Floats, operated: list[Operated]) -> Fresh:
+    """Return the record of the plan on fresh paths."""
+    problem, seed = case.problem, case.settings.seed
+    weight, alpha = problem.risk_weight, problem.risk_alpha
+    return Fresh(
+        paths=nets.size,
+        seed=fresh_seed(seed, 0),
+        mean_net_usd=mean_range(nets),
+        cvar_loss_usd=bootstrap_range(nets, lambda some: tail_loss(some, alpha), seed),
+        value_usd=bootstrap_range(nets, lambda some: some.mean(axis=-1) - weight * tail_loss(some, alpha), seed),
+        broken_share=float(np.mean([not one.kept_limits for one in operated])),
+    )
+
+
+# ── other draws ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def on_other_draws(case: Case, samples: int) -> Floats:
+    """Return the units that are signed on the first day when the plan is made from other draws [sample, V].
+
+    A sample on which no plan keeps the limits is left out.
+    """
+    others = [resampled(case.assembled, 1 + sample).problem for sample in range(samples)]
+    units = np.stack(case.each("other draws", units_today, others))
+    kept: Floats = units[~np.isnan(units).any(axis=1)]
+    return kept
+
+
+def steadiness_of(case: Case, units: Floats) -> list[Steadiness]:
+    """Return how steady the first day is over samples, offer by offer."""
+    problem = case.problem
+    return [
+        Steadiness(
+            offer=problem.axes.offers[problem.vintages.offer[one]],
+            units_now=float(case.solution.signed[one, 0]),
+            signed_share=float(np.mean(units[:, one] > SAME_UNITS * problem.vintages.units_max[one])),
+            units_least=float(units[:, one].min()),
+            units_most=float(units[:, one].max()),
+        )
+        for one in np.flatnonzero(open_today(problem))
+        if len(units)
+    ]
+
+
+def units_today(problem: Problem, options: Options) -> Floats:
+    """Return the units that the best plan of a problem signs on the first day [V]; NaN where it has none."""
+    found = attempt(problem, options)
+    return found.signed[:, 0] if isinstance(found, Solution) else np.full(problem.vintages.offer.size, np.nan)

@@ -1,0 +1,131 @@
+"""Say in plain English how far a plan can be trusted.
+
+Comes in: a :class:`~offtake.plan.result.Trust` without its sentences. Goes out: sentences. It must never work anything
+out that the record does not hold.
+"""
+
+from __future__ import annotations
+
+from offtake.plan.judging import TrustOptions
+from offtake.plan.result import Leeway, Range, Trust
+from offtake.plan.solution import Solution
+from offtake.plan.words import listing, money, percent
+
+SAME = 1e-6
+
+
+def sentences_of(trust: Trust, solution: Solution) -> list[str]:
+    """Return what a plan's trust record says, a sentence each."""
+    doubt = solution.bound_usd - solution.objective_usd
+    return [
+        f"No plan is worth over {money(doubt)} more on these scenarios: the solver's gap.",
+        *foresight_words(trust, solution),
+        *fresh_words(trust, solution),
+        *rule_words(trust),
+        *steady_words(trust),
+        *near_words(trust),
+        *replan_words(trust),
+    ]
+
+
+def left_out(options: TrustOptions) -> list[str]:
+    """Return what was not worked out, a sentence each."""
+    sentences = []
+    if options.level == "quick":
+        sentences.append("Sizes between none and all of an offer were not tried, and few draws: ask for --trust full.")
+    if options.replan == 0:
+        sentences.append("Planning anew at later dates was not tried on fresh paths: ask for --replan with their number.")
+    return sentences
+
+
+def foresight_words(trust: Trust, solution: Solution) -> list[str]:
+    """Say what perfect information, and what planning on chances, is worth."""
+    value = max(abs(solution.objective_usd), 1.0)
+    words = []
+    if trust.foresight_usd is not None:
+        part = percent(trust.foresight_usd / value)
+        words.append(f"Perfect foresight would add {money(trust.foresight_usd)} ({part}): no forecast is worth more.")
+    if trust.mean_plan_loss_usd is None:
+        words.append("The first day of the plan for the mean scenario breaks a limit.")
+    else:
+        words.append(f"The first day of the plan for the mean scenario would lose {money(trust.mean_plan_loss_usd)}.")
+    return words
+
+
+def fresh_words(trust: Trust, solution: Solution) -> list[str]:
+    """Say how the plan fares on fresh paths."""
+    fresh = trust.fresh
+    if fresh is None:
+        return []
+    mean = f"{money(fresh.mean_net_usd.estimate)}{interval(fresh.mean_net_usd)}"
+    words = [
+        f"On {fresh.paths} fresh paths the mean net value is {mean}; on its own scenarios "
+        f"{money(solution.expected_net_usd)}."
+    ]
+    if fresh.broken_share > 0:
+        words.append(f"On {percent(fresh.broken_share)} of them the research floor or a budget cannot be met.")
+    return words
+
+
+def interval(one: Range) -> str:
+    """Write a 95% interval in brackets."""
+    if one.low is None or one.high is None:
+        return ""
+    return f" (95%: {money(one.low)} to {money(one.high)})"
+
+
+def rule_words(trust: Trust) -> list[str]:
+    """Say which simple rule does best, and which break a limit."""
+    losses = {one.rule: one.loss_usd for one in trust.rules if one.loss_usd is not None}
+    broken = [one.rule for one in trust.rules if one.loss_usd is None]
+    words = []
+    if losses:
+        least = min(losses.values())
+        best = [f"“{rule}”" for rule, loss in losses.items() if loss <= least + SAME * max(abs(least), 1.0)]
+        verb = "loses" if len(best) == 1 else "lose"
+        words.append(f"Of the simple rules {listing(best)} {verb} least: {money(max(least, 0.0))}.")
+    if broken:
+        words.append(f"Limits are broken by {listing([f'“{rule}”' for rule in broken])}.")
+    return words
+
+
+def steady_words(trust: Trust) -> list[str]:
+    """Say whether other draws lead to the same first day."""
+    if not trust.steadiness:
+        return []
+    moved = [
+        one.offer
+        for one in trust.steadiness
+        if max(abs(one.units_least - one.units_now), abs(one.units_most - one.units_now)) > SAME * max(one.units_most, 1.0)
+    ]
+    if not moved:
+        return [f"Made from {trust.samples} other draws, the plan does the same on the first day."]
+    return [f"Made from {trust.samples} other draws, the plan signs other amounts on the first day of {listing(moved)}."]
+
+
+def near_words(trust: Trust) -> list[str]:
+    """Say what plans within a small loss share, and where they differ."""
+    part = percent(trust.near_share)
+    free = [one.offer for one in trust.leeway if has_room(one)]
+    fixed = [one.offer for one in trust.leeway if not has_room(one)]
+    words = []
+    if fixed:
+        words.append(f"Plans within {part} of the value that were tried sign the same today of {listing(fixed)}.")
+    if free:
+        words.append(f"They differ on {listing(free)}: the model does not decide there.")
+    return words
+
+
+def has_room(one: Leeway) -> bool:
+    """Tell whether near plans sign more or less of an offer."""
+    return one.units_most - one.units_least > SAME * max(one.units_most, 1.0)
+
+
+def replan_words(trust: Trust) -> list[str]:
+    """Say what planning anew adds."""
+    found = trust.replanned
+    if found is None:
+        return []
+    gain = f"{money(found.gain_usd.estimate)}{interval(found.gain_usd)}"
+    dates = f"{len(found.dates)} {'date' if len(found.dates) == 1 else 'dates'}"
+    return [f"Planning anew at {dates} on {found.paths} fresh paths changes the mean net value by {gain}."]
