@@ -53,13 +53,12 @@ def test_a_newsvendors_evpi_and_vss_are_those_of_the_closed_form() -> None:
 
 def test_foresight_is_worth_as_much_where_risk_is_weighed_as_the_nets_of_foresight_say() -> None:
     # Weight 1 on the worst 2 of 10. Foresight nets 6.75·demand: mean 371.25, the worst two 67.5 and 135: +101.25.
-    # Without: of 20 chips the worst nets are 100 − 65 = 35 and 135, of any one more the worst two lose 6.5 in sum.
     problem = replace(newsvendor(), risk_weight=1.0, risk_alpha=0.8)
     nets = np.array([solve(alone_in_foresight(problem, one), EXACT).objective_usd for one in range(10)])
     assert nets == pytest.approx(6.75 * np.arange(10.0, 101.0, 10.0))
     plan = solve(problem, EXACT)
-    # From 20 to 50 chips one more earns 10·P(demand > q) − 3.25 of mean and −3.25 of tail: above 0 up to 40.
-    # 40: mean 10·34 − 130 = 210; worst two 100 − 130 = −30 and 200 − 130 = 70: 20. 50: 237.5 − 12.5 = 225 < 230.
+    # From 20 chips on one more earns 10·P(demand > q) − 3.25 of mean and loses 3.25 of tail: above 0 up to 40.
+    # 40: mean 10·34 − 130 = 210; worst two 100 − 130 = −30 and 200 − 130 = 70, so 20; 50 makes 237.5 − 12.5 = 225.
     assert plan.signed[0, 0] == pytest.approx(40.0)
     assert plan.objective_usd == pytest.approx(230.0)
     assert perfect_information_usd(problem, nets, plan.objective_usd) == pytest.approx(371.25 + 101.25 - 230.0)

@@ -6,13 +6,14 @@ verbs, so that ``offtake --help`` stays quick.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -128,6 +129,14 @@ def check(folder: Folder, as_json: AsJson = False) -> None:
         show(check_table(tables, counts), f"\nProfiles of demand to choose from: {', '.join(profile_names())}.")
 
 
+Trusting = Annotated[
+    Literal["none", "quick", "full"],
+    typer.Option("--trust", help="How much to work out about how far the plan can be trusted."),
+]
+Replan = Annotated[int, typer.Option(help="Fresh paths on which the plan is made anew at each stage date.", min=0)]
+Workers = Annotated[int, typer.Option(help="Processes that work out trust; 0: one for each core.", min=0)]
+
+
 @app.command()
 def plan(
     folder: Folder,
@@ -140,16 +149,21 @@ def plan(
     churn: Annotated[
         str, typer.Option(help="With --from: what a change must gain, as 0.5% of the plan's value or 2 m USD.")
     ] = "0.1%",
+    trust: Trusting = "quick",
+    replan: Replan = 0,
+    workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
     """Decide which offers to sign, when and how much, and where each workload runs."""
+    from offtake.plan.judging import TrustOptions
     from offtake.report.terminal import plan_table
 
     near = earlier_plan(earlier, churn)
     tables = read_checked(folder)
     where = run_folder(out, tables)
     with progress_bars() as progress:
-        run = do_plan(tables, where, replace(plan_options(gap, limit_s, progress), earlier=near))
+        asked = TrustOptions(level=trust, replan=replan, workers=workers or os.cpu_count() or 1)
+        run = do_plan(tables, where, replace(plan_options(gap, limit_s, progress), earlier=near, trust=asked))
     if as_json:
         emit("plan", folder=str(where / "plan"), plan=run.result)
     else:

@@ -28,6 +28,7 @@ from offtake.plan.fleets import cut_week, default_week, fleet_of
 from offtake.plan.futures import with_futures
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.hold import Earlier, solve_near
+from offtake.plan.judging import Case, TrustOptions
 from offtake.plan.load import load_of
 from offtake.plan.prices import budget_prices, prices_of
 from offtake.plan.result import PLAN_FORMAT, Decision, Mark, Money, PlanResult, Size
@@ -36,6 +37,7 @@ from offtake.plan.solve import Options, solve
 from offtake.plan.story import assumptions_of, warnings_of
 from offtake.plan.tables import Frames, chips_by_offer, frames_of
 from offtake.plan.tree import tree_of
+from offtake.plan.trust import trust_of
 from offtake.plan.words import listing, percent
 from offtake.schema.columns import Confidence
 from offtake.schema.marks import count_marks
@@ -57,7 +59,8 @@ class PlanOptions:
 
     ``week``: any day of the week that the fleet is for; None for the first full week with the questioned offer.
     ``cache``: a folder for goodputs, or None. ``progress(stage, share)`` is called as work goes on. ``earlier``: the
-    plan whose decisions are kept where that loses little.
+    plan whose decisions are kept where that loses little. ``trust``: what is worked out about how far the plan can be
+    trusted; None for nothing.
     """
 
     solver: Options = field(default_factory=Options)
@@ -65,6 +68,7 @@ class PlanOptions:
     cache: Path | None = None
     progress: Progress = silent
     earlier: Earlier | None = None
+    trust: TrustOptions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,7 @@ def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
     result = result_of(assembled, solution, fleet)
     result = msgspec.structs.replace(result, warnings=kept + result.warnings)
     options.progress("tables", 1.0)
+    result = with_trust(result, assembled, solution, options)
     return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution, kept=kept)
 
 
@@ -180,6 +185,24 @@ def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanRes
         warnings=warnings_of(assembled) + rivals(assembled, decisions) + uncertain_gap(solution),
         fleet_week=fleet.week,
     )
+
+
+def with_trust(result: PlanResult, assembled: Assembled, solution: Solution, options: PlanOptions) -> PlanResult:
+    """Return the record of a plan with how far it can be trusted; the plan stands where that is interrupted."""
+    if options.trust is None:
+        return result
+    case = Case(
+        assembled=assembled,
+        solution=solution,
+        options=options.trust,
+        solver=options.solver,
+        progress=options.progress,
+    )
+    try:
+        return msgspec.structs.replace(result, trust=trust_of(case))
+    except KeyboardInterrupt:
+        warning = "How far to trust this plan was not worked out: it was interrupted."
+        return msgspec.structs.replace(result, warnings=[*result.warnings, warning])
 
 
 def rivals(assembled: Assembled, decisions: list[Decision]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Live through fresh paths as a planner does: at each stage date, plan anew on what is known, with what is signed fixed.
+"""Live through fresh paths as a planner does: at each stage date, plan anew on what is known, keeping what is signed.
 
 Comes in: a case. Goes out: :class:`~offtake.plan.result.Replanned`: what planning anew adds to following the first
 plan's tree. What may come after a date is drawn given what was seen before it: of many draws, those whose past is
@@ -42,7 +42,7 @@ class Life:
 
 @dataclass(frozen=True, kw_only=True)
 class Lived:
-    """Hold the net value of a path in USD, with the tree followed and planned anew; and the dates without a new plan."""
+    """Hold the net value of a path in USD, with the tree followed and planned anew, and the dates without a plan."""
 
     followed_usd: float
     replanned_usd: float

@@ -54,7 +54,9 @@ def trust_of(case: Case) -> Trust | None:
         mean_plan_loss_usd=judged.mean_plan_loss_usd,
         fresh=fresh,
         rules=[
-            msgspec.structs.replace(loss_of(case, rule, judged.by_rule[rule.key]), fresh_loss_usd=fresh_losses.get(rule.key))
+            msgspec.structs.replace(
+                loss_of(case, rule, judged.by_rule[rule.key]), fresh_loss_usd=fresh_losses.get(rule.key)
+            )
             for rule in judged.rules
         ],
         samples=len(units),

@@ -34,7 +34,9 @@ def left_out(options: TrustOptions) -> list[str]:
     if options.level == "quick":
         sentences.append("Sizes between none and all of an offer were not tried, and few draws: ask for --trust full.")
     if options.replan == 0:
-        sentences.append("Planning anew at later dates was not tried on fresh paths: ask for --replan with their number.")
+        sentences.append(
+            "Planning anew at later dates was not tried on fresh paths: ask for --replan with their number."
+        )
     return sentences
 
 
@@ -45,10 +47,14 @@ def foresight_words(trust: Trust, solution: Solution) -> list[str]:
     if trust.foresight_usd is not None:
         part = percent(trust.foresight_usd / value)
         words.append(f"Perfect foresight would add {money(trust.foresight_usd)} ({part}): no forecast is worth more.")
-    if trust.mean_plan_loss_usd is None:
-        words.append("The first day of the plan for the mean scenario breaks a limit.")
+    first_day = "Planning the first day for the mean scenario alone"
+    loss = trust.mean_plan_loss_usd
+    if loss is None:
+        words.append(f"{first_day} would break a limit.")
+    elif loss <= SAME * value:
+        words.append(f"{first_day} would lose nothing.")
     else:
-        words.append(f"The first day of the plan for the mean scenario would lose {money(trust.mean_plan_loss_usd)}.")
+        words.append(f"{first_day} would lose {money(loss)}.")
     return words
 
 
@@ -58,10 +64,8 @@ def fresh_words(trust: Trust, solution: Solution) -> list[str]:
     if fresh is None:
         return []
     mean = f"{money(fresh.mean_net_usd.estimate)}{interval(fresh.mean_net_usd)}"
-    words = [
-        f"On {fresh.paths} fresh paths the mean net value is {mean}; on its own scenarios "
-        f"{money(solution.expected_net_usd)}."
-    ]
+    own = money(solution.expected_net_usd)
+    words = [f"On {fresh.paths} fresh paths the mean net value is {mean}; on its own scenarios {own}."]
     if fresh.broken_share > 0:
         words.append(f"On {percent(fresh.broken_share)} of them the research floor or a budget cannot be met.")
     return words
@@ -96,11 +100,14 @@ def steady_words(trust: Trust) -> list[str]:
     moved = [
         one.offer
         for one in trust.steadiness
-        if max(abs(one.units_least - one.units_now), abs(one.units_most - one.units_now)) > SAME * max(one.units_most, 1.0)
+        if max(abs(one.units_least - one.units_now), abs(one.units_most - one.units_now))
+        > SAME * max(one.units_most, 1.0)
     ]
     if not moved:
         return [f"Made from {trust.samples} other draws, the plan does the same on the first day."]
-    return [f"Made from {trust.samples} other draws, the plan signs other amounts on the first day of {listing(moved)}."]
+    return [
+        f"Made from {trust.samples} other draws, the plan signs other amounts on the first day of {listing(moved)}."
+    ]
 
 
 def near_words(trust: Trust) -> list[str]:
@@ -110,9 +117,9 @@ def near_words(trust: Trust) -> list[str]:
     fixed = [one.offer for one in trust.leeway if not has_room(one)]
     words = []
     if fixed:
-        words.append(f"Plans within {part} of the value that were tried sign the same today of {listing(fixed)}.")
+        words.append(f"All plans tried that lose under {part} sign as much today of {listing(fixed)}.")
     if free:
-        words.append(f"They differ on {listing(free)}: the model does not decide there.")
+        words.append(f"Under {part} is lost with more or less of {listing(free)}: the model does not decide there.")
     return words
 
 

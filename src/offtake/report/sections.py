@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from offtake.plan.result import Appraisal, Decision, PlanResult, Price
-from offtake.report import comparisons, figures, rehearsals, risks, sums
+from offtake.report import comparisons, figures, rehearsals, risks, sums, trusts
 from offtake.report.parts import Column, Figure, Grid, KeyFigure, Page, Part, Section, Sentences, Tone
 from offtake.report.tables import Run
 from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share
@@ -157,6 +157,7 @@ def plan_sections(run: Run) -> list[Section]:
         Section(key="decisions", heading="What to do with each offer", parts=[decision_grid(plan.decisions)]),
         Section(key="capacity-and-demand", heading="Capacity against demand", parts=supply_parts(run, plan)),
         Section(key="cost-and-risk", heading="Cost and risk", parts=money_parts(run, plan)),
+        trusts.section(plan),
         rehearsed,
         compared,
         Section(key="scarcity", heading="What is scarce, and its price", parts=price_parts(run, plan)),

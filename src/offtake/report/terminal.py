@@ -75,7 +75,15 @@ def plan_table(plan: PlanResult) -> Group:
     made.add_row(
         Text(f"Mean of the worst {share(1.0 - plan.risk_alpha)}"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd))
     )
-    return answered(plan.answer, made)
+    lines = [Text(line) for line in trust_lines(plan)]
+    return Group(answered(plan.answer, made), *lines)
+
+
+def trust_lines(plan: PlanResult) -> list[str]:
+    """Say below the table how far the plan can be trusted, and what was not worked out."""
+    if plan.trust is None:
+        return []
+    return ["", "How far to trust it:", *(f"· {line}" for line in [*plan.trust.sentences, *plan.trust.left_out])]
 
 
 def plan_comparison_table(found: PlanComparison) -> Group:
