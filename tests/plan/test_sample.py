@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
 
 from offtake.plan.nodes import Moments, nodes_from
 from offtake.plan.problem import Held, Problem
-from offtake.plan.sample import alone, along, followed, fresh_seed, independent, operate, resampled
+from offtake.plan.sample import alone, along, followed, fresh_seed, independent, nodes_on, operate, resampled
 from offtake.plan.solve import Options, solve
+from offtake.schema.settings import NodeRow
 from tests.plan.fakes import assembled
 from tests.plan.problems import lease, newsvendor
 from tests.plan.test_plan import portfolio
+from tests.supply.small import settings
 
 EXACT = Options(gap=0.0)
 AT_EACH_HOUR = Moments(sign=np.zeros(1, dtype=int), keep=np.arange(4).reshape(1, 4))
@@ -108,3 +111,19 @@ def test_fresh_paths_are_other_draws_from_the_same_chances() -> None:
 
 def test_no_fresh_draw_has_the_seed_of_the_plan() -> None:
     assert len({7, *(fresh_seed(7, number) for number in range(1000))}) == 1001
+
+
+def test_on_a_tree_of_the_users_own_a_path_knows_its_way() -> None:
+    own = (
+        NodeRow(node="win", start=date(2026, 6, 1), weight=0.6, demand_factor=2.0),
+        NodeRow(node="lose", start=date(2026, 6, 1), weight=0.4, demand_factor=0.5),
+    )
+    chosen = settings(end=date(2026, 9, 30), scenarios=12, weeks_first=0, seed=5)
+    plan = assembled(portfolio(nodes=own, settings=chosen))
+    fresh = independent(plan, 100)
+    way, node = fresh.inputs.tree.way, nodes_on(plan, fresh)
+    assert (way == 0).mean() == pytest.approx(0.6, abs=3 * np.sqrt(0.24 / 100))
+    assert not node[:, 0].any()
+    assert plan.inputs.tree.way[node[:, -1]].tolist() == way.tolist()
+    asked = fresh.problem.demand_rps[:, -1].sum(axis=(1, 2))
+    assert asked[way == 0].min() > asked[way == 1].min() * 3.9

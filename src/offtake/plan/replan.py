@@ -16,7 +16,7 @@ from offtake.plan.judging import Case, attempt
 from offtake.plan.nodes import Moments, Shape, node_as, nodes_from, seen_before, stages_of
 from offtake.plan.problem import Bools, Deliveries, Held, Ints, Problem
 from offtake.plan.result import Replanned
-from offtake.plan.sample import alone, along, beside, followed, independent, operate, prolonged
+from offtake.plan.sample import alone, along, beside, independent, nodes_on, operate, prolonged
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options
 from offtake.plan.spread import mean_range
@@ -55,8 +55,9 @@ def replanned_of(case: Case) -> Replanned | None:
     stages = stages_of(problem, moments, settings.stages)
     if not stages:
         return None
-    fresh = independent(case.assembled, case.options.replan, PATHS_NUMBER).problem
-    fresh = replace(fresh, held=along(problem, moments, case.solution, followed(problem, fresh)))
+    drawn = independent(case.assembled, case.options.replan, PATHS_NUMBER)
+    held = along(problem, moments, case.solution, nodes_on(case.assembled, drawn))
+    fresh = replace(drawn.problem, held=held)
     scenarios = problem.probability.size
     lives = [
         Life(

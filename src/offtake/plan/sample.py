@@ -16,8 +16,7 @@ from offtake.demand.shock import sample_shocks
 from offtake.demand.workload import demand_of
 from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled, assemble
-from offtake.plan.given import ways_of
-from offtake.plan.load import rates_of, surge_words
+from offtake.plan.load import given_factors, rates_of, surge_words
 from offtake.plan.nodes import Moments, nodes_from, seen_before
 from offtake.plan.problem import Deliveries, Floats, Held, Ints, Problem
 from offtake.plan.solution import Solution
@@ -56,21 +55,20 @@ def fresh_seed(seed: int, number: int) -> int:
 
 
 def independent(assembled: Assembled, paths: int, number: int = 0) -> Assembled:
-    """Draw paths that are independent of each other, of equal weight, from the portfolio's own chances."""
+    """Draw paths that are independent of each other, of equal weight, from the portfolio's own chances.
+
+    A plan's strata have the exact weights of what they stand for, so a path draws its stratum by them.
+    """
     portfolio = reseeded(assembled, number)
     strata = strata_of(portfolio)
     chance = Independent(portfolio.tables.settings.seed, np.full(paths, 1.0 / paths))
-    rows = portfolio.tables.growth
-    weights = np.array([row.weight for row in rows])
-    edges = np.cumsum(weights / weights.sum())[:-1] if rows and weights.sum() > 0 else np.zeros(0)
-    growth = np.searchsorted(edges, chance.uniform("growth"), side="right")
-    ways = np.array([way.probability for way in ways_of(portfolio.tables.nodes)])
-    way = np.searchsorted(np.cumsum(ways)[:-1], chance.uniform("way"), side="right") if ways.size else None
+    edges = np.cumsum(strata.probability)[:-1]
+    stratum = np.searchsorted(edges, chance.uniform("stratum"), side="right")
     given = Strata(
         probability=chance.probability,
-        growth=growth.astype(np.int64) if (strata.growth >= 0).any() else np.full(paths, -1, dtype=np.int64),
-        reading=np.full(paths, -1, dtype=np.int64),
-        way=np.full(paths, -1, dtype=np.int64) if way is None else way.astype(np.int64),
+        growth=strata.growth[stratum],
+        reading=strata.reading[stratum],
+        way=strata.way[stratum],
     )
     return drawn(assembled, portfolio, tree_from(portfolio, given, chance))
 
@@ -97,7 +95,7 @@ def drawn(assembled: Assembled, portfolio: Portfolio, tree: Tree) -> Assembled:
     events = sample_shocks(demand.shocks, days, tree.scenarios, tables.settings.seed)
     load = replace(
         inputs.load,
-        rate_rps=rates_of(demand, events, calendar, tree),
+        rate_rps=rates_of(demand, events, calendar, tree) * given_factors(tables, calendar, tree),
         surges=[surge_words(demand.shocks, events, calendar, scenario) for scenario in range(tree.scenarios)],
     )
     made = assemble(replace(inputs, portfolio=portfolio, tree=tree, load=load))
@@ -106,6 +104,18 @@ def drawn(assembled: Assembled, portfolio: Portfolio, tree: Tree) -> Assembled:
 
 
 # ── the plan along a path ────────────────────────────────────────────────────────────────────────────────────────────
+def nodes_on(assembled: Assembled, fresh: Assembled) -> Ints:
+    """Return the plan's node that each fresh path is in during each period, by its first scenario [N, T].
+
+    On a tree that the user gives, a path knows its way through it; on any other it goes by what it has seen.
+    """
+    if not assembled.inputs.portfolio.tables.nodes:
+        return followed(assembled.problem, fresh.problem)
+    own, others = assembled.inputs.tree.way, fresh.inputs.tree.way
+    first = np.array([int(np.argmax(own == way)) for way in others], dtype=np.int64)
+    return assembled.problem.decided.node_as[first]
+
+
 def followed(plan: Problem, fresh: Problem) -> Ints:
     """Return the plan's node that each fresh path is in during each period, by its first scenario [N, T].
 

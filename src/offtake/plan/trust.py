@@ -18,7 +18,7 @@ from offtake.plan.problem import Floats, Held, Problem
 from offtake.plan.replan import replanned_of
 from offtake.plan.result import Fresh, Range, RuleLoss, Steadiness, Trust
 from offtake.plan.rules import Rule, open_today, rules_of
-from offtake.plan.sample import Operated, alone, along, followed, fresh_seed, independent, operate, resampled
+from offtake.plan.sample import Operated, alone, along, fresh_seed, independent, nodes_on, operate, resampled
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options
 from offtake.plan.spread import bootstrap_range, mean_range, tail_loss
@@ -144,8 +144,8 @@ def on_fresh_paths(case: Case, judged: Judged) -> tuple[Fresh, dict[str, Range]]
     """
     problem, moments = case.problem, case.assembled.contracts.moments
     paths = PATHS[case.options.level]
-    fresh = independent(case.assembled, paths).problem
-    node = followed(problem, fresh)
+    drawn = independent(case.assembled, paths)
+    fresh, node = drawn.problem, nodes_on(case.assembled, drawn)
     plans = {"plan": case.solution} | {key: one for key, one in judged.by_rule.items() if isinstance(one, Solution)}
     tasks: dict[tuple[int, bytes], Problem] = {}
     places: dict[str, list[tuple[int, bytes]]] = {}
