@@ -181,7 +181,7 @@ def test_a_lock_ends_with_the_first_period_that_begins_after_the_notice() -> Non
 
 
 def test_power_steps_and_curtailment_reach_the_problem() -> None:
-    east = site(power_kw_max=100.0, curtailment_hours_per_year=876.0, pue=1.2)
+    east = site(power_kw_max=100.0, curtailment_hours_per_year=876.0, curtailment_event_hours=0.0, pue=1.2)
     problem = assembled(
         tables(settings=HORIZON, sites=(east,), power=(power("east", date(2026, 6, 16), 200.0),))
     ).problem

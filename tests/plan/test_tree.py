@@ -148,3 +148,22 @@ def test_whole_numbers_are_shared_out_by_weight_with_at_least_one_each(
     weights: list[float], total: int, quota: list[int]
 ) -> None:
     assert share_out(np.array(weights), total).tolist() == quota
+
+
+def test_curtailments_come_in_whole_events_with_the_mean_and_spread_of_a_poisson_number() -> None:
+    one = tree(
+        settings=settings(scenarios=4000), sites=(site(curtailment_hours_per_year=44.0, curtailment_event_hours=4.0),)
+    )
+    hours = one.curtailed_hours["east"]
+    assert set((hours % 4.0).tolist()) == {0.0}
+    assert hours.mean() == pytest.approx(44.0, rel=0.005)
+    assert hours.std() == pytest.approx(4.0 * 11.0**0.5, rel=0.02)
+
+
+def test_curtailment_without_a_length_is_its_mean_and_none_is_none() -> None:
+    one = tree(
+        settings=settings(scenarios=3),
+        sites=(site(curtailment_hours_per_year=44.0, curtailment_event_hours=0.0), site("west")),
+    )
+    assert one.curtailed_hours["east"].tolist() == [44.0] * 3
+    assert one.curtailed_hours["west"].tolist() == [0.0] * 3

@@ -31,8 +31,8 @@ def test_power_follows_its_steps_from_their_days() -> None:
 
 
 def test_curtailment_fills_the_busiest_blocks_first() -> None:
-    row = site(curtailment_hours_per_year=1314.0, curtailment_share=0.5)
-    lost = curtailed_share(row, np.array([0.75, 0.125, 0.125]), [1, 2, 0])
+    row = site(curtailment_share=0.5)
+    lost = curtailed_share(row, 1314.0, np.array([0.75, 0.125, 0.125]), [1, 2, 0])
     assert lost == pytest.approx([0, 0.5, 0.1])  # 1,095 hours fill the first block; 219 of 1,095 the second
 
 

@@ -149,14 +149,15 @@ def axes_of(frame: Frame, load: Load, contracts: Contracts) -> Axes:
 
 
 def power_of(inputs: Inputs) -> Floats:
-    """Return each site's power less curtailment, in kW at the meter [S, T, B, I]; the same in every scenario."""
+    """Return each site's power less curtailment, in kW at the meter [S, T, B, I]."""
     portfolio, calendar, load = inputs.portfolio, inputs.calendar, inputs.load
     shape = (inputs.tree.scenarios, calendar.periods, len(load.blocks), len(portfolio.sites))
     power = np.empty(shape)
     for index, site in enumerate(portfolio.sites.values()):
         cap = calendar.mean(power_kw_by_day(site, portfolio.tables.power, calendar.days))
-        left = 1.0 - curtailed_share(site, load.block_share, load.busiest_first)
-        power[..., index] = cap[:, np.newaxis] * left
+        for scenario, hours in enumerate(inputs.tree.curtailed_hours[site.site].tolist()):
+            left = 1.0 - curtailed_share(site, hours, load.block_share, load.busiest_first)
+            power[scenario, ..., index] = cap[:, np.newaxis] * left
     return power
 
 

@@ -50,6 +50,9 @@ def describe(inputs: Inputs, scenario: int) -> str:
     for site, lost in inputs.tree.lost_day.items():
         if lost[scenario] < end:
             parts.append(f"site {site} lost on {day(int(lost[scenario]))}")
+    for site, hours in inputs.tree.curtailed_hours.items():
+        if inputs.portfolio.sites[site].curtailment_hours_per_year > 0:
+            parts.append(f"{site} curtailed for {significant(float(hours[scenario]))} hours a year")
     for (model, chip), factors in inputs.tree.throughput.items():
         if abs(factors[scenario] - 1.0) > THROUGHPUT_TOLERANCE:
             parts.append(f"{model} on {chip} runs at {factors[scenario]:.2f} of its table")

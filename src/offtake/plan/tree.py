@@ -16,14 +16,14 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtri, pdtrik
 
 from offtake.plan.given import ways_of
-from offtake.schema.tables import DeploymentRow, TrancheRow
+from offtake.schema.tables import DeploymentRow, SiteRow, TrancheRow
 from offtake.supply.delivery import Draw
 from offtake.supply.offer import NEVER, Terms, provider_exit_day
 from offtake.supply.portfolio import Portfolio
-from offtake.units import DAYS_PER_YEAR
+from offtake.units import DAYS_PER_YEAR, HOURS_PER_YEAR
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -47,8 +47,8 @@ class Luck:
 class Tree:
     """Hold the scenarios [S]: ``probability``, ``parent`` (``ROOT`` in a fan), ``growth`` (branch), ``way`` (−1: none).
 
-    ``lost_day [S]`` by site is an ordinal (``NEVER``: it stands); ``throughput [S]`` by (model, chip) multiplies
-    the goodput.
+    ``lost_day [S]`` by site is an ordinal (``NEVER``: it stands); ``curtailed_hours [S]`` by site are those of a year,
+    the same in every year; ``throughput [S]`` by (model, chip) multiplies the goodput.
     """
 
     names: list[str]
@@ -58,6 +58,7 @@ class Tree:
     way: Ints
     luck: dict[str, Luck]
     lost_day: dict[str, Ints]
+    curtailed_hours: dict[str, Floats]
     throughput: dict[tuple[str, str], Floats]
 
     @property
@@ -113,6 +114,7 @@ def tree_from(portfolio: Portfolio, strata: Strata, chance: Chance) -> Tree:
             name: start + wait_days(chance.uniform(f"lost {name}"), site.loss_per_year)
             for name, site in portfolio.sites.items()
         },
+        curtailed_hours={name: curtailed_hours(site, chance) for name, site in portfolio.sites.items()},
         throughput={key: throughput_of(row, chance) for key, row in portfolio.deployments.items()},
     )
 
@@ -224,6 +226,20 @@ def wait_days(u: Floats, per_year: float) -> Ints:
     """Return whole days until an event of a constant hazard [S]; as good as never where it cannot happen."""
     days: Ints = np.minimum(wait_years(u, per_year) * DAYS_PER_YEAR, NEVER).astype(np.int64)
     return days
+
+
+def curtailed_hours(site: SiteRow, chance: Chance) -> Floats:
+    """Return the hours a year in which the grid cuts a site [S]: a Poisson number of curtailments of equal length.
+
+    Without a length, the mean.
+    """
+    mean, length = site.curtailment_hours_per_year, site.curtailment_event_hours
+    u = chance.uniform(f"curtailed {site.site}")
+    if mean == 0 or length == 0:
+        return np.full(len(u), mean)
+    events = np.ceil(np.nan_to_num(pdtrik(u, mean / length)))
+    hours: Floats = np.clip(events * length, 0.0, HOURS_PER_YEAR)
+    return hours
 
 
 def throughput_of(row: DeploymentRow, chance: Chance) -> Floats:

@@ -87,6 +87,14 @@ class SiteRow(Row):
     curtailment_hours_per_year: float = column(
         "Hours a year in which the grid may cut the site.", "h per year", 0.0, ge=0, le=HOURS_PER_YEAR
     )
+    curtailment_event_hours: float = column(
+        "Length of one curtailment: so many hours come and go together, and their number in a year is left to chance; "
+        "0 plans with the mean. The default is the mean of Norris et al., Rethinking Load Growth, Duke, 2025.",
+        "h",
+        2.0,
+        ge=0,
+        le=HOURS_PER_YEAR,
+    )
     curtailment_share: Share = column("Share of power lost in a curtailed hour.", "share", 1.0)
     energy_usd_per_mwh: Amount = column(
         "Energy the buyer pays beside the fee; 0 where the fee holds it.", "USD per MWh", 0.0

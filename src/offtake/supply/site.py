@@ -28,12 +28,12 @@ def power_kw_by_day(site: SiteRow, steps: Sequence[PowerRow], days: Ints) -> Flo
     return caps[np.searchsorted(dates, days, side="right")]
 
 
-def curtailed_share(site: SiteRow, block_share: Floats, busiest_first: Sequence[int]) -> Floats:
-    """Return the share of power lost to curtailment in each block of the week [B].
+def curtailed_share(site: SiteRow, hours_per_year: float, block_share: Floats, busiest_first: Sequence[int]) -> Floats:
+    """Return the share of power lost in each block of the week [B] when the grid cuts for so many hours a year.
 
     The grid cuts when it is short, so the hours are put into the busiest blocks first (an assumption).
     """
-    left = site.curtailment_hours_per_year
+    left = hours_per_year
     lost = np.zeros(len(block_share))
     for block in busiest_first:
         hours = HOURS_PER_YEAR * float(block_share[block])
