@@ -33,6 +33,7 @@ LIMITS = np.dtype(
     + [("block_share", "f8"), ("request_ns", "i8")]
 )
 
+BLOCKS_MAX = 2**31 - 1  #: KV blocks that a replica counts; more are as good as no limit
 BUCKET_BITS = 7  #: a prompt's prefill cell is looked up by its length in units of 128 tokens, then by going on
 
 
@@ -73,7 +74,7 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     dense = [_dense(table, limits) for table, limits in deployments]
     rows = [
         (
-            *limits,
+            *limits._replace(kv_blocks=min(limits.kv_blocks, BLOCKS_MAX)),
             len(table.prefill_grid) - 1,
             len(table.context_grid) - 1,
             *table.chunk_ns.shape,

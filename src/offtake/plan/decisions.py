@@ -185,7 +185,7 @@ def answer_of(assembled: Assembled, decisions: list[Decision]) -> str:
     if not open_ones:
         return "There is nothing to sign: every contract is signed already."
     parts = [
-        f"Sign {listing(signed)}" if signed else "Sign nothing now",
+        f"Sign {listing(signed)}" if signed else "Sign nothing now" if waiting else "Sign nothing",
         f"wait with {listing(waiting)}" if waiting else "",
         f"leave {listing(left)}" if left else "",
     ]
