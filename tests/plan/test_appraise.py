@@ -27,8 +27,9 @@ from offtake.plan.appraise import (
     write_appraisal,
 )
 from offtake.plan.assemble import Assembled
-from offtake.plan.plan import PlanOptions
+from offtake.plan.problem import Problem
 from offtake.plan.result import Appraisal
+from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from offtake.schema.settings import Limits, Risk
 from tests.plan.fakes import assembled
@@ -38,6 +39,10 @@ JUNE = settings(start=date(2026, 6, 1), end=date(2026, 6, 30), scenarios=3)
 FAN = (growth("low", 0.3, 1.0), growth("middle", 0.5, 1.0), growth("high", 0.2, 1.0))
 DEMAND = np.array([100.0, 200.0, 300.0]).reshape(3, 1, 1)
 OPTIONS = Options(gap=1e-9)
+
+
+def exactly(problem: Problem) -> Solution:
+    return solve(problem, OPTIONS)
 
 
 def newsvendor(*, fee: float = 1.0, risk: float = 0.0, **terms: Any) -> Assembled:
@@ -60,7 +65,7 @@ def appraised(some: Assembled) -> Appraisal:
     full = best.signed[:, 0].sum() == pytest.approx(3.0)
     forced = None if full else solve(forced_in_full(problem, 0), OPTIONS)
     case = Case(assembled=some, offer=0, best=best, without=without, forced=forced)
-    return appraisal_of(case, break_even_ratio(case, PlanOptions(solver=OPTIONS)))
+    return appraisal_of(case, break_even_ratio(case, exactly))
 
 
 def test_the_newsvendor_signs_what_pays_on_average() -> None:
@@ -202,8 +207,8 @@ def test_an_offer_that_no_plan_could_hold_in_full_says_which_limit_is_in_the_way
         )
     )
     best = solve(some.problem, OPTIONS)
-    case = with_forced(Case(assembled=some, offer=0, best=best, without=best, forced=None), PlanOptions())
-    found = appraisal_of(case, break_even_ratio(case, PlanOptions()))
+    case = with_forced(Case(assembled=some, offer=0, best=best, without=best, forced=None), solve)
+    found = appraisal_of(case, break_even_ratio(case, solve))
     assert found.answer == "Do not sign lease: no plan that has all of it keeps the limits."
     assert "budget" in " ".join(found.sentences)
     assert found.forced_usd is None

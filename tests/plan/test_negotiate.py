@@ -20,7 +20,7 @@ from offtake.plan.plan import PlanOptions
 from offtake.plan.result import Appraisal, OffersAppraisal
 from offtake.plan.solve import Options, solve
 from offtake.plan.substitutes import appraise_all, pair_of, write_offers
-from tests.plan.test_appraise import newsvendor
+from tests.plan.test_appraise import exactly, newsvendor
 from tests.supply.small import growth, offer, settings, tables, tranche, way_out, workload
 
 OPTIONS = Options(gap=1e-9)
@@ -32,10 +32,8 @@ def sheet() -> Appraisal:
     best, without = solve(some.problem, OPTIONS), solve(barred(some.problem, 0), OPTIONS)
     case = Case(assembled=some, offer=0, best=best, without=without, forced=None)
     told: list[float] = []
-    desk = Desk(
-        case=case, solve=lambda one: solve(one.problem, OPTIONS), progress=lambda _stage, done: told.append(done)
-    )
-    found = deepened(appraisal_of(case, break_even_ratio(case, PlanOptions(solver=OPTIONS))), desk)
+    desk = Desk(case=case, solve=exactly, progress=lambda _stage, done: told.append(done))
+    found = deepened(appraisal_of(case, break_even_ratio(case, exactly)), desk)
     assert told[-1] == 1.0
     return found
 
@@ -77,9 +75,9 @@ def test_a_lot_that_loses_flips_at_the_clause_that_saves_it() -> None:
     best, without = solve(some.problem, OPTIONS), solve(barred(some.problem, 0), OPTIONS)
     assert not best.signed.any()
     case = Case(assembled=some, offer=0, best=best, without=without, forced=None)
-    case = with_forced(case, PlanOptions(solver=OPTIONS))
-    desk = Desk(case=case, solve=lambda one: solve(one.problem, OPTIONS), progress=lambda _stage, _done: None)
-    found = deepened(appraisal_of(case, break_even_ratio(case, PlanOptions(solver=OPTIONS))), desk)
+    case = with_forced(case, exactly)
+    desk = Desk(case=case, solve=exactly, progress=lambda _stage, _done: None)
+    found = deepened(appraisal_of(case, break_even_ratio(case, exactly)), desk)
     by_name = {one.clause: one for one in found.clauses}
     assert found.forced_usd == pytest.approx(492_480 - 496_800)
     assert by_name["fee"].value_usd == pytest.approx(492_480 - 496_800 * 0.95)

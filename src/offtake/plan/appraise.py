@@ -9,6 +9,7 @@ never read a clock or print.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
 from offtake.plan.displace import displaced_by
 from offtake.plan.objective import risk_adjusted_usd
-from offtake.plan.plan import PlanOptions, PlanRun, portfolio_hash, prepare, solve_with
+from offtake.plan.plan import PlanOptions, PlanRun, portfolio_hash, prepare
+from offtake.plan.pool import Pool
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution
@@ -33,6 +35,7 @@ from offtake.schema.tables import OfferRow
 from offtake.supply.portfolio import portfolio_of
 
 Floats = npt.NDArray[np.float64]
+Solve = Callable[[Problem], Solution]
 
 RATIO_MAX = 1e3
 HALVINGS = 80
@@ -94,33 +97,43 @@ def appraise(tables: Tables, offer: str, options: PlanOptions | None = None, run
         Where no plan meets the limits, with or without it.
     """
     options = options or PlanOptions()
-    case = case_of(tables, offer, options, run)
-    return appraisal_of(case, break_even_ratio(case, options))
+    case, ask = case_of(tables, offer, options, run)
+    return appraisal_of(case, break_even_ratio(case, ask))
 
 
-def case_of(tables: Tables, offer: str, options: PlanOptions, run: PlanRun | None) -> Case:
-    """Make the plans that an appraisal compares."""
+def case_of(tables: Tables, offer: str, options: PlanOptions, run: PlanRun | None = None) -> tuple[Case, Solve]:
+    """Make the plans that an appraisal compares; return them with what answers further questions, quickly."""
     portfolio_of(tables).offer(offer)
     assembled = run.assembled if run is not None else prepare(tables, options)
-    best = run.solution if run is not None else solve_with(assembled, options)
-    index = assembled.problem.axes.offers.index(offer)
+    pool = pool_of(assembled, options)
+    best = run.solution if run is not None else pool.solve()
+    pool.options = replace(pool.options, progress=None)
+    return case_on(assembled, assembled.problem.axes.offers.index(offer), best, pool.solve), pool.solve
+
+
+def pool_of(assembled: Assembled, options: PlanOptions) -> Pool:
+    """Return what answers questions about a problem, its progress reported with the plan's."""
+    return Pool(assembled.problem, replace(options.solver, progress=options.progress))
+
+
+def case_on(assembled: Assembled, offer: int, best: Solution, ask: Solve) -> Case:
+    """Make the plans to compare with the best one: without the offer, and with all of it on the first day."""
     without = best
-    if best.signed[assembled.problem.vintages.offer == index].any():
-        without = solve_with(replace(assembled, problem=barred(assembled.problem, index)), options)
-    return with_forced(Case(assembled=assembled, offer=index, best=best, without=without, forced=None), options)
+    if best.signed[assembled.problem.vintages.offer == offer].any():
+        without = ask(barred(assembled.problem, offer))
+    return with_forced(Case(assembled=assembled, offer=offer, best=best, without=without, forced=None), ask)
 
 
-def with_forced(case: Case, options: PlanOptions) -> Case:
+def with_forced(case: Case, ask: Solve) -> Case:
     """Return the case with the plan that must take the offer in full, where the best one does not and one is there."""
     problem = case.assembled.problem
     full = case.units >= case.units_max * (1.0 - NOTHING_UNITS)
     if full or not (problem.vintages.offer == case.offer).any():
         return case
     try:
-        forced = solve_with(replace(case.assembled, problem=forced_in_full(problem, case.offer)), options)
+        return replace(case, forced=ask(forced_in_full(problem, case.offer)))
     except InfeasibleError as error:
         return replace(case, blocked=error.sentences)
-    return replace(case, forced=forced)
 
 
 def barred(problem: Problem, offer: int) -> Problem:
@@ -220,7 +233,7 @@ def appraisal_of(case: Case, ratio: float | None) -> Appraisal:
     return msgspec.structs.replace(known, answer=answer_of(case, known), sentences=sentences)
 
 
-def break_even_ratio(case: Case, options: PlanOptions) -> float | None:
+def break_even_ratio(case: Case, ask: Solve) -> float | None:
     """Return what multiplies the fee where no part of the offer is worth signing any more; None where no fee does that.
 
     Notes
@@ -235,9 +248,8 @@ def break_even_ratio(case: Case, options: PlanOptions) -> float | None:
     for _ in range(FEES_TRIED):
         if found == np.inf:
             return None
-        problem = at_fee(case.assembled, case.offer, found or 0.0)
         try:
-            plan = solve_with(replace(case.assembled, problem=problem), options)
+            plan = ask(at_fee(case.assembled, case.offer, found or 0.0))
         except InfeasibleError:  # a signed contract that no budget bears at this fee
             return found
         gain = plan.objective_usd - case.without.objective_usd

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from offtake.errors import InfeasibleError
 from offtake.plan.appraise import (
     Case,
+    Solve,
     appraisal_of,
     barred,
     break_even_ratio,
@@ -27,10 +28,10 @@ from offtake.plan.appraise import (
     held_ratio,
     units_of,
 )
-from offtake.plan.assemble import Assembled, assemble, silent
+from offtake.plan.assemble import Assembled, assemble
 from offtake.plan.clauses import Amendment, amendments
 from offtake.plan.nodes import nodes_from
-from offtake.plan.plan import PlanOptions, PlanRun, solve_with
+from offtake.plan.plan import PlanOptions, PlanRun
 from offtake.plan.problem import Problem
 from offtake.plan.result import Appraisal, BranchRegret, ClauseWorth, PointOfCurve
 from offtake.plan.solution import Solution
@@ -41,7 +42,6 @@ from offtake.schema.portfolio import Tables
 from offtake.supply.portfolio import portfolio_of
 
 Floats = npt.NDArray[np.float64]
-Solve = Callable[[Assembled], Solution]
 Progress = Callable[[str, float], None]
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
@@ -66,12 +66,12 @@ class Desk:
         problem = assembled.problem
         if self.forced and problem.vintages.all_or_nothing[problem.vintages.offer == self.case.offer].any():
             problem = forced_in_full(problem, self.case.offer)
-        return self.try_to(replace(assembled, problem=problem))
+        return self.try_to(problem)
 
-    def try_to(self, assembled: Assembled) -> Solution | None:
+    def try_to(self, problem: Problem) -> Solution | None:
         """Solve a problem; None where no plan keeps the limits."""
         try:
-            return self.solve(assembled)
+            return self.solve(problem)
         except InfeasibleError:
             return None
 
@@ -79,10 +79,9 @@ class Desk:
 def negotiate(tables: Tables, offer: str, options: PlanOptions | None = None, run: PlanRun | None = None) -> Appraisal:
     """Appraise one offer with its sheet, curves and branches; as :func:`~offtake.plan.appraise.appraise` otherwise."""
     options = options or PlanOptions()
-    case = case_of(tables, offer, options, run)
-    quiet = replace(options, progress=silent)
-    desk = Desk(case=case, solve=lambda some: solve_with(some, quiet), progress=options.progress)
-    return deepened(appraisal_of(case, break_even_ratio(case, options)), desk)
+    case, ask = case_of(tables, offer, options, run)
+    desk = Desk(case=case, solve=ask, progress=options.progress)
+    return deepened(appraisal_of(case, break_even_ratio(case, ask)), desk)
 
 
 def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
@@ -203,7 +202,7 @@ def point(desk: Desk, vintage: int, units: float) -> PointOfCurve:
     """Return the value and the break-even fee of some units at one day of signing."""
     case = desk.case
     day = date.fromordinal(int(case.assembled.contracts.sign_days[vintage])).isoformat()
-    found = desk.try_to(replace(case.assembled, problem=signed_so(case.assembled.problem, vintage, units)))
+    found = desk.try_to(signed_so(case.assembled.problem, vintage, units))
     if found is None:
         return PointOfCurve(units=units, sign_date=day, value_usd=None, break_even_fee_ratio=None)
     ratio = held_ratio(case, found, 1.0)
@@ -278,9 +277,9 @@ def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
         step = next(one for one in amendments(tables, name) if one.clause == best.clause)
         found["amend"] = desk.plan_of(amended(assembled, step.tables))
     if not case.terms_row.all_or_nothing:
-        found["part"] = desk.try_to(replace(assembled, problem=signed_so(problem, first, units / 2)))
+        found["part"] = desk.try_to(signed_so(problem, first, units / 2))
     if len(mine) > 1:
-        found["wait"] = desk.try_to(replace(assembled, problem=not_today(problem, case.offer)))
+        found["wait"] = desk.try_to(not_today(problem, case.offer))
     return {choice: plan for choice, plan in found.items() if plan is not None}
 
 

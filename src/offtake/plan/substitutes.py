@@ -12,9 +12,9 @@ from itertools import combinations
 from pathlib import Path
 
 from offtake.files import folder_in_place, write_json
-from offtake.plan.appraise import barred, units_of
-from offtake.plan.assemble import Assembled, silent
-from offtake.plan.plan import PlanOptions, portfolio_hash, prepare, solve_with
+from offtake.plan.appraise import Solve, barred, pool_of, units_of
+from offtake.plan.plan import PlanOptions, portfolio_hash, prepare
+from offtake.plan.problem import Problem
 from offtake.plan.result import OFFERS_FORMAT, OffersAppraisal, OfferWorth, Pair
 from offtake.plan.solution import Solution
 from offtake.schema.portfolio import Tables
@@ -31,9 +31,10 @@ def appraise_all(tables: Tables, options: PlanOptions | None = None) -> OffersAp
         Where no plan meets the limits, with all offers or without two of them.
     """
     options = options or PlanOptions()
-    quiet = replace(options, progress=silent)
     assembled = prepare(tables, options)
-    best = solve_with(assembled, options)
+    pool = pool_of(assembled, options)
+    best = pool.solve()
+    pool.options = replace(pool.options, progress=None)
     offers = list(assembled.inputs.portfolio.offers.values())
     mine = assembled.problem.vintages.offer.tolist()
     some = [place for place, terms in enumerate(offers) if not terms.row.signed and place in mine]
@@ -41,7 +42,7 @@ def appraise_all(tables: Tables, options: PlanOptions | None = None) -> OffersAp
     plans: dict[tuple[int, ...], Solution] = {}
     for place, question in enumerate(questions):
         options.progress("offers", place / len(questions))
-        plans[question] = without(assembled, best, question, quiet)
+        plans[question] = without(assembled.problem, best, question, pool.solve)
     options.progress("offers", 1.0)
     worth = {question: best.objective_usd - plan.objective_usd for question, plan in plans.items()}
     doubt = max(one.bound_usd - one.objective_usd for one in [best, *plans.values()])
@@ -68,14 +69,13 @@ def appraise_all(tables: Tables, options: PlanOptions | None = None) -> OffersAp
     )
 
 
-def without(assembled: Assembled, best: Solution, some: tuple[int, ...], options: PlanOptions) -> Solution:
+def without(problem: Problem, best: Solution, some: tuple[int, ...], ask: Solve) -> Solution:
     """Return the best plan without some offers; the best plan itself where it signs none of them."""
-    problem = assembled.problem
     if not any(best.signed[problem.vintages.offer == one].any() for one in some):
         return best
     for one in some:
         problem = barred(problem, one)
-    return solve_with(replace(assembled, problem=problem), options)
+    return ask(problem)
 
 
 def pair_of(one: str, other: str, together_usd: float, doubt_usd: float) -> Pair:
