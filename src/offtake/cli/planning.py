@@ -202,14 +202,16 @@ def appraise(
     gap: Gap = 1e-3,
     limit_s: Limit = 600.0,
     brief: Annotated[bool, typer.Option("--brief", help="Only its value and its break-even fee.")] = False,
+    vary: Annotated[bool, typer.Option("--vary", help="Move each assumption over its range.")] = False,
+    fresh: Annotated[int, typer.Option(help="Fresh draws to try the answer on.", min=0, max=100)] = 4,
     every: Annotated[bool, typer.Option("--all", help="Every open offer, alone and by pairs.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what one offer is worth, what each of its clauses is worth, and what would flip the answer."""
     from offtake.plan.appraise import appraise as in_brief
     from offtake.plan.appraise import write_appraisal
-    from offtake.plan.negotiate import negotiate
-    from offtake.report.terminal import appraisal_table, sheet_table
+    from offtake.plan.negotiate import Depth, negotiate
+    from offtake.report.terminal import appraisal_table, sheet_table, tornado_table
 
     tables = read_checked(folder)
     if every:
@@ -218,13 +220,19 @@ def appraise(
     offer = offer or asked_offer(tables)
     where = run_folder(out, tables)
     with progress_bars() as progress:
-        appraisal = (in_brief if brief else negotiate)(tables, offer, plan_options(gap, limit_s, progress))
+        options = plan_options(gap, limit_s, progress)
+        appraisal = (
+            in_brief(tables, offer, options)
+            if brief
+            else negotiate(tables, offer, options, Depth(vary=vary, fresh=fresh))
+        )
     path = write_appraisal(appraisal, where)
     if as_json:
         emit("appraise", folder=str(path), appraisal=appraisal)
     else:
         sheet = ["", sheet_table(appraisal)] if appraisal.clauses else []
-        show(appraisal_table(appraisal), *appraisal.sentences, *sheet, f"\nAppraisal: {path}")
+        swings = ["", tornado_table(appraisal)] if appraisal.swings else []
+        show(appraisal_table(appraisal), *appraisal.sentences, *sheet, *swings, f"\nAppraisal: {path}")
 
 
 def appraise_every(tables: Tables, where: Path, gap: float, limit_s: float, as_json: bool) -> None:

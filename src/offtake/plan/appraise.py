@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from offtake.errors import InfeasibleError
+from offtake.errors import InfeasibleError, SolverError
 from offtake.files import folder_in_place, write_json
 from offtake.plan.assemble import Assembled, token_fees_usd
 from offtake.plan.decisions import NOTHING_UNITS, fees_by_scenario
@@ -28,6 +28,7 @@ from offtake.plan.pool import Pool
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution
+from offtake.plan.solve import solve
 from offtake.plan.story import describe_scenarios, learning
 from offtake.plan.words import count, money, percent, significant
 from offtake.schema.portfolio import Tables
@@ -108,12 +109,25 @@ def case_of(tables: Tables, offer: str, options: PlanOptions, run: PlanRun | Non
     pool = pool_of(assembled, options)
     best = run.solution if run is not None else pool.solve()
     pool.options = replace(pool.options, progress=None)
-    return case_on(assembled, assembled.problem.axes.offers.index(offer), best, pool.solve), pool.solve
+    ask = asking(pool)
+    return case_on(assembled, assembled.problem.axes.offers.index(offer), best, ask), ask
 
 
 def pool_of(assembled: Assembled, options: PlanOptions) -> Pool:
     """Return what answers questions about a problem, its progress reported with the plan's."""
     return Pool(assembled.problem, replace(options.solver, progress=options.progress))
+
+
+def asking(pool: Pool) -> Solve:
+    """Return what answers a question from a pool, and afresh where no warm solver of the pool can."""
+
+    def ask(problem: Problem) -> Solution:
+        try:
+            return pool.solve(problem)
+        except SolverError:
+            return solve(problem, pool.options)
+
+    return ask
 
 
 def case_on(assembled: Assembled, offer: int, best: Solution, ask: Solve) -> Case:

@@ -30,12 +30,14 @@ from offtake.plan.appraise import (
 )
 from offtake.plan.assemble import Assembled, assemble
 from offtake.plan.clauses import Amendment, amendments
+from offtake.plan.leaving import right_of, right_sentences
 from offtake.plan.nodes import nodes_from
 from offtake.plan.plan import PlanOptions, PlanRun
 from offtake.plan.problem import Problem
 from offtake.plan.result import Appraisal, BranchRegret, ClauseWorth, PointOfCurve
 from offtake.plan.solution import Solution
 from offtake.plan.story import growth_name
+from offtake.plan.tornado import fresh_sentence, out_of_sample, swings_of
 from offtake.plan.tree import tree_of
 from offtake.plan.words import percent
 from offtake.schema.portfolio import Tables
@@ -46,6 +48,14 @@ Progress = Callable[[str, float], None]
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
 STEPS = (2.0, 4.0)  #: times the stated step, tried where one step does not flip the answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """Choose how deep an appraisal goes: whether assumptions are varied, and how many fresh draws it is tried on."""
+
+    vary: bool = False
+    fresh: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +71,16 @@ class Desk:
         """Tell whether signing has to be forced, because the best plan leaves the offer."""
         return not self.case.takes
 
-    def plan_of(self, assembled: Assembled) -> Solution | None:
+    def plan_of(self, problem: Problem) -> Solution | None:
         """Return the plan that signs under other terms, a lot by force if it has to be; None where no plan can."""
-        problem = assembled.problem
         if self.forced and problem.vintages.all_or_nothing[problem.vintages.offer == self.case.offer].any():
             problem = forced_in_full(problem, self.case.offer)
         return self.try_to(problem)
+
+    def sign(self, problem: Problem) -> Solution | None:
+        """Return the plan that signs in a changed problem as the case's does: by force, or because it is best."""
+        force = self.forced and self.case.forced is not None
+        return self.try_to(forced_in_full(problem, self.case.offer) if force else problem)
 
     def try_to(self, problem: Problem) -> Solution | None:
         """Solve a problem; None where no plan keeps the limits."""
@@ -76,12 +90,27 @@ class Desk:
             return None
 
 
-def negotiate(tables: Tables, offer: str, options: PlanOptions | None = None, run: PlanRun | None = None) -> Appraisal:
-    """Appraise one offer with its sheet, curves and branches; as :func:`~offtake.plan.appraise.appraise` otherwise."""
-    options = options or PlanOptions()
+def negotiate(
+    tables: Tables,
+    offer: str,
+    options: PlanOptions | None = None,
+    depth: Depth | None = None,
+    run: PlanRun | None = None,
+) -> Appraisal:
+    """Appraise one offer with its sheet, curves and branches; as :func:`~offtake.plan.appraise.appraise` otherwise.
+
+    ``depth`` adds what the answer rests on: assumptions varied over their ranges, and fresh draws.
+    """
+    options, depth = options or PlanOptions(), depth or Depth()
     case, ask = case_of(tables, offer, options, run)
     desk = Desk(case=case, solve=ask, progress=options.progress)
-    return deepened(appraisal_of(case, break_even_ratio(case, ask)), desk)
+    found = deepened(appraisal_of(case, break_even_ratio(case, ask)), desk)
+    if case.signing is case.without:
+        return found
+    fresh = out_of_sample(case, depth.fresh, options.solver, options.progress) if depth.fresh else None
+    swings = swings_of(case, options.solver, options.progress) if depth.vary else []
+    told = [*found.sentences, *([] if fresh is None else [fresh_sentence(found, fresh)])]
+    return msgspec.structs.replace(found, fresh=fresh, swings=swings, sentences=told)
 
 
 def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
@@ -91,6 +120,7 @@ def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
         return appraisal
     sheet = list(sheet_of(appraisal, desk))
     sheet.sort(key=lambda one: -one.worth_usd)
+    right = right_of(case, desk.sign)
     return msgspec.structs.replace(
         appraisal,
         clauses=sheet,
@@ -100,6 +130,8 @@ def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
         period_names=case.assembled.problem.axes.periods,
         difference_by_period_usd=by_period(case).tolist(),
         branches=branches_of(desk, sheet),
+        right=right,
+        sentences=[*appraisal.sentences, *([] if right is None else right_sentences(right))],
     )
 
 
@@ -118,7 +150,7 @@ def sheet_of(appraisal: Appraisal, desk: Desk) -> Iterator[ClauseWorth]:
 
 def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
     """Return what one amendment is worth; None where no plan could sign the offer with it."""
-    plan = desk.plan_of(amended(desk.case.assembled, one.tables))
+    plan = desk.plan_of(amended(desk.case.assembled, one.tables).problem)
     if plan is None:
         return None
     value = plan.objective_usd - desk.case.without.objective_usd
@@ -275,7 +307,7 @@ def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
     best = next((one for one in sheet if one.asked and one.worth_usd > 0), None)
     if best is not None:
         step = next(one for one in amendments(tables, name) if one.clause == best.clause)
-        found["amend"] = desk.plan_of(amended(assembled, step.tables))
+        found["amend"] = desk.plan_of(amended(assembled, step.tables).problem)
     if not case.terms_row.all_or_nothing:
         found["part"] = desk.try_to(signed_so(problem, first, units / 2))
     if len(mine) > 1:

@@ -227,6 +227,49 @@ class BranchRegret(msgspec.Struct, frozen=True, kw_only=True):
     regret_usd: dict[str, float]  #: By choice: `sign`, `amend`, `part`, `ration` (leave it and refuse) and `wait`.
 
 
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what signing is worth at one end of an assumption's range, everything planned anew."""
+
+    setting: str  #: Where the assumption is put, in words.
+    value_usd: float | None  #: The plan that signs less the one without the offer; null where no plan keeps the limits.
+    flips: bool  #: Whether the answer is another one there, beyond what the solver leaves open.
+
+
+class Swing(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how far the value of signing moves with one assumption: a bar of the tornado."""
+
+    name: str  #: What is assumed.
+    low: Side  #: The low end of its range.
+    high: Side  #: The high end.
+    swing_usd: float  #: Highest less lowest value of signing over both ends and what is assumed now.
+    confidence: str  #: How sure the range is: `assumption`.
+
+
+class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what signing is worth on draws that the plan was not made from: the first day held, the rest decided anew."""
+
+    trials: int  #: Independent draws of all scenarios, each with a tree of its own.
+    broken: int  #: Further draws in which a plan that is held to its first day cannot keep the limits.
+    scenarios: int  #: Scenarios in each.
+    seed: int  #: Seed of the first; never the plan's.
+    value_usd: float | None  #: Mean over the draws of what signing is worth; beside the value on the plan's own draws.
+    low_usd: float | None  #: Lower end of its 95% interval (Student's t over the draws); null of fewer than two.
+    high_usd: float | None  #: Upper end.
+    own_value_usd: float  #: The same on the draws that the plan was made from.
+    proves_right_share: float | None  #: Probability that signing proves right; beside the plan's own.
+
+
+class RightToLeave(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what the buyer's right to leave is worth: three plans that sign, each less the plan without the offer."""
+
+    notice_days: int  #: The longest notice that the buyer owes.
+    none_usd: float | None  #: Value of signing if the buyer could never leave; null where no plan keeps the limits.
+    notice_usd: float  #: Value of signing as the terms are: notice is decided its days before it takes effect.
+    foresight_usd: float | None  #: The same if whoever gives notice knew all that ever comes.
+    right_usd: float | None  #: What the right is worth: `notice_usd` less `none_usd`.
+    right_in_foresight_usd: float | None  #: What it would be worth in foresight: `foresight_usd` less `none_usd`.
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Say how two offers stand to each other."""
 
@@ -295,6 +338,9 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     period_names: list[str] = []  #: First days of the periods.
     difference_by_period_usd: list[float] = []  #: Change of mean net value by signing, discounted, in each period.
     branches: list[BranchRegret] = []  #: Regret of each choice, branch by branch.
+    right: RightToLeave | None = None  #: What the buyer's right to leave is worth; null where it has none.
+    swings: list[Swing] = []  #: What the answer rests on, the widest swing first; empty where not asked for.
+    fresh: OutOfSample | None = None  #: Signing on fresh draws; null where not asked for.
     displaces: list[str]  #: What else changes when it is signed, a sentence each.
     gap: float  #: Largest gap of the plans compared.
     sentences: list[str]  #: What the answer rests on, a sentence each.

@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 
 from offtake.files import folder_in_place, write_json
-from offtake.plan.appraise import Solve, barred, pool_of, units_of
+from offtake.plan.appraise import Solve, asking, barred, pool_of, units_of
 from offtake.plan.plan import PlanOptions, portfolio_hash, prepare
 from offtake.plan.problem import Problem
 from offtake.plan.result import OFFERS_FORMAT, OffersAppraisal, OfferWorth, Pair
@@ -35,6 +35,7 @@ def appraise_all(tables: Tables, options: PlanOptions | None = None) -> OffersAp
     pool = pool_of(assembled, options)
     best = pool.solve()
     pool.options = replace(pool.options, progress=None)
+    ask = asking(pool)
     offers = list(assembled.inputs.portfolio.offers.values())
     mine = assembled.problem.vintages.offer.tolist()
     some = [place for place, terms in enumerate(offers) if not terms.row.signed and place in mine]
@@ -42,7 +43,7 @@ def appraise_all(tables: Tables, options: PlanOptions | None = None) -> OffersAp
     plans: dict[tuple[int, ...], Solution] = {}
     for place, question in enumerate(questions):
         options.progress("offers", place / len(questions))
-        plans[question] = without(assembled.problem, best, question, pool.solve)
+        plans[question] = without(assembled.problem, best, question, ask)
     options.progress("offers", 1.0)
     worth = {question: best.objective_usd - plan.objective_usd for question, plan in plans.items()}
     doubt = max(one.bound_usd - one.objective_usd for one in [best, *plans.values()])

@@ -11,10 +11,10 @@ from datetime import date
 import polars as pl
 
 from offtake.plan.result import Appraisal, Decision, PlanResult, Price
-from offtake.report import comparisons, figures, rehearsals, risks, sums, trusts
+from offtake.report import comparisons, figures, negotiation, offers, rehearsals, risks, sums, trusts
 from offtake.report.parts import Column, Figure, Grid, KeyFigure, Page, Part, Section, Sentences, Tone
 from offtake.report.tables import Run
-from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share
+from offtake.report.words import NOTHING, change, count, day, money, number, plural, power, share, with_interval
 
 PARTNERS_MAX = 8
 PLACES_MAX = 12
@@ -31,7 +31,13 @@ def page(run: Run) -> Page:
     answers += [plan.answer] if plan else []
     answers += [appraisal.answer for appraisal in appraisals if appraisal is not asked]
     question = plan.title if plan and plan.title else run.name
-    sections = [*(weigh(appraisal, run) for appraisal in appraisals), *plan_sections(run), *last_sections(run)]
+    open_offers = offers.section(run.offers)
+    sections = [
+        *(weigh(appraisal, run) for appraisal in appraisals),
+        open_offers,
+        *plan_sections(run),
+        *last_sections(run),
+    ]
     return Page(
         title=f"{question} · Offtake",
         question=question,
@@ -118,6 +124,7 @@ def weigh(appraisal: Appraisal, run: Run) -> Section:
     if appraisal.displaces:
         parts.append(Sentences(sentences=["What else changes when it is signed:"]))
         parts.append(Sentences(sentences=appraisal.displaces, bullets=True))
+    parts += negotiation.parts(appraisal)
     return Section(key=f"appraisal-of-{appraisal.offer}", heading=f"What {name} is worth", parts=parts)
 
 
@@ -139,6 +146,12 @@ def with_and_without(appraisal: Appraisal) -> Grid:
         rows.append(
             ["Fee at which signing is worth nothing", f"{share(appraisal.break_even_fee_ratio)} of the fee asked"]
         )
+    fresh = appraisal.fresh
+    if fresh is not None and fresh.value_usd is not None and fresh.proves_right_share is not None:
+        trials = f"{plural(fresh.trials, 'fresh draw')} of {plural(fresh.scenarios, 'scenario')}"
+        rows.append([f"What signing adds on {trials}", with_interval(fresh.value_usd, fresh.low_usd, fresh.high_usd)])
+        rows.append([f"Chance that it proves right: here, and on {trials}",
+                     f"{share(appraisal.proves_right_share)}, {share(fresh.proves_right_share)}"])  # fmt: skip
     rows.append(["Units signed in the best plan", f"{number(appraisal.units)} of {number(appraisal.units_max)}"])
     rows.append(["Gap to the best possible", share(appraisal.gap)])
     columns = [Column(name="Measure"), Column(name="Amount", figures=True)]

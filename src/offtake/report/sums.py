@@ -12,8 +12,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from offtake.plan.result import Decision
-from offtake.report.words import day, share
+from offtake.plan.result import Appraisal, Decision
+from offtake.report.words import day, listing, money, share
 from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, PERCENT
 
 OTHERS = "all others"
@@ -217,3 +217,11 @@ def differences(
     return outcomes(
         joined.with_columns(pl.col("growth_branch").fill_null("not named"), pl.col("description").fill_null(""))
     )
+
+
+def say_swings(appraisal: Appraisal) -> str:
+    """Say what moves the answer most, and what flips it."""
+    widest = appraisal.swings[0]
+    flips = [f"{one.name} ({side.setting})" for one in appraisal.swings for side in (one.low, one.high) if side.flips]
+    what = f"The answer leans most on this assumption: {widest.name} (it moves the value by {money(widest.swing_usd)})."
+    return f"{what} It flips with {listing(flips)}." if flips else f"{what} No assumption flips it within its range."

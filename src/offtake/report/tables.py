@@ -18,7 +18,7 @@ import polars as pl
 
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, read_fleet
-from offtake.plan.result import APPRAISAL_FORMAT, PLAN_FORMAT, Appraisal, PlanResult
+from offtake.plan.result import APPRAISAL_FORMAT, OFFERS_FORMAT, PLAN_FORMAT, Appraisal, OffersAppraisal, PlanResult
 from offtake.rehearse.compare import FORMAT as COMPARISON_FORMAT
 from offtake.rehearse.compare import Comparison
 from offtake.rehearse.summary import FORMAT as REHEARSAL_FORMAT
@@ -74,6 +74,7 @@ class Run:
     frames: dict[str, pl.DataFrame]
     fleet: Fleet | None
     appraisals: list[Appraisal]
+    offers: OffersAppraisal | None
     rehearsals: dict[str, Summary]
     comparisons: dict[str, Comparison]
     missing: list[str]
@@ -97,6 +98,7 @@ def read_run(folder: Path) -> Run:
         read_record(path, Appraisal, APPRAISAL_FORMAT, faults)
         for path in sorted((folder / "appraise").glob("*/appraisal.json"))
     ]
+    offers = read_record(folder / "appraise" / "all-offers" / "offers.json", OffersAppraisal, OFFERS_FORMAT, faults)
     rehearsals = read_by_folder(folder / "rehearse", "rehearse.json", (Summary, REHEARSAL_FORMAT), faults)
     comparisons = read_by_folder(folder / "rehearse", "compare.json", (Comparison, COMPARISON_FORMAT), faults)
     fleet = read_fleet_if_there(folder / "plan" / "fleet.json", faults)
@@ -105,7 +107,7 @@ def read_run(folder: Path) -> Run:
     appraisals = [appraisal for appraisal in found if appraisal is not None and same_portfolio(plan, appraisal)]
     stale = [
         one
-        for one in (*found, *rehearsals.values(), *comparisons.values())
+        for one in (*found, offers, *rehearsals.values(), *comparisons.values())
         if one is not None and not same_portfolio(plan, one)
     ]
     rehearsals = {name: summary for name, summary in rehearsals.items() if same_portfolio(plan, summary)}
@@ -115,13 +117,14 @@ def read_run(folder: Path) -> Run:
         frames=frames,
         fleet=fleet,
         appraisals=appraisals,
+        offers=offers if offers is not None and same_portfolio(plan, offers) else None,
         rehearsals=rehearsals,
         comparisons={name: one for name, one in comparisons.items() if same_portfolio(plan, one)},
         missing=[*missing_of_plan(plan, frames), *missing_stages(appraisals, rehearsals), *([STALE] if stale else [])],
     )
 
 
-def same_portfolio(plan: PlanResult | None, stage: Appraisal | Summary | Comparison) -> bool:
+def same_portfolio(plan: PlanResult | None, stage: Appraisal | OffersAppraisal | Summary | Comparison) -> bool:
     """Tell whether a stage was made from the portfolio that the plan was made from."""
     return plan is None or stage.portfolio_hash == plan.portfolio_hash
 

@@ -16,8 +16,20 @@ from rich.text import Text
 
 from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
 from offtake.report import happenings, verdicts
-from offtake.report.sums import by_interest, signed_when
-from offtake.report.words import NOTHING, change, count, money, number, plural, power, share, short, tally
+from offtake.report.sums import by_interest, say_swings, signed_when
+from offtake.report.words import (
+    NOTHING,
+    change,
+    count,
+    money,
+    number,
+    plural,
+    power,
+    share,
+    short,
+    tally,
+    with_interval,
+)
 from offtake.schema.columns import Confidence
 from offtake.schema.portfolio import Tables
 
@@ -128,6 +140,10 @@ def appraisal_table(appraisal: Appraisal) -> Group:
     if appraisal.break_even_fee_ratio is not None:
         rows.append(("Break-even fee", f"{share(appraisal.break_even_fee_ratio)} of the fee"))
     rows.append(("Chance that signing proves right", share(appraisal.proves_right_share)))
+    fresh = appraisal.fresh
+    if fresh is not None and fresh.value_usd is not None and fresh.proves_right_share is not None:
+        rows.append(("What signing adds on fresh draws", with_interval(fresh.value_usd, fresh.low_usd, fresh.high_usd)))
+        rows.append(("Chance that signing proves right there", share(fresh.proves_right_share)))
     for name, amount in rows:
         made.add_row(Text(name), Text(amount))
     return answered(appraisal.answer, made)
@@ -144,6 +160,23 @@ def sheet_table(appraisal: Appraisal) -> Group:
         )
     flip = f"The smallest change that flips the answer: {appraisal.flip}." if appraisal.flip else ""
     return answered(flip or "No single change that was tried flips the answer.", made)
+
+
+def tornado_table(appraisal: Appraisal) -> Group:
+    """Table what signing is worth at both ends of each assumption, the widest swing first."""
+    made = table(
+        [("Assumption", False), ("Low", False), ("Signing adds", True), ("High", False), ("Signing adds", True)]
+    )
+    for one in appraisal.swings:
+        cells = [one.name]
+        for side in (one.low, one.high):
+            value = NOTHING if side.value_usd is None else change(side.value_usd)
+            cells += [side.setting, f"{value}{' (flips)' if side.flips else ''}"]
+        style = "bold" if one.low.flips or one.high.flips else ""
+        made.add_row(*(Text(cell) for cell in cells), style=style)
+    for column in made.columns:
+        column.no_wrap = False
+    return answered(say_swings(appraisal), made)
 
 
 def offers_table(found: OffersAppraisal) -> Group:

@@ -80,6 +80,15 @@ def change(usd: float) -> str:
     return f"+{money(usd)}" if usd > 0.0 else money(usd)
 
 
+def with_interval(usd: float, low: float | None, high: float | None) -> str:
+    """Write a difference in US dollars with its interval, where there is one.
+
+    >>> with_interval(2e6, 1e6, 3e6), with_interval(2e6, None, None)
+    ('+$2 m ($1 m to $3 m)', '+$2 m')
+    """
+    return change(usd) if low is None or high is None else f"{change(usd)} ({money(low)} to {money(high)})"
+
+
 def power(kw: float) -> str:
     """Write facility power.
 

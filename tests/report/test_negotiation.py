@@ -1,0 +1,156 @@
+"""What an appraisal knows to negotiate with stands on the page and the terminal; what it does not know is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from offtake.plan.result import (
+    OFFERS_FORMAT,
+    Appraisal,
+    BranchRegret,
+    ClauseWorth,
+    OffersAppraisal,
+    OfferWorth,
+    OutOfSample,
+    Pair,
+    PointOfCurve,
+    RightToLeave,
+    Side,
+    Swing,
+)
+from offtake.report import negotiation, offers, sums
+from offtake.report.parts import Figure, Grid
+from offtake.report.sections import page, with_and_without
+from offtake.report.tables import read_run
+from offtake.report.terminal import appraisal_table, tornado_table
+from tests.report.run_folder import Wish, build_run
+
+
+def plain(tmp_path: Path) -> Appraisal:
+    build_run(tmp_path, Wish())
+    return read_run(tmp_path).appraisals[0]
+
+
+def clause(name: str, step: str, usd: float, *, asked: bool) -> ClauseWorth:
+    return ClauseWorth(clause=name, step=step, asked=asked, worth_usd=usd, value_usd=usd - 2.1e9, flips=False)
+
+
+def rich(known: Appraisal) -> Appraisal:
+    def swing(name: str, low: float, high: float, *, flips: bool = False) -> Swing:
+        return Swing(
+            name=name,
+            low=Side(setting="half", value_usd=low, flips=flips),
+            high=Side(setting="twice", value_usd=high, flips=False),
+            swing_usd=abs(high - low),
+            confidence="assumption",
+        )
+
+    return msgspec.structs.replace(
+        known,
+        clauses=[
+            clause("fee", "5% off", 3e8, asked=True),
+            clause("prepay", "20% at signing", -1e7, asked=False),
+        ],
+        flip="fee: 81% of the one asked",
+        sizes=[
+            PointOfCurve(units=units, sign_date="2026-05-01", value_usd=-units * 1e9, break_even_fee_ratio=ratio)
+            for units, ratio in ((0.5, 0.9), (1.0, 0.81))
+        ],
+        starts=[PointOfCurve(units=1.0, sign_date="2026-05-01", value_usd=-1e9, break_even_fee_ratio=0.81)],
+        period_names=["2026-05-01", "2026-05-08", "2026-06-01"],
+        difference_by_period_usd=[-1e8, -2e8, 5e7],
+        branches=[
+            BranchRegret(branch="3x", probability=0.75, regret_usd={"sign": 2e9, "ration": 0.0}),
+            BranchRegret(branch="10x", probability=0.25, regret_usd={"sign": 0.0, "ration": 4e9}),
+        ],
+        right=RightToLeave(
+            notice_days=90, none_usd=-3e9, notice_usd=-2e9, foresight_usd=-1e9, right_usd=1e9,
+            right_in_foresight_usd=2e9,
+        ),
+        swings=[swing("demand", -6e9, 2e9, flips=True), swing("surges of demand", -2.2e9, -2.1e9)],
+        fresh=OutOfSample(
+            trials=4, broken=0, scenarios=12, seed=9, value_usd=-2e9, low_usd=-3e9, high_usd=-1e9,
+            own_value_usd=-2.1e9, proves_right_share=0.25,
+        ),
+    )  # fmt: skip
+
+
+def printed(renderable: object) -> str:
+    console = Console(width=200, record=True, file=None, quiet=False)
+    with console.capture() as caught:
+        console.print(renderable)
+    return caught.get()
+
+
+def test_an_appraisal_in_brief_shows_nothing_to_negotiate(tmp_path: Path) -> None:
+    assert negotiation.parts(plain(tmp_path)) == []
+
+
+def test_everything_that_is_known_is_charted_and_tabled(tmp_path: Path) -> None:
+    known = rich(plain(tmp_path))
+    found = negotiation.parts(known)
+    figures = [one.key.removesuffix(f"-{known.offer}") for one in found if isinstance(one, Figure)]
+    assert figures == ["tornado", "sheet", "size", "months", "regret"]  # one day of signing makes no curve
+    for one in found:
+        if isinstance(one, Figure):
+            assert one.question.endswith("?")
+            assert one.csv.count("\n") >= 2
+    grids = {one.caption: one.rows for one in found if isinstance(one, Grid)}
+    sheet = grids["The sheet to negotiate from, the most valuable clause first"]
+    assert sheet[0] == ["fee", "5% off", "they give", "+$300 m", "−$1.8 bn", "holds"]
+    assert sheet[1][2] == "we give"
+    assert grids["What our right to leave is worth"][3] == ["The right to leave is worth", "+$1 bn"]
+
+
+def test_months_add_up_the_periods_that_begin_in_them(tmp_path: Path) -> None:
+    figure = negotiation.months(rich(plain(tmp_path)))
+    assert figure.csv.splitlines() == ["month,usd", "2026-05-01,-300000000.0", "2026-06-01,50000000.0"]
+
+
+def test_the_least_regret_is_weighed_over_branches(tmp_path: Path) -> None:
+    known = rich(plain(tmp_path))
+    assert negotiation.means(known) == {"sign": 1.5e9, "ration": 1e9}
+    assert "leave and ration ($1 bn)" in negotiation.regret(known).says
+
+
+def test_what_flips_the_answer_is_named(tmp_path: Path) -> None:
+    known = rich(plain(tmp_path))
+    assert sums.say_swings(known).endswith("It flips with demand (half).")
+    assert "(flips)" in printed(tornado_table(known))
+
+
+def test_fresh_draws_stand_beside_the_plans_own(tmp_path: Path) -> None:
+    known = rich(plain(tmp_path))
+    rows = dict(map(tuple, with_and_without(known).rows))
+    assert rows["What signing adds on 4 fresh draws of 12 scenarios"] == "−$2 bn (−$3 bn to −$1 bn)"
+    assert "−$2 bn (−$3 bn to −$1 bn)" in printed(appraisal_table(known))
+
+
+def test_open_offers_are_shown_where_they_were_appraised(tmp_path: Path) -> None:
+    known = plain(tmp_path)
+    assert offers.section(None).parts == []
+    record = OffersAppraisal(
+        format=OFFERS_FORMAT,
+        portfolio_hash=known.portfolio_hash,
+        best_usd=1e9,
+        doubt_usd=1.0,
+        offers=[
+            OfferWorth(offer=name, name=name.title(), units=1.0, units_max=2.0, worth_usd=usd)
+            for name, usd in (("a", 2e8), ("b", 1e8))
+        ],
+        pairs=[Pair(one="a", other="b", together_usd=5e7, kind="substitutes")],
+    )
+    folder = tmp_path / "appraise" / "all-offers"
+    folder.mkdir(parents=True)
+    (folder / "offers.json").write_bytes(msgspec.json.encode(record))
+    run = read_run(tmp_path)
+    assert run.offers == record
+    section = next(one for one in page(run).sections if one.key == "open-offers")
+    grid, matrix = section.parts
+    assert isinstance(grid, Grid)
+    assert isinstance(matrix, Figure)
+    assert grid.rows[0] == ["A", "1 of 2", "+$200 m"]
+    assert matrix.says == "a and b stand in for each other: losing both costs +$50 m more than apart."
