@@ -124,7 +124,7 @@ def test_what_flips_the_answer_is_named(tmp_path: Path) -> None:
 
 def test_fresh_draws_stand_beside_the_plans_own(tmp_path: Path) -> None:
     known = rich(plain(tmp_path))
-    rows = dict(map(tuple, with_and_without(known).rows))
+    rows = {row[0]: row[1] for row in with_and_without(known).rows}
     assert rows["What signing adds on 4 fresh draws of 12 scenarios"] == "−$2 bn (−$3 bn to −$1 bn)"
     assert "−$2 bn (−$3 bn to −$1 bn)" in printed(appraisal_table(known))
 

@@ -1,7 +1,7 @@
 """List what could turn out otherwise than assumed: each hazard and forecast moved to both ends of a stated range.
 
 Comes in: an assembled problem and the offer in question. Goes out: :class:`Variation` records, each a way to the same
-problem under another assumption, on the same draws. Hazards are halved and doubled; what is a level goes down and up by
+problem under another assumption, on the same draws and the same tree. Hazards are halved and doubled; what is a level goes down and up by
 a stated step. None of these ranges is measured: each is an assumption. It must never know a plan.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from offtake.plan.assemble import Assembled
 from offtake.plan.clauses import FEES
+from offtake.plan.nodes import nodes_from
 from offtake.plan.problem import Floats, Ints
 from offtake.plan.sample import drawn
 from offtake.plan.tree import Tree, tree_of
@@ -94,9 +95,15 @@ TIMES = ("half", "twice")
 
 
 def under(assembled: Assembled, tables: Tables) -> Assembled:
-    """Return the problem under other tables: the same draws and the same shape of a week."""
+    """Return the problem under other tables: the same draws, parted alike, and the same shape of a week."""
     portfolio = portfolio_of(tables)
-    return drawn(assembled, portfolio, tree_of(portfolio))
+    return parted_alike(assembled, drawn(assembled, portfolio, tree_of(portfolio)))
+
+
+def parted_alike(before: Assembled, after: Assembled) -> Assembled:
+    """Return a problem whose scenarios part as those of another do, so that no difference comes from another tree."""
+    nodes = nodes_from(before.problem.decided.node_as, after.contracts.moments)
+    return replace(after, problem=replace(after.problem, nodes=nodes))
 
 
 # ── what is moved ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -241,4 +248,4 @@ def leaning(weight: Floats, order: Floats | Ints, sign: float) -> Floats:
 def reweighted(assembled: Assembled, probability: Floats) -> Assembled:
     """Return the problem with other weights of its scenarios."""
     tree: Tree = replace(assembled.inputs.tree, probability=probability)
-    return drawn(assembled, assembled.inputs.portfolio, tree)
+    return parted_alike(assembled, drawn(assembled, assembled.inputs.portfolio, tree))
