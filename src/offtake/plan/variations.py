@@ -1,8 +1,8 @@
 """List what could turn out otherwise than assumed: each hazard and forecast moved to both ends of a stated range.
 
-Comes in: an assembled problem and the offer in question. Goes out: :class:`Variation` records, each a way to the same
-problem under another assumption, on the same draws and the same tree. Hazards are halved and doubled; what is a level goes down and up by
-a stated step. None of these ranges is measured: each is an assumption. It must never know a plan.
+Comes in: an assembled problem and the offer in question. Goes out: :class:`Variation` records, each the same problem
+under another assumption, on the same draws and the same tree. Hazards are halved and doubled; what is a level goes down
+and up by a stated step. None of these ranges is measured: each is an assumption. It must never know a plan.
 """
 
 from __future__ import annotations
