@@ -109,3 +109,16 @@ def test_work_that_a_lost_group_would_leave_unserved_is_named_with_it() -> None:
     limits = replace(base.limits, survive_group=np.array([True]), survive_share=1.0, critical=np.array([True]))
     error = refuse(replace(base, limits=limits))
     assert error.sentences[1] == "It would take 55 requests/s less to survive for work if grid is lost in hour."
+
+
+def test_the_periods_of_a_sentence_run_from_the_first_to_the_last() -> None:
+    base = frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
+    error = refuse(replace(base, jobs=replace(base.jobs, floor_chips=np.full(10, 1e6))))
+    order = {name: place for place, name in enumerate(base.axes.periods)}
+    spans = [
+        sentence.rstrip(".").split(" between ")[1].split(" and ")
+        for sentence in error.sentences
+        if " between m" in sentence
+    ]
+    assert spans
+    assert all(order[first] < order[last] for first, last in spans)

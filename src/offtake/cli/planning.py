@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from offtake.cli.shell import AsJson, Folder, Gap, Limit, Out, Progress, app, emit, progress_bars, show
+from offtake.cli.shell import (
+    AsJson,
+    Folder,
+    Gap,
+    Limit,
+    Out,
+    Progress,
+    app,
+    emit,
+    first_interrupt_stops_the_search,
+    progress_bars,
+    show,
+)
 from offtake.errors import Fault, InputError
 
 if TYPE_CHECKING:
@@ -27,13 +39,13 @@ if TYPE_CHECKING:
 
 
 # ── the work, without a word printed ─────────────────────────────────────────────────────────────────────────────────
-def plan_options(gap: float, limit_s: float, progress: Progress) -> PlanOptions:
+def plan_options(gap: float, limit_s: float, progress: Progress, stop: Callable[[], bool] = bool) -> PlanOptions:
     """Return the options of a plan made from the command line."""
     from offtake.performance.goodput import default_cache
     from offtake.plan.plan import PlanOptions
     from offtake.plan.solve import Options
 
-    solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter)
+    solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter, stop=stop)
     return PlanOptions(solver=solver, cache=default_cache(), progress=progress)
 
 
@@ -161,13 +173,16 @@ def plan(
     near = earlier_plan(earlier, churn)
     tables = read_checked(folder)
     where = run_folder(out, tables)
-    with progress_bars() as progress:
+    with progress_bars() as progress, first_interrupt_stops_the_search(progress) as search:
         asked = TrustOptions(level=trust, replan=replan, workers=workers or os.cpu_count() or 1)
-        run = do_plan(tables, where, replace(plan_options(gap, limit_s, progress), earlier=near, trust=asked))
+        options = plan_options(gap, limit_s, search.progress, search.stopped)
+        run = do_plan(tables, where, replace(options, earlier=near, trust=asked))
     if as_json:
         emit("plan", folder=str(where / "plan"), plan=run.result)
     else:
         show(plan_table(run.result), *run.kept, f"\nPlan: {where / 'plan'}")
+    if search.stopped():
+        raise KeyboardInterrupt
 
 
 @app.command()

@@ -6,7 +6,9 @@ standard error. This module must never import a room before a verb needs it.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,44 @@ def progress_bars() -> Iterator[Progress]:
             bars.update(tasks[stage], completed=min(done, 1.0))
 
         yield report
+
+
+class Search:
+    """Know what stage the work is in, and whether its search was asked to stop."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.tell, self.stage, self.asked = progress, "", False
+
+    def progress(self, stage: str, done: float) -> None:
+        """Report progress, and remember the stage."""
+        self.stage = stage
+        self.tell(stage, done)
+
+    def stopped(self) -> bool:
+        """Tell whether the search was asked to stop."""
+        return self.asked
+
+    def interrupt(self, number: int, frame: object) -> None:
+        """Ask a search to stop with what it has; end any other work, and a search asked twice, at once."""
+        del number, frame
+        if self.stage != "solve" or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        sys.stderr.write("Stopping with the best plan so far; interrupt again to end at once.\n")
+
+
+@contextmanager
+def first_interrupt_stops_the_search(progress: Progress) -> Iterator[Search]:
+    """Let the first Ctrl-C during a search end it with the best plan so far."""
+    search = Search(progress)
+    if threading.current_thread() is not threading.main_thread():
+        yield search
+        return
+    before = signal.signal(signal.SIGINT, search.interrupt)
+    try:
+        yield search
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def within(stage: str, progress: Progress) -> Progress:

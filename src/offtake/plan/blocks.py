@@ -119,6 +119,7 @@ class Blocks:
         self.row_blocks: dict[str, Block] = {}
         self._costs: dict[str, Floats] = {}
         self._entries: list[tuple[Index, Index, Floats]] = []
+        self._places: dict[tuple[int, int], npt.NDArray[np.intp]] = {}
 
     def var(
         self,
@@ -171,15 +172,26 @@ class Blocks:
 
     def name_column(self, column: int) -> tuple[str, tuple[int, ...]]:
         """Find the block of a column and its multi-index."""
-        return _find(self.columns, column)
+        return self._find(self.columns, column)
 
     def name_row(self, row: int) -> tuple[str, tuple[int, ...]]:
         """Find the block of a row and its multi-index."""
-        return _find(self.row_blocks, row)
+        return self._find(self.row_blocks, row)
 
     def words(self, axes: tuple[str, ...], index: tuple[int, ...]) -> list[str]:
         """Give the user's names of one element, axis by axis."""
         return [self.labels[axis][i] for axis, i in zip(axes, index, strict=True)]
+
+    def _find(self, family: dict[str, Block], number: int) -> tuple[str, tuple[int, ...]]:
+        """Find the block and the place in it of one number of the solver."""
+        for block in family.values():
+            if block.start <= number < block.start + block.size:
+                key = (id(family), block.start)
+                if key not in self._places:  # places rise with numbers, see _lay
+                    self._places[key] = np.flatnonzero(block.ids.ravel() >= 0)
+                place = np.unravel_index(self._places[key][number - block.start], block.ids.shape)
+                return block.name, tuple(int(i) for i in place)
+        raise IndexError(f"no block holds number {number}")
 
     def _lay(self, name: str, axes: tuple[str, ...], span: Span, family: dict[str, Block]) -> Block:
         """Lay one more block behind those of its family."""
@@ -222,12 +234,3 @@ def _length(family: dict[str, Block]) -> int:
 def _concat(parts: list[Floats]) -> Floats:
     """Join arrays; none give an empty one."""
     return np.concatenate(parts).astype(np.float64, copy=False) if parts else np.zeros(0)
-
-
-def _find(family: dict[str, Block], number: int) -> tuple[str, tuple[int, ...]]:
-    """Find the block and the place in it of one number of the solver."""
-    for block in family.values():
-        if block.start <= number < block.start + block.size:
-            place = np.argwhere(block.ids == number)[0]
-            return block.name, tuple(int(i) for i in place)
-    raise IndexError(f"no block holds number {number}")

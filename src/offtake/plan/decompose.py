@@ -31,6 +31,7 @@ ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 400, 30, 15, 60
 SETTLED = 1e-6
 VIOLATED = 1e-7
 LIMITS_KEPT, CLOSE_ENOUGH = 1e-6, 0.05
+TRIES_HURRIED, HURRY_S = 3, 10.0  #: for some plan, when time is up and there is none: tries, seconds each
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Search:
     """Hold the state of a search: the master without its integers, the cuts so far, the parts."""
 
     def __init__(self, whole: TwoLevel, effort: Effort, before: Search | None = None) -> None:
-        self.whole, self.effort = whole, effort
+        given = effort.late
+        self.whole, self.patient = whole, False
+        self.effort = effort = replace(effort, late=lambda: not self.patient and given())
         self.parts: Parts = Parts(whole, effort, None if before is None else before.parts)
         self.master = whole.master
         unknown = ~np.isfinite(self.master.lower[whole.theta])
@@ -210,15 +213,15 @@ class Search:
             return None, float(info.mip_dual_bound)
         return np.array(solver.getSolution().col_value), float(info.mip_dual_bound)
 
-    def complete(self, x: Floats) -> Found:
+    def complete(self, x: Floats, gap: float) -> Found:
         """Find the best plan with the deciding integers of a point: close, let all that follows run, close again."""
         try:
             self.fix(x, np.flatnonzero(self.whole.deciding))
-            found = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
+            found = self.close(None, gap, ROUNDS_FIXED)
             following = np.flatnonzero(self.master.integer & self.whole.following)
             if found.point is not None and following.size:
                 self.fix(self._let_run(found.point.x, following))
-                found = self.close(None, self.effort.gap / 8, ROUNDS_FIXED)
+                found = self.close(None, gap, ROUNDS_FIXED)
         except ProgramInfeasibleError:
             return Found(None, np.inf)
         finally:
@@ -257,27 +260,42 @@ class Search:
         if self.master.integer.any():
             found = self._whole(found)
         self.effort.tell(0.9)
-        if found.point is None or found.stopped or self.whole.has_whole_parts:
+        if found.point is None or self.whole.has_whole_parts:
             return found
         self.fix(found.point.x)
-        better = self.close(found.point, SETTLED, ROUNDS_POLISH)
-        return Found(better.point or found.point, found.bound)
+        better = found if found.stopped else self.close(found.point, SETTLED, ROUNDS_POLISH)
+        return Found(better.point or found.point, found.bound, found.stopped)
 
     def _whole(self, linear: Found) -> Found:
         """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
         effort, best, bound = self.effort, None, linear.bound
-        for turn in range(ROUNDS_WHOLE):
+        for turn in range(0 if linear.stopped else ROUNDS_WHOLE):
             x, floor = self.branch(best, replace(effort, gap=effort.gap / 2))
             bound = max(bound, floor)
             if x is None:
                 break
-            point = self.complete(x).point
+            point = self.complete(x, effort.gap / 8).point
             if point is not None and (best is None or point.objective < best.objective):
                 best = point
             if effort.late() or Found(best, bound).gap <= effort.gap:
                 break
             effort.tell(0.5 + 0.4 * (turn + 1) / ROUNDS_WHOLE)
+        if best is None and effort.late():
+            best, floor = self._hurry()
+            bound = max(bound, floor)
         return Found(best, bound, stopped=Found(best, bound).gap > effort.gap)
+
+    def _hurry(self) -> tuple[Point | None, float]:
+        """Find some plan from the cuts there are, when it is late and there is none yet; give it with a bound."""
+        self.patient, best = True, None
+        bound = self.close(None, CLOSE_ENOUGH, ROUNDS_FIXED).bound
+        for _ in range(TRIES_HURRIED):
+            x, floor = self.branch(None, replace(self.effort, gap=CLOSE_ENOUGH, left_s=lambda: HURRY_S))
+            best, bound = (None if x is None else self.complete(x, CLOSE_ENOUGH).point), max(bound, floor)
+            if x is None or best is not None:
+                break
+        self.patient = False
+        return best, bound
 
 
 def gap_of(objective: float, bound: float) -> float:
@@ -333,17 +351,21 @@ def answer_of(search: Search, found: Found) -> Answer | None:
     values[whole.columns] = found.point.x[: whole.columns.size]
     for part, own in zip(whole.parts, found.point.reply.values, strict=True):
         values[part.columns] = own
-    activity = program.matrix[whole.rows] @ values if whole.rows.size else np.zeros(0)
-    if np.any(activity > program.row_upper[whole.rows] + LIMITS_KEPT):
+    of_master = np.ones(program.row_lower.size, dtype=np.bool_)
+    for part in whole.parts:
+        of_master[part.rows] = False
+    if np.any((program.matrix @ values > program.row_upper + LIMITS_KEPT) & of_master):
         return None
-    row_duals = np.zeros(program.row_lower.size) if found.stopped else duals_of(search)
+    search.patient = True
+    row_duals = duals_of(search)
     return Answer(
         values=values,
         row_duals=row_duals,
         column_duals=program.cost - program.matrix.T @ row_duals,
         objective=found.point.objective,
         bound=min(found.bound, found.point.objective),
-        algorithm=f"cutting planes: {search.n_cuts} cuts from {len(whole.parts)} operations",
+        algorithm=f"cutting planes: {search.n_cuts} cuts from {len(whole.parts)} operations"
+        + highs.EARLY * found.stopped,
         stopped=found.stopped,
     )
 

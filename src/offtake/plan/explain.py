@@ -175,7 +175,12 @@ def _where(model: Model, rows: list[int]) -> str:
 
 def _families(model: Model, rows: list[int]) -> list[str]:
     """Name the families of limits among rows, each once, in the order of the constraints."""
-    found = {model.blocks.name_row(row)[0] for row in rows}
+    numbers = np.array(sorted(rows), dtype=np.int64)
+    found = {
+        name
+        for name, block in model.blocks.row_blocks.items()
+        if np.any((numbers >= block.start) & (numbers < block.start + block.size))
+    }
     words = {name: limit.words for name, limit in LIMITS.items()} | OF_OFFERS
     return list(dict.fromkeys(words[name] for name in model.blocks.row_blocks if name in found and name in words))
 
@@ -192,7 +197,7 @@ def _place_words(axes: tuple[str, ...], place: str) -> str:
 
 def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
     """Say for each family and place what would have to give, the largest change (in solver units) first."""
-    groups: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    groups: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for row in np.flatnonzero(amounts):
         family, index = model.blocks.name_row(int(row))
         if family not in LIMITS:
@@ -201,19 +206,20 @@ def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
         words = {axis: model.blocks.labels[axis][i] for axis, i in named.items()}
         place = ", ".join(words[axis] for axis in SHOWN_AXES[:-1] if axis in words)
         size = float(amounts[row] / program.row_unit[row])
-        groups.setdefault((family, place), []).append((size, float(amounts[row]), words.get("period", "")))
+        groups.setdefault((family, place), []).append((size, float(amounts[row]), named.get("period", -1)))
     order = sorted(groups.items(), key=lambda item: (-sum(part[0] for part in item[1]), item[0]))
     mends = []
     for (family, place), parts in order:
         amount = LIMITS[family].change(max(part[1] for part in parts))
-        periods = list(dict.fromkeys(part[2] for part in parts if part[2]))
         where = _place_words(model.blocks.row_blocks[family].axes, place)
-        when = (
-            ""
-            if not periods
-            else f" in {periods[0]}"
-            if len(periods) == 1
-            else f" between {periods[0]} and {periods[-1]}"
-        )
+        when = _between(model, [part[2] for part in parts if part[2] >= 0])
         mends.append(f"It would take {amount}{where}{when}.")
     return mends
+
+
+def _between(model: Model, periods: list[int]) -> str:
+    """Say in which periods, from the first to the last."""
+    if not periods:
+        return ""
+    first, last = (model.blocks.labels["period"][i] for i in (min(periods), max(periods)))
+    return f" in {first}" if min(periods) == max(periods) else f" between {first} and {last}"

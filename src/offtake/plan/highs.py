@@ -22,6 +22,7 @@ NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnbound
 STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
 COLUMN_WISE, MINIMISE = 1, 1
 WAIT = True
+EARLY = ", stopped before it was proven this close"
 Solver = highspy.Highs
 
 
@@ -108,8 +109,7 @@ def attend(solver: Solver, effort: Effort) -> None:
     """Let a long solve end when it is late."""
 
     def stop(event: highspy.highs.HighsCallbackEvent) -> None:
-        if effort.late():
-            event.interrupt()
+        event.interrupt(effort.late())  # told each time: what it was told once, HiGHS believes for ever
 
     for asked in (solver.cbSimplexInterrupt, solver.cbIpmInterrupt, solver.cbMipInterrupt):
         asked.subscribe(stop)
@@ -170,10 +170,12 @@ def solve_whole(program: Program, effort: Effort) -> Answer:
     if not program.integer.any():
         return solve_linear(program, effort)
     solver = load(program, effort)
+    attend(solver, effort)
+    patient = replace(effort, late=bool, left_s=lambda: np.inf)  # what ends a search may not end its last step
     solver.run()
     status = solver.getModelStatus()
     if status in NEVER:
-        solve_linear(program, effort)  # raises when two more algorithms agree
+        solve_linear(program, patient)  # raises when two more algorithms agree
         solver.setOptionValue("presolve", "off")
         solver.run()
         status = solver.getModelStatus()
@@ -184,9 +186,12 @@ def solve_whole(program: Program, effort: Effort) -> Answer:
     if not found or (status != OK and status not in STOPPED):
         raise SolverError(f"the solver found no whole-number plan in its time: {_name(status)}")
     values = np.asarray(solver.getSolution().col_value)
-    answer = solve_linear(fix(program, values, program.integer), effort)
+    answer = solve_linear(fix(program, values, program.integer), patient)
     return replace(
-        answer, bound=min(info.mip_dual_bound, answer.objective), algorithm="branch and bound on the extensive form"
+        answer,
+        bound=min(info.mip_dual_bound, answer.objective),
+        algorithm="branch and bound on the extensive form" + EARLY * (status in STOPPED),
+        stopped=status in STOPPED,
     )
 
 

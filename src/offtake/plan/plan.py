@@ -195,10 +195,12 @@ def with_trust(result: PlanResult, assembled: Assembled, solution: Solution, opt
         assembled=assembled,
         solution=solution,
         options=options.trust,
-        solver=options.solver,
+        solver=replace(options.solver, stop=bool),
         progress=options.progress,
     )
     try:
+        if options.solver.stop():
+            raise KeyboardInterrupt
         return msgspec.structs.replace(result, trust=trust_of(case))
     except KeyboardInterrupt:
         warning = "How far to trust this plan was not worked out: it was interrupted."

@@ -99,7 +99,7 @@ class TwoLevel:
 
 
 def two_level(program: Program, part_of_column: Ints, part_of_row: Ints, stands: Stands | None = None) -> TwoLevel:
-    """Put a program on two levels; −1 is the master's. Parts may not share a row or a column."""
+    """Put a program on two levels; −1 is the master's. Parts may not share a row or a column; empty rows are left."""
     n_parts = int(part_of_row.max(initial=-1)) + 1
     columns, rows = np.flatnonzero(part_of_column < 0), np.flatnonzero(part_of_row < 0)
     stands = stands or Stands(
@@ -113,6 +113,9 @@ def two_level(program: Program, part_of_column: Ints, part_of_row: Ints, stands:
     matrix = program.matrix.tocsr()
     if matrix[rows][:, by_column].nnz:
         raise AssertionError("a constraint joins two parts: its columns belong in the master")
+    counts = np.diff(matrix[rows].indptr) + np.diff(stands.matrix.tocsr().indptr) > 0
+    counts |= (program.row_lower[rows] > 0) | (program.row_upper[rows] < 0)  # an empty row that nothing meets
+    rows, stands = rows[counts], replace(stands, matrix=stands.matrix.tocsr()[counts].tocsc())
     below = matrix[by_row]
     own = _own(program, below[:, by_column], (by_row, by_column), stands.of_column)
     _keep_apart(own.matrix, first_row, first_column)
@@ -207,7 +210,7 @@ def phase_one(whole: TwoLevel, relaxed: Floats) -> TwoLevel:
     stands = Stands(
         cost=np.ones(n_parts),
         lower=np.zeros(n_parts),
-        matrix=sparse.csc_matrix((whole.rows.size, n_parts)),
+        matrix=sparse.csc_matrix((np.count_nonzero(of_row < 0), n_parts)),
         of_column=program.cost,
     )
     return two_level(program, of_column, of_row, stands)
