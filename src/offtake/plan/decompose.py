@@ -29,7 +29,7 @@ from offtake.plan.variables import Model
 IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
 ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 400, 30, 15, 60
 SETTLED = 1e-6
-VIOLATED = 1e-7
+VIOLATED, TOUCHED = 1e-7, 1e-6
 LIMITS_KEPT, CLOSE_ENOUGH = 1e-6, 0.05
 TRIES_HURRIED, HURRY_S = 3, 10.0  #: for some plan, when time is up and there is none: tries, seconds each
 
@@ -100,6 +100,7 @@ class Search:
         highs.attend(self.linear, effort)
         self.cuts: list[Cuts] = []
         self.rows: list[tuple[sparse.csr_matrix, Floats]] = []
+        self.last: Floats | None = None
         if before is not None and len(before.whole.parts) == len(whole.parts):
             for cuts in before.cuts:
                 self.add(cuts.moved(before.whole, whole))
@@ -180,6 +181,7 @@ class Search:
                 if x is None:
                     raise ProgramInfeasibleError
                 bound = max(bound, float(self.linear.getInfo().objective_function_value))
+                self.last = x
                 if center is not None and gap_of(center.objective, bound) <= gap:
                     break
                 if self.effort.late():
@@ -196,14 +198,19 @@ class Search:
             return Found(center, bound, stopped=True)
         return Found(center, bound)
 
-    def branch(self, start: Point | None, effort: Effort) -> tuple[Floats | None, float]:
-        """Solve the master with its deciding integers, from a known plan; give answer and bound."""
+    def branch(self, start: Point | None, effort: Effort, touched: Floats | None = None) -> tuple[Floats | None, float]:
+        """Solve the master with its deciding integers, from a known plan; give answer and bound.
+
+        With ``touched``, only with the cuts that this point of the master touches: much quicker, and close where whole
+        numbers cost little.
+        """
         solver = highs.load(replace(self.master, integer=self.whole.deciding), effort)
         highs.attend(solver, effort)
         # Measured on masters of 5,000 columns: three times quicker without these three, to the same bound.
         highs.choose(solver, mip_heuristic_run_rins=False, mip_heuristic_run_rens=False, mip_allow_restart=False)
         for rows, floor in self.rows:
-            highs.add_rows(solver, rows, floor)
+            near = slice(None) if touched is None else rows @ touched - floor <= TOUCHED * (1 + np.abs(floor))
+            highs.add_rows(solver, rows[near], floor[near])
         if start is not None:
             n = start.x.size
             solver.setSolution(n, np.arange(n, dtype=np.int32), start.x)
@@ -270,7 +277,7 @@ class Search:
         """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
         effort, best, bound = self.effort, None, linear.bound
         for turn in range(0 if linear.stopped else ROUNDS_WHOLE):
-            x, floor = self.branch(best, replace(effort, gap=effort.gap / 2))
+            x, floor = self.branch(best, replace(effort, gap=effort.gap / 2), touched=self.last if turn == 0 else None)
             bound = max(bound, floor)
             if x is None:
                 break
