@@ -198,13 +198,12 @@ def with_trust(result: PlanResult, assembled: Assembled, solution: Solution, opt
         solver=replace(options.solver, stop=bool),
         progress=options.progress,
     )
+    warning = "How far to trust this plan was not worked out: it was interrupted."
+    untold = msgspec.structs.replace(result, warnings=[*result.warnings, warning])
     try:
-        if options.solver.stop():
-            raise KeyboardInterrupt
-        return msgspec.structs.replace(result, trust=trust_of(case))
+        return untold if options.solver.stop() else msgspec.structs.replace(result, trust=trust_of(case))
     except KeyboardInterrupt:
-        warning = "How far to trust this plan was not worked out: it was interrupted."
-        return msgspec.structs.replace(result, warnings=[*result.warnings, warning])
+        return untold
 
 
 def rivals(assembled: Assembled, decisions: list[Decision]) -> list[str]:
