@@ -42,14 +42,14 @@ def test_only_assumptions_that_a_portfolio_makes_are_varied() -> None:
     found = {one.name: one for one in assumptions(rich, "lease")}
     assert list(found) == [
         "the provider takes it back", "a site is lost", "deliveries slip", "offers come at all", "throughput error",
-        "demand", "value of a request", "fees of the other open offers",
+        "demand", "value of a request", "fees of other offers",
     ]  # fmt: skip
     reclaim = found["the provider takes it back"]
     assert reclaim.words == ("10% a year", "40% a year")
     assert [reclaim.change(rich, end).offers[0].reclaim_per_year for end in reclaim.ends] == [0.1, 0.4]
     assert found["offers come at all"].change(rich, 2.0).offers[0].probability == pytest.approx(2 / 3)
     assert found["deliveries slip"].change(rich, 2.0).tranches[0].slip_days_max == 20
-    fees = [one.fee_usd_per_chip_hour for one in found["fees of the other open offers"].change(rich, 1.25).offers]
+    fees = [one.fee_usd_per_chip_hour for one in found["fees of other offers"].change(rich, 1.25).offers]
     assert fees == [0.0, 1.25]
 
 

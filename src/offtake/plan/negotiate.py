@@ -47,6 +47,7 @@ Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
+SIZE = "size"
 STEPS = (2.0, 4.0)  #: times the stated step, tried where one step does not flip the answer
 
 
@@ -149,9 +150,10 @@ def sheet_of(appraisal: Appraisal, desk: Desk) -> Iterator[ClauseWorth]:
 
 
 def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
-    """Return what one amendment is worth; None where no plan could sign the offer with it."""
-    plan = desk.plan_of(amended(desk.case.assembled, one.tables).problem)
-    if plan is None:
+    """Return what one amendment is worth; None where no plan signs the offer with it though none had to."""
+    problem = amended(desk.case.assembled, one.tables).problem
+    plan, lot = desk.plan_of(problem), desk.forced and desk.case.terms_row.all_or_nothing
+    if plan is None or (lot and not plan.signed[problem.vintages.offer == desk.case.offer].any()):
         return None
     value = plan.objective_usd - desk.case.without.objective_usd
     doubt = sum(each.bound_usd - each.objective_usd for each in (plan, desk.case.without))
@@ -295,7 +297,8 @@ def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
 def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
     """Return the plan of each choice: what cannot be chosen is left out.
 
-    ``sign`` is the plan that signs, ``part`` half of what it signs, ``amend`` the most valuable clause granted.
+    ``sign`` is the plan that signs, ``part`` half of what it signs, ``amend`` the most valuable clause granted but for
+    size, which is a choice of its own.
     """
     case = desk.case
     assembled, problem = case.assembled, case.assembled.problem
@@ -304,7 +307,7 @@ def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
     first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
     units = units_of(problem, case.signing, case.offer)
     found: dict[str, Solution | None] = {"sign": case.signing, "ration": case.without}
-    best = next((one for one in sheet if one.asked and one.worth_usd > 0), None)
+    best = next((one for one in sheet if one.asked and one.worth_usd > 0 and one.clause != SIZE), None)
     if best is not None:
         step = next(one for one in amendments(tables, name) if one.clause == best.clause)
         found["amend"] = desk.plan_of(amended(assembled, step.tables).problem)

@@ -73,7 +73,7 @@ def assumptions(tables: Tables, offer: str) -> list[Assumption]:
         hazard("surges of demand", surges, (f"{words} as often" for words in TIMES)),
         level("demand", demand, "of the rates assumed"),
         level("value of a request", values, "of the values assumed"),
-        level("fees of the other open offers", others(offer), "of the fees asked"),
+        level("fees of other offers", others(offer), "of the fees asked"),
         hazard("weight of risk", risk, (significant(weight * end) for end in ENDS)),
     ]
     return [one for one in found if one.change(tables, one.ends[0]) != tables]

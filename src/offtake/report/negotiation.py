@@ -119,7 +119,7 @@ def tornado(appraisal: Appraisal) -> Figure:
             Key(label="nothing gained", paint=theme.MUTED, shape="dash"),
         ],
         note="Each assumption is moved alone; the plan with the offer and the plan without it are made anew. "
-        "Every range is itself an assumption.",
+        "Every range is itself an assumption. A bar as short as the solver's gap says nothing.",
     )
 
 
@@ -284,15 +284,16 @@ def curve_grid(appraisal: Appraisal) -> Grid:
     columns = [Column(name="Signed on"), Column(name="Units", figures=True)]
     columns += [Column(name="Signing adds", figures=True), Column(name="Break-even fee", figures=True)]
     rows = [
-        [
+        (
             day(one.sign_date),
             number(one.units),
             NOTHING if one.value_usd is None else change(one.value_usd),
             NOTHING if one.break_even_fee_ratio is None else f"{share(one.break_even_fee_ratio)} of the fee",
-        ]
-        for one in dict.fromkeys([*appraisal.sizes, *appraisal.starts])
+        )
+        for one in (*appraisal.sizes, *appraisal.starts)
     ]
-    return Grid(caption="Value and break-even fee by size, and by day of signing in full", columns=columns, rows=rows)
+    told = [list(row) for row in dict.fromkeys(rows)]
+    return Grid(caption="Value and break-even fee by size, and by day of signing in full", columns=columns, rows=told)
 
 
 # ── months and regret ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -340,7 +341,7 @@ def months(appraisal: Appraisal) -> Figure:
 def regret(appraisal: Appraisal) -> Figure:
     """Draw what each choice falls short of the best one, branch by branch."""
     rows = [
-        {"branch": f"{one.branch} ({share(one.probability)})", "choice": CHOICES.get(name, name), "usd": usd}
+        {"branch": one.branch, "percent": one.probability * PERCENT, "choice": CHOICES.get(name, name), "usd": usd}
         for one in appraisal.branches
         for name, usd in one.regret_usd.items()
     ]
@@ -361,8 +362,8 @@ def regret(appraisal: Appraisal) -> Figure:
             Key(label="the best choice there", paint=theme.HEAT[0]),
             Key(label=f"regret, {unit}; the darker, the more", paint=theme.HEAT[-2]),
         ],
-        note="Regret is what a choice falls short of the best one, on average within a branch of growth (with its "
-        "weight) and reading of the terms.",
+        note="Regret is what a choice falls short of the best one, on average within a branch of growth and "
+        "a reading of the terms.",
     )
 
 
@@ -401,10 +402,10 @@ def heat(frame: pl.DataFrame, across: tuple[str, list[str]], down: tuple[str, li
 
 
 def over_axis() -> alt.Axis:
-    """Return an axis of names above a table; long names break into lines."""
+    """Return an axis of names below a table; long names break into lines."""
     return alt.Axis(
         title=None,
-        orient="top",
+        orient="bottom",
         labelAngle=0,
         labelLimit=90,
         domain=False,

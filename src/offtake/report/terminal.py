@@ -151,7 +151,8 @@ def appraisal_table(appraisal: Appraisal) -> Group:
 
 def sheet_table(appraisal: Appraisal) -> Group:
     """Table what each clause is worth, the most valuable first."""
-    made = table([("Clause", False), ("Moved to", False), ("Worth to us", True), ("Signing is then worth", True)])
+    made = table([("Clause", False), ("Moved to", False), ("Worth to us", True), ("Signing then adds", True)])
+    made.columns[1].no_wrap = False
     for one in appraisal.clauses:
         step = one.step if one.asked else f"{one.step} (ours to give)"
         style = "bold green" if one.flips else ""
@@ -182,6 +183,7 @@ def tornado_table(appraisal: Appraisal) -> Group:
 def offers_table(found: OffersAppraisal) -> Group:
     """Table what every open offer is worth, and which pairs stand in for each other."""
     made = table([("Offer", False), ("Units", True), ("Worth", True), ("Stands in for, or adds to", False)])
+    made.columns[3].no_wrap = False
     for one in found.offers:
         pairs = [pair for pair in found.pairs if one.offer in {pair.one, pair.other} and pair.kind != "apart"]
         words = [
