@@ -53,28 +53,9 @@ class Case:
 
     def bare(self, demand: Any) -> Problem:
         S, T, B, _ = demand.shape
-        V, N = len(self.offers), self.sites
-        of = np.array([index if one.of is None else one.of for index, one in enumerate(self.offers)])
-        entry = [(s, v, t) for s in range(S) for v in range(V) for t in range(T)]
-        scenario, vintage, period = (np.array(one) for one in zip(*entry, strict=True))
-        each = {name: np.array([getattr(one, name) for one in self.offers]) for name in Offer.__dataclass_fields__}
-        elastic = np.array([one.used is not None for one in self.offers])
-        jobs = int(self.job_hours > 0)
-        grouped = each["grouped"].astype(bool)
+        N = self.sites
         return Problem(
-            axes=Axes(
-                scenarios=[f"s{s}" for s in range(S)],
-                periods=[f"t{t}" for t in range(T)],
-                blocks=[f"b{b}" for b in range(B)],
-                sites=[f"site{n}" for n in range(N)],
-                cells=[f"site{n}/chip" for n in range(N)],
-                workloads=["work"],
-                offers=[f"offer{o}" for o in range(of.max() + 1)],
-                vintages=[f"vintage{v}" for v in range(V)],
-                jobs=["job"] * jobs,
-                groups=["group"],
-                years=["year"],
-            ),
+            axes=self.axes(S, T, B),
             probability=np.full(S, 1 / S),
             period_hours=np.ones(T),
             discount=np.ones(T),
@@ -99,41 +80,9 @@ class Case:
                 usd_per_request=np.zeros(N),
                 bytes_per_request=np.ones(N),
             ),
-            vintages=Vintages(
-                offer=of,
-                sign_period=np.zeros(V, dtype=int),
-                units_min=each["least"].astype(float),
-                units_max=each["size"].astype(float),
-                whole_units=np.zeros(V, dtype=bool),
-                all_or_nothing=np.zeros(V, dtype=bool),
-                signed=each["signed"].astype(bool),
-                lock_until=each["lock"].astype(int),
-                term_until=np.full(V, T),
-                paid_usd=np.broadcast_to(each["fee"].astype(float)[:, None, None] * ~elastic[:, None, None], (V, S, T)),
-                prepay_usd=each["prepay"].astype(float),
-                firm_kw=np.ones((V, T)),
-                group_kw=np.broadcast_to(grouped[:, None, None] * 1.0, (V, T, 1)),
-            ),
-            deliveries=Deliveries(
-                scenario=scenario,
-                vintage=vintage,
-                period=period,
-                cell=each["site"].astype(int)[vintage],
-                chips=each["chips"].astype(float)[vintage],
-                elastic=elastic[vintage],
-                used_usd_per_chip_hour=np.array([one.used or 0.0 for one in self.offers])[vintage],
-                group_member=grouped[vintage][:, None],
-            ),
-            jobs=Jobs(
-                chip_hours=np.full(jobs, self.job_hours),
-                first_period=np.zeros(jobs, dtype=int),
-                last_period=np.zeros(jobs, dtype=int),
-                single_site=np.zeros(jobs, dtype=bool),
-                gang_chips=np.zeros(jobs),
-                speed=np.ones((jobs, N)),
-                missed_usd=np.full(jobs, 10.0),
-                floor_chips=np.zeros(T),
-            ),
+            vintages=self.vintages(S, T),
+            deliveries=self.deliveries(S, T),
+            jobs=self.jobs(T),
             limits=Limits(
                 group_cap=np.ones(1),
                 group_cap_from=np.zeros(1, dtype=int),
@@ -146,6 +95,82 @@ class Case:
             ),
             risk_weight=0.0,
             risk_alpha=0.5,
+        )
+
+    @property
+    def of(self) -> Any:
+        """Give the offer of each vintage."""
+        return np.array([index if one.of is None else one.of for index, one in enumerate(self.offers)])
+
+    def each(self, name: str) -> Any:
+        """Give one field of every offer."""
+        return np.array([float(getattr(one, name) or 0.0) for one in self.offers])
+
+    @property
+    def elastic(self) -> Any:
+        """Tell which offers are paid by use."""
+        return np.array([one.used is not None for one in self.offers])
+
+    def axes(self, S: int, T: int, B: int) -> Axes:
+        V, N, of, jobs = len(self.offers), self.sites, self.of, int(self.job_hours > 0)
+        return Axes(
+            scenarios=[f"s{s}" for s in range(S)],
+            periods=[f"t{t}" for t in range(T)],
+            blocks=[f"b{b}" for b in range(B)],
+            sites=[f"site{n}" for n in range(N)],
+            cells=[f"site{n}/chip" for n in range(N)],
+            workloads=["work"],
+            offers=[f"offer{o}" for o in range(of.max() + 1)],
+            vintages=[f"vintage{v}" for v in range(V)],
+            jobs=["job"] * jobs,
+            groups=["group"],
+            years=["year"],
+        )
+
+    def vintages(self, S: int, T: int) -> Vintages:
+        V = len(self.offers)
+        paid = self.each("fee")[:, None, None] * ~self.elastic[:, None, None]
+        return Vintages(
+            offer=self.of,
+            sign_period=np.zeros(V, dtype=int),
+            units_min=self.each("least"),
+            units_max=self.each("size"),
+            whole_units=np.zeros(V, dtype=bool),
+            all_or_nothing=np.zeros(V, dtype=bool),
+            signed=self.each("signed").astype(bool),
+            lock_until=self.each("lock").astype(int),
+            term_until=np.full(V, T),
+            paid_usd=np.broadcast_to(paid, (V, S, T)),
+            prepay_usd=self.each("prepay"),
+            firm_kw=np.ones((V, T)),
+            group_kw=np.broadcast_to(self.each("grouped")[:, None, None], (V, T, 1)),
+        )
+
+    def deliveries(self, S: int, T: int) -> Deliveries:
+        entry = [(s, v, t) for s in range(S) for v in range(len(self.offers)) for t in range(T)]
+        scenario, vintage, period = (np.array(one) for one in zip(*entry, strict=True))
+        return Deliveries(
+            scenario=scenario,
+            vintage=vintage,
+            period=period,
+            cell=self.each("site").astype(int)[vintage],
+            chips=self.each("chips")[vintage],
+            elastic=self.elastic[vintage],
+            used_usd_per_chip_hour=self.each("used")[vintage],
+            group_member=self.each("grouped").astype(bool)[vintage][:, None],
+        )
+
+    def jobs(self, T: int) -> Jobs:
+        jobs, N = int(self.job_hours > 0), self.sites
+        return Jobs(
+            chip_hours=np.full(jobs, self.job_hours),
+            first_period=np.zeros(jobs, dtype=int),
+            last_period=np.zeros(jobs, dtype=int),
+            single_site=np.zeros(jobs, dtype=bool),
+            gang_chips=np.zeros(jobs),
+            speed=np.ones((jobs, N)),
+            missed_usd=np.full(jobs, 10.0),
+            floor_chips=np.zeros(T),
         )
 
 
