@@ -79,6 +79,8 @@ def test_what_is_signed_by_now_or_no_longer_offered_is_not_held() -> None:
     gone = msgspec.structs.replace(earlier, decisions=decisions)
     one = two_offers()
     assert units_wanted(one.problem, gone) == {}
+    _, said = solve_near(one, solved, Earlier(plan=gone, churn=Churn()))
+    assert said == ["The earlier plan has no first-day decision that could still be kept."]
     vintages = replace(one.problem.vintages, signed=one.problem.vintages.offer == 0)
     assert list(units_wanted(replace(one.problem, vintages=vintages), earlier)) == [1]
 

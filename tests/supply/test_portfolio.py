@@ -12,6 +12,7 @@ from offtake.supply.portfolio import oddities, portfolio_of
 from offtake.supply.site import curtailed_share, power_kw_by_day
 from tests.supply.small import (
     concentration,
+    job,
     link,
     offer,
     power,
@@ -129,3 +130,13 @@ def test_groups_to_survive_are_the_partners_and_those_named_by_name_or_kind() ->
 def test_a_group_to_survive_that_nobody_belongs_to_is_a_fault() -> None:
     with pytest.raises(InputError, match=r"survive_groups.*Did you mean 'site:east'"):
         portfolio_of(tables(limits=Limits(survive_share=0.5, survive_groups="site:eats")))
+
+
+def test_what_begins_after_the_last_day_is_mentioned() -> None:
+    late = date(2027, 1, 1)
+    jobs = (job(earliest=late, deadline=date(2027, 2, 1)),)
+    one = portfolio_of(tables(training=jobs, concentration=(concentration("site:east", 0.5, start=late),)))
+    assert oddities(one) == [
+        "Training job run begins on 2027-01-01, after the last day: nothing of it is planned.",
+        "The limit on site:east begins on 2027-01-01, after the last day: it never holds.",
+    ]

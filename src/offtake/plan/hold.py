@@ -124,6 +124,8 @@ def solve_near(assembled: Assembled, solve: Solve, earlier: Earlier) -> tuple[So
     problem = assembled.problem
     wanted = units_wanted(problem, earlier.plan)
     now = {offer: units_now(problem, best, offer) for offer in wanted}
+    if not wanted:
+        return best, ["The earlier plan has no first-day decision that could still be kept."]
     differ = [one for one in wanted if abs(now[one] - wanted[one]) > NOTHING_UNITS * size_of(problem, one)]
     if not differ:
         return best, ["Every first-day decision of the earlier plan stands."]

@@ -150,6 +150,17 @@ def oddities(portfolio: Portfolio) -> list[str]:
     for name, terms in portfolio.offers.items():
         if terms.row.reclaim_per_year > 0 and not any(reading.provider for reading in terms.readings):
             odd.append(f"{name} has a reclaim hazard, but exits.csv gives its provider no way out: it never happens.")
+    end = portfolio.tables.settings.end
+    odd += [
+        f"Training job {job.job} begins on {job.earliest}, after the last day: nothing of it is planned."
+        for job in portfolio.tables.training
+        if job.earliest > end
+    ]
+    odd += [
+        f"The limit on {row.group} begins on {row.start}, after the last day: it never holds."
+        for row in portfolio.tables.concentration
+        if row.start is not None and row.start > end
+    ]
     linked = {site for site, _ in portfolio.links}
     used = {tranche.site for terms in portfolio.offers.values() for tranche in terms.tranches}
     odd += [
