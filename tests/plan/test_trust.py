@@ -12,6 +12,7 @@ from offtake.plan.assemble import Assembled
 from offtake.plan.judging import Case, TrustOptions
 from offtake.plan.leeway import leeway_of
 from offtake.plan.nodes import Moments
+from offtake.plan.pool import Pool
 from offtake.plan.problem import Problem
 from offtake.plan.result import Trust
 from offtake.plan.solve import Options, solve
@@ -33,7 +34,8 @@ def case_of(small: Assembled, problem: Problem) -> Case:
     shape = (problem.vintages.offer.size, problem.period_hours.size)
     moments = Moments(sign=np.zeros(shape[0], dtype=int), keep=np.zeros(shape, dtype=int))
     whole = replace(small, problem=problem, contracts=replace(small.contracts, moments=moments))
-    return Case(assembled=whole, solution=solve(problem, EXACT), solver=EXACT)
+    pool = Pool(problem, EXACT)
+    return Case(assembled=whole, solution=pool.solve(), pool=pool, solver=EXACT)
 
 
 def test_rules_lose_what_a_newsvendor_loses_by_them(small: Assembled) -> None:
@@ -127,7 +129,8 @@ def judged(small: Assembled) -> Trust:
 def judge(small: Assembled, workers: int) -> Trust:
     options = Options(gap=1e-6, threads=1)
     asked = TrustOptions(level="quick", replan=2, workers=workers)
-    found = trust_of(Case(assembled=small, solution=solve(small.problem, options), options=asked, solver=options))
+    pool = Pool(small.problem, options)
+    found = trust_of(Case(assembled=small, solution=pool.solve(), pool=pool, options=asked, solver=options))
     assert found is not None
     return found
 
@@ -149,9 +152,7 @@ def test_a_whole_portfolio_is_judged_by_everything(judged: Trust) -> None:
     assert judged.replanned.paths == 2
     assert [one.offer for one in judged.leeway] == [one.offer for one in judged.steadiness] == ["lease"]
     assert judged.sentences
-    assert judged.left_out == [
-        "Sizes between none and all of an offer were not tried, and few draws: ask for --trust full."
-    ]
+    assert judged.left_out == ["Few paths, few other draws and few sizes were tried: ask for --trust full."]
 
 
 def test_no_plan_by_a_rule_is_worth_more_than_the_bound(small: Assembled, judged: Trust) -> None:
@@ -166,5 +167,6 @@ def test_the_number_of_workers_changes_no_byte(small: Assembled, judged: Trust) 
 
 
 def test_level_none_works_nothing_out(small: Assembled) -> None:
-    solution = solve(small.problem, EXACT)
-    assert trust_of(Case(assembled=small, solution=solution, options=TrustOptions(level="none"))) is None
+    pool = Pool(small.problem, EXACT)
+    asked = TrustOptions(level="none")
+    assert trust_of(Case(assembled=small, solution=pool.solve(), pool=pool, options=asked)) is None

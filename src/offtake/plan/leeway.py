@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from offtake.plan.judging import Case, attempt
+from offtake.plan.judging import Case
 from offtake.plan.problem import Held, Problem
 from offtake.plan.result import Leeway
 from offtake.plan.rules import open_today
 from offtake.plan.solution import Solution
-from offtake.plan.solve import Options
 
 NEAR_SHARE = 0.01  #: of the plan's value; modelling to generate alternatives (Brill, Chang and Hopkins 1982)
 FINEST = 0.01  #: of an offer's size: sizes of divisible offers are not told apart more finely
@@ -25,13 +24,22 @@ SAME_UNITS = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Ask how far one offer's first-day vintage may move: the problem, the units now, the plan's value, the effort."""
+    """Ask how far one offer's first-day vintage may move from the units that the plan signs, in so many steps."""
 
-    problem: Problem
+    case: Case
     vintage: int
     units: float
-    value_usd: float
     steps: int
+
+    @property
+    def problem(self) -> Problem:
+        """Give the plan's problem."""
+        return self.case.problem
+
+    def loss_usd(self, units: float) -> float | None:
+        """Return the value lost by the best plan with these units today; None where it breaks a limit."""
+        found = self.case.ask(holding(self.problem, self.vintage, units))
+        return self.case.solution.objective_usd - found.objective_usd if isinstance(found, Solution) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +54,11 @@ class Room:
 
 def leeway_of(case: Case, steps: int) -> list[Leeway]:
     """Return the leeway on each offer that is open on the first day; ``steps`` refine the sizes between extremes."""
-    problem, value = case.problem, case.solution.objective_usd
+    problem = case.problem
     vintages = np.flatnonzero(open_today(problem))
     units = [float(case.solution.signed[vintage, 0]) for vintage in vintages]
     questions = [
-        Question(problem=problem, vintage=int(vintage), units=now, value_usd=value, steps=steps)
+        Question(case=case, vintage=int(vintage), units=now, steps=steps)
         for vintage, now in zip(vintages, units, strict=True)
     ]
     return [
@@ -62,11 +70,11 @@ def leeway_of(case: Case, steps: int) -> list[Leeway]:
             units_least=room.least,
             units_most=room.most,
         )
-        for question, room in zip(questions, case.each("near plans", room_of, questions), strict=True)
+        for question, room in zip(questions, case.in_turn("near plans", room_of, questions), strict=True)
     ]
 
 
-def room_of(question: Question, options: Options) -> Room:
+def room_of(question: Question) -> Room:
     """Answer one question.
 
     The value is nearly concave in the units of one offer (exactly so without whole numbers), so that the extremes are
@@ -78,9 +86,9 @@ def room_of(question: Question, options: Options) -> Room:
 
     def near(units: float) -> bool:
         if units not in loss:
-            loss[units] = loss_at(question, units, options)
+            loss[units] = question.loss_usd(units)
         lost = loss[units]
-        return lost is not None and lost <= NEAR_SHARE * abs(question.value_usd)
+        return lost is not None and lost <= NEAR_SHARE * abs(question.case.solution.objective_usd)
 
     takes = question.units > SAME_UNITS * size
     some = question.units if takes else smallest
@@ -104,12 +112,6 @@ def halved(near: Callable[[float], bool], question: Question, between: tuple[flo
             break
         far, best = (far, middle) if near(middle) else (middle, best)
     return best
-
-
-def loss_at(question: Question, units: float, options: Options) -> float | None:
-    """Return the value lost by the best plan with these units today; None where it breaks a limit."""
-    found = attempt(holding(question.problem, question.vintage, units), options)
-    return question.value_usd - found.objective_usd if isinstance(found, Solution) else None
 
 
 def holding(problem: Problem, vintage: int, units: float) -> Problem:

@@ -30,6 +30,7 @@ from offtake.plan.goodputs import Goodputs
 from offtake.plan.hold import Earlier, solve_near
 from offtake.plan.judging import Case, TrustOptions
 from offtake.plan.load import load_of
+from offtake.plan.pool import Pool
 from offtake.plan.prices import budget_prices, prices_of
 from offtake.plan.result import PLAN_FORMAT, Decision, Mark, Money, PlanResult, Size
 from offtake.plan.solution import Solution
@@ -98,7 +99,8 @@ def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
     """
     options = options or PlanOptions()
     assembled = prepare(tables, options)
-    solution, kept = solve_for(assembled, options)
+    pool = Pool(assembled.problem, replace(options.solver, progress=options.progress))
+    solution, kept = solve_for(assembled, options, pool)
     options.progress("tables", 0.0)
     frames = frames_of(assembled, solution)
     week = options.week or default_week(assembled)
@@ -107,7 +109,7 @@ def make_plan(tables: Tables, options: PlanOptions | None = None) -> PlanRun:
     result = result_of(assembled, solution, fleet)
     result = msgspec.structs.replace(result, warnings=kept + result.warnings)
     options.progress("tables", 1.0)
-    result = with_trust(result, assembled, solution, options)
+    result = with_trust(result, assembled, (solution, pool), options)
     return PlanRun(result=result, frames=frames, fleet=fleet, assembled=assembled, solution=solution, kept=kept)
 
 
@@ -139,10 +141,10 @@ def counted(tables: Tables, progress: Progress) -> Callable[[str], None]:
     return on_new
 
 
-def solve_for(assembled: Assembled, options: PlanOptions) -> tuple[Solution, list[str]]:
+def solve_for(assembled: Assembled, options: PlanOptions, pool: Pool) -> tuple[Solution, list[str]]:
     """Solve an assembled problem, near an earlier plan where one is given, with sentences on what that kept."""
     if options.earlier is None:
-        return solve_with(assembled, options), []
+        return pool.solve(), []
     return solve_near(assembled, lambda one: solve_with(one, options), options.earlier)
 
 
@@ -187,13 +189,18 @@ def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanRes
     )
 
 
-def with_trust(result: PlanResult, assembled: Assembled, solution: Solution, options: PlanOptions) -> PlanResult:
+def with_trust(
+    result: PlanResult, assembled: Assembled, solved: tuple[Solution, Pool], options: PlanOptions
+) -> PlanResult:
     """Return the record of a plan with how far it can be trusted; the plan stands where that is interrupted."""
     if options.trust is None:
         return result
+    solution, pool = solved
+    pool.options = replace(options.solver, stop=bool)  # its progress is told as that of the questions
     case = Case(
         assembled=assembled,
         solution=solution,
+        pool=pool,
         options=options.trust,
         solver=replace(options.solver, stop=bool),
         progress=options.progress,

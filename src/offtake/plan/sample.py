@@ -18,7 +18,8 @@ from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled, assemble
 from offtake.plan.load import given_factors, rates_of, surge_words
 from offtake.plan.nodes import Moments, nodes_from, seen_before
-from offtake.plan.problem import Deliveries, Floats, Held, Ints, Problem
+from offtake.plan.pool import Pool
+from offtake.plan.problem import Deliveries, Floats, Held, Ints, Nodes, Problem
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from offtake.plan.tree import Chance, Strata, Tree, strata_of, tree_from, tree_of
@@ -185,23 +186,40 @@ def prolonged(held: Held, plan: Problem) -> Held:
 # ── operating a path ─────────────────────────────────────────────────────────────────────────────────────────────────
 def alone(problem: Problem, scenario: int) -> Problem:
     """Return the problem of one scenario that is known to come; money at risk is then nothing beside money."""
-    deliveries, vintages, held = problem.deliveries, problem.vintages, problem.held
-    mine, one = deliveries.scenario == scenario, slice(scenario, scenario + 1)
+    return replace(among(problem, np.array([scenario])), nodes=None, risk_weight=0.0)
+
+
+def among(problem: Problem, scenarios: Ints) -> Problem:
+    """Return the problem of some scenarios, each known to come, as likely as each other."""
+    deliveries, vintages, held, count = problem.deliveries, problem.vintages, problem.held, scenarios.size
+    place = np.full(problem.probability.size, -1, dtype=np.int64)
+    place[scenarios] = np.arange(count)
+    mine = place[deliveries.scenario] >= 0
     only = {name: getattr(deliveries, name)[mine] for name in vars(deliveries)}
-    only["scenario"] = np.zeros(int(mine.sum()), dtype=np.int64)
+    only["scenario"] = place[deliveries.scenario[mine]]
+    if held is not None:
+        held = replace(held, signed=held.signed[:, scenarios], kept=held.kept[:, scenarios])
     return replace(
         problem,
-        axes=replace(problem.axes, scenarios=problem.axes.scenarios[one]),
-        probability=np.ones(1),
-        demand_rps=problem.demand_rps[one],
-        power_kw=problem.power_kw[one],
-        lanes=replace(problem.lanes, goodput_rps_per_chip=problem.lanes.goodput_rps_per_chip[:, one]),
-        vintages=replace(vintages, paid_usd=vintages.paid_usd[:, one]),
+        axes=replace(problem.axes, scenarios=[problem.axes.scenarios[one] for one in scenarios]),
+        probability=np.full(count, 1.0 / count),
+        demand_rps=problem.demand_rps[scenarios],
+        power_kw=problem.power_kw[scenarios],
+        lanes=replace(problem.lanes, goodput_rps_per_chip=problem.lanes.goodput_rps_per_chip[:, scenarios]),
+        vintages=replace(vintages, paid_usd=vintages.paid_usd[:, scenarios]),
         deliveries=Deliveries(**only),
-        nodes=None,
-        held=None if held is None else replace(held, signed=held.signed[:, one], kept=held.kept[:, one]),
+        nodes=all_apart(problem, count),
+        held=held,
         risk_weight=0.0,
     )
+
+
+def all_apart(problem: Problem, scenarios: int) -> Nodes:
+    """Return nodes in which every scenario is by itself from the first day."""
+    vintages, periods = problem.vintages.offer.size, problem.period_hours.size
+    node = np.repeat(np.arange(scenarios, dtype=np.int64)[:, np.newaxis], periods, axis=1)
+    first = Moments(sign=np.zeros(vintages, dtype=np.int64), keep=np.zeros((vintages, periods), dtype=np.int64))
+    return nodes_from(node, first)
 
 
 def without_policy(problem: Problem) -> Problem:
@@ -216,13 +234,36 @@ def without_policy(problem: Problem) -> Problem:
     return replace(problem, limits=free, exclusive=[])
 
 
+def operate_all(batch: Problem, held: list[Held], options: Options) -> list[list[Operated]]:
+    """Operate the paths of a batch at their best under each of some decisions; give the answers by decisions and path.
+
+    Decisions are tried one after another on the same warm operations. Where the floor of research or a budget cannot
+    be kept on every path, each is operated by itself.
+    """
+    first = without_policy(replace(batch, held=held[0]))
+    pool = Pool(first, options)
+    return [operated(pool, without_policy(replace(batch, held=one)), options) for one in held]
+
+
+def operated(pool: Pool, batch: Problem, options: Options) -> list[Operated]:
+    """Operate the paths of a batch whose contracts are held."""
+    paths = range(batch.probability.size)
+    if np.all(most_research(batch) >= batch.jobs.floor_chips):
+        try:
+            nets = pool.solve(batch).money.net_usd
+            return [Operated(net_usd=float(nets[path]), kept_limits=True) for path in paths]
+        except InfeasibleError:
+            pass
+    return [operate(alone(batch, path), options) for path in paths]
+
+
 def operate(problem: Problem, options: Options) -> Operated:
     """Operate one path at its best, its contracts held; a floor of research that its chips cannot fill gives way.
 
     Where limits still cannot be met, the floor and the budgets are left out, and the path counts as one that breaks
     them.
     """
-    able = np.minimum(problem.jobs.floor_chips, most_research(problem))
+    able = np.minimum(problem.jobs.floor_chips, most_research(problem)[0])
     short = bool(np.any(able < problem.jobs.floor_chips))
     problem = without_policy(replace(problem, jobs=replace(problem.jobs, floor_chips=able)))
     try:
@@ -239,10 +280,11 @@ def operate(problem: Problem, options: Options) -> Operated:
 
 
 def most_research(problem: Problem) -> Floats:
-    """Return the research that all chips of a path could do, its contracts held, in chips of speed 1 [T]."""
-    deliveries, most = problem.deliveries, np.zeros(problem.period_hours.size)
+    """Return the research that all chips could do, contracts held, in chips of speed 1 [S, T]."""
+    deliveries, most = problem.deliveries, np.zeros(problem.demand_rps.shape[:2])
     if problem.held is None:
-        return np.full(most.size, np.inf)
+        return np.full(most.shape, np.inf)
     kept = np.nan_to_num(problem.held.kept, nan=0.0)[deliveries.unit]
-    np.add.at(most, deliveries.period, deliveries.chips * kept * research_speed(problem)[deliveries.cell])
+    chips = deliveries.chips * kept * research_speed(problem)[deliveries.cell]
+    np.add.at(most, (deliveries.scenario, deliveries.period), chips)
     return most

@@ -14,17 +14,27 @@ import numpy as np
 from offtake.plan.foresight import alone_in_foresight, first_day, mean_scenario, perfect_information_usd
 from offtake.plan.judging import Case, attempt
 from offtake.plan.leeway import NEAR_SHARE, leeway_of
-from offtake.plan.problem import Floats, Held, Problem
+from offtake.plan.problem import Floats, Held, Ints, Problem
 from offtake.plan.replan import replanned_of
 from offtake.plan.result import Fresh, Range, RuleLoss, Steadiness, Trust
 from offtake.plan.rules import Rule, open_today, rules_of
-from offtake.plan.sample import Operated, alone, along, fresh_seed, independent, nodes_on, operate, resampled
+from offtake.plan.sample import (
+    Operated,
+    along,
+    among,
+    fresh_seed,
+    independent,
+    nodes_on,
+    operate_all,
+    resampled,
+)
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options
 from offtake.plan.spread import bootstrap_range, mean_range, tail_loss
 from offtake.plan.trust_words import left_out, sentences_of
 
-PATHS, SAMPLES, STEPS = {"quick": 32, "full": 256}, {"quick": 3, "full": 12}, {"quick": 0, "full": 6}
+PATHS, SAMPLES, STEPS = {"quick": 24, "full": 256}, {"quick": 3, "full": 12}, {"quick": 3, "full": 8}
+BATCH = 12  #: paths that are operated together
 SAME_UNITS = 1e-6
 
 
@@ -91,11 +101,11 @@ def on_own_scenarios(case: Case) -> Judged:
     problem, moments = case.problem, case.assembled.contracts.moments
     rules = rules_of(problem)
     held = {rule.key: rule.held(problem) for rule in rules}
-    (mean,) = case.each("plan of the mean", attempt, [mean_scenario(problem)])
+    mean = attempt(mean_scenario(problem), case.solver)
     if isinstance(mean, Solution):
         held["mean"] = first_day(problem, moments, mean)
     different = {signature(one): one for one in held.values() if not is_first_day_of(case, one)}
-    found = case.each("simple rules", attempt, [replace(problem, held=one) for one in different.values()])
+    found = case.in_turn("simple rules", case.ask, [replace(problem, held=one) for one in different.values()])
     solved = dict(zip(different, found, strict=True))
     by_name = {name: solved.get(signature(one), case.solution) for name, one in held.items()}
     of_mean = by_name.pop("mean", None)
@@ -140,29 +150,45 @@ def loss_of(case: Case, rule: Rule, found: Solution | list[str]) -> RuleLoss:
 def on_fresh_paths(case: Case, judged: Judged) -> tuple[Fresh, dict[str, Range]]:
     """Follow the plan, and the plan by each rule, along the same fresh paths; give what rules lose there.
 
-    Paths on which two plans decide the same are operated once.
+    Plans that decide the same on every path are operated once.
     """
     problem, moments = case.problem, case.assembled.contracts.moments
     paths = PATHS[case.options.level]
     drawn = independent(case.assembled, paths)
     fresh, node = drawn.problem, nodes_on(case.assembled, drawn)
     plans = {"plan": case.solution} | {key: one for key, one in judged.by_rule.items() if isinstance(one, Solution)}
-    tasks: dict[tuple[int, bytes], Problem] = {}
-    places: dict[str, list[tuple[int, bytes]]] = {}
-    for name, solution in plans.items():
-        held = along(problem, moments, solution, node)
-        mine = [alone(replace(fresh, held=held), path) for path in range(paths)]
-        keys = [(path, signature(one.held)) for path, one in enumerate(mine) if one.held is not None]
-        tasks |= dict(zip(keys, mine, strict=True))
-        places[name] = keys
-    found = dict(zip(tasks, case.each("fresh paths", operate, list(tasks.values())), strict=True))
-    nets = {name: np.array([found[key].net_usd for key in keys]) for name, keys in places.items()}
+    by_plan = {name: along(problem, moments, solution, node) for name, solution in plans.items()}
+    different = {signature(held): held for held in by_plan.values()}
+    batches = np.array_split(np.arange(paths), max(paths // BATCH, 1))
+    tasks = [Batch(paths=among(fresh, batch), held=held_by(list(different.values()), batch)) for batch in batches]
+    answers = case.each("fresh paths", operate_batch, tasks)
+    operated = {key: [one for some in answers for one in some[place]] for place, key in enumerate(different)}
+    found = {name: operated[signature(held)] for name, held in by_plan.items()}
+    nets = {name: np.array([one.net_usd for one in some]) for name, some in found.items()}
     losses = {
         name: bootstrap_range(np.stack([nets["plan"], net]), lambda both: value_lost(problem, both), case.settings.seed)
         for name, net in nets.items()
         if name != "plan"
     }
-    return fresh_of(case, nets["plan"], [found[key] for key in places["plan"]]), losses
+    return fresh_of(case, nets["plan"], found["plan"]), losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Hold some fresh paths, and the different decisions that are tried on all of them."""
+
+    paths: Problem
+    held: list[Held]
+
+
+def operate_batch(batch: Batch, options: Options) -> list[list[Operated]]:
+    """Operate a batch; see :func:`~offtake.plan.sample.operate_all`."""
+    return operate_all(batch.paths, batch.held, options)
+
+
+def held_by(held: list[Held], paths: Ints) -> list[Held]:
+    """Return what is held on some of the paths."""
+    return [replace(one, signed=one.signed[:, paths], kept=one.kept[:, paths]) for one in held]
 
 
 def value_lost(problem: Problem, nets: Floats) -> Floats:

@@ -32,7 +32,7 @@ def left_out(options: TrustOptions) -> list[str]:
     """Return what was not worked out, a sentence each."""
     sentences = []
     if options.level == "quick":
-        sentences.append("Sizes between none and all of an offer were not tried, and few draws: ask for --trust full.")
+        sentences.append("Few paths, few other draws and few sizes were tried: ask for --trust full.")
     if options.replan == 0:
         sentences.append(
             "Planning anew at later dates was not tried on fresh paths: ask for --replan with their number."
