@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offtake.plan.objective import cvar_usd
-from offtake.plan.spread import bootstrap_range, mean_range, tail_loss
+from offtake.plan.spread import batch_range, mean_range
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -20,25 +20,24 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 def test_one_value_has_no_interval() -> None:
     assert mean_range(np.array([3.0])).low is None
-    assert bootstrap_range(np.array([3.0]), lambda some: some.mean(axis=-1), 1).high is None
+    assert batch_range([(np.array([3.0]), np.ones(1))], lambda some, _: float(some[0])).high is None
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("alpha", [0.5, 0.8, 0.9, 0.97])
-def test_the_tail_of_equal_weights_is_that_of_the_objective(seed: int, alpha: float) -> None:
-    net = np.random.default_rng(seed).normal(size=23)
-    assert float(tail_loss(net, alpha)) == pytest.approx(cvar_usd(-net, np.full(23, 1 / 23), alpha))
+def test_batches_of_weighted_draws_have_students_interval_over_batches() -> None:
+    # Batch means 1, 2 and 3: 2 ± 4.30265 / √3.
+    batches = [(np.array([m - 1.0, m + 3.0]), np.array([0.75, 0.25])) for m in (1.0, 2.0, 3.0)]
+    found = batch_range(batches, lambda values, weights: float(weights @ values))
+    assert found.estimate == pytest.approx(2.0)
+    assert found.high == pytest.approx(2 + 4.30265 / np.sqrt(3), abs=1e-4)
 
 
-def test_the_bootstrap_of_a_mean_is_near_the_normal_interval() -> None:
-    values = np.tile([0.0, 1.0], 200)  # deviation of the mean: 0.5 / √400 = 0.025
-    found = bootstrap_range(values, lambda some: some.mean(axis=-1), 11)
-    assert found.estimate == 0.5
-    assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
-    assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+def test_the_tail_of_batches_is_that_of_all_draws_together() -> None:
+    batches = [(np.array([-4.0, 10.0]), np.full(2, 0.5)), (np.array([-2.0, 6.0]), np.full(2, 0.5))]
+    found = batch_range(batches, lambda nets, weights: cvar_usd(-nets, weights, 0.5))
+    assert found.estimate == pytest.approx(3.0)  # the worse half: −4 and −2
 
 
-def test_values_that_are_drawn_together_stay_together() -> None:
-    both = np.stack([np.arange(10.0), np.arange(10.0) + 3.0])  # always 3 apart
-    found = bootstrap_range(both, lambda some: (some[:, 1] - some[:, 0]).mean(axis=-1), 5)
+def test_what_is_drawn_together_is_compared_together() -> None:
+    both = [(np.stack([nets, nets - 3.0]), np.full(2, 0.5)) for nets in (np.array([1.0, 9.0]), np.array([5.0, 7.0]))]
+    found = batch_range(both, lambda nets, weights: float(weights @ (nets[0] - nets[1])))
     assert (found.low, found.estimate, found.high) == (3.0, 3.0, 3.0)

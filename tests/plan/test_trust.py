@@ -16,7 +16,7 @@ from offtake.plan.pool import Pool
 from offtake.plan.problem import Problem
 from offtake.plan.result import Trust
 from offtake.plan.solve import Options, solve
-from offtake.plan.trust import foresight_usd, loss_of, on_own_scenarios, steadiness_of, trust_of, value_lost
+from offtake.plan.trust import foresight_usd, loss_of, on_own_scenarios, steadiness_of, trust_of, value_lost_usd
 from tests.plan.fakes import assembled
 from tests.plan.problems import newsvendor
 from tests.plan.test_plan import portfolio
@@ -116,9 +116,9 @@ def test_steadiness_counts_samples_and_their_extremes(small: Assembled) -> None:
 
 def test_what_is_lost_on_fresh_paths_weighs_risk() -> None:
     # Means 5 and 3; the worse half of the first is 0 and 4: a loss of −2; of the second −4 and 2: a loss of 1.
-    nets = np.array([[[0.0, 4.0, 6.0, 10.0], [-4.0, 2.0, 4.0, 10.0]]])
+    nets = np.array([[0.0, 4.0, 6.0, 10.0], [-4.0, 2.0, 4.0, 10.0]])
     problem = replace(newsvendor(), risk_weight=0.5, risk_alpha=0.5)
-    assert value_lost(problem, nets) == pytest.approx([(5 + 0.5 * 2) - (3 - 0.5 * 1)])
+    assert value_lost_usd(problem, nets, np.full(4, 0.25)) == pytest.approx((5 + 0.5 * 2) - (3 - 0.5 * 1))
 
 
 @pytest.fixture(scope="module")

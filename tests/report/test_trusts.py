@@ -29,6 +29,7 @@ TRUST = Trust(
     mean_plan_loss_usd=0.3e9,
     fresh=Fresh(
         paths=32,
+        batches=4,
         seed=9,
         mean_net_usd=Range(estimate=18.1e9, low=16.0e9, high=20.2e9),
         cvar_loss_usd=Range(estimate=-3.9e9, low=-4.4e9, high=-3.1e9),

@@ -97,8 +97,9 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
 class Fresh(msgspec.Struct, frozen=True, kw_only=True):
     """Say how the plan fares on futures that it was not made from, following its own tree."""
 
-    paths: int  #: Independent paths.
-    seed: int  #: Seed of their draws; never the plan's.
+    paths: int  #: Paths in all.
+    batches: int  #: Independent batches that they come in, each drawn as the plan's scenarios are.
+    seed: int  #: Seed of the first batch; never the plan's.
     mean_net_usd: Range  #: Mean net value; beside `mean_net_usd` of the plan.
     cvar_loss_usd: Range  #: Mean loss of the worst paths; beside `cvar_loss_usd` of the plan.
     value_usd: Range  #: Risk-adjusted value; beside `objective_usd` of the plan.

@@ -74,17 +74,18 @@ def independent(assembled: Assembled, paths: int, number: int = 0) -> Assembled:
     return drawn(assembled, portfolio, tree_from(portfolio, given, chance))
 
 
-def resampled(assembled: Assembled, number: int) -> Assembled:
-    """Draw the scenarios of a plan anew, in the way that it draws its own."""
-    portfolio = reseeded(assembled, number)
+def resampled(assembled: Assembled, number: int, scenarios: int | None = None) -> Assembled:
+    """Draw the scenarios of a plan anew, in the way that it draws its own: as many, or another number."""
+    portfolio = reseeded(assembled, number, scenarios)
     return drawn(assembled, portfolio, tree_of(portfolio))
 
 
-def reseeded(assembled: Assembled, number: int) -> Portfolio:
+def reseeded(assembled: Assembled, number: int, scenarios: int | None = None) -> Portfolio:
     """Return the portfolio with a fresh seed."""
     portfolio = assembled.inputs.portfolio
     settings = portfolio.tables.settings
-    settings = settings.model_copy(update={"seed": fresh_seed(settings.seed, number)})
+    changed = {"seed": fresh_seed(settings.seed, number), "scenarios": scenarios or settings.scenarios}
+    settings = settings.model_copy(update=changed)
     return replace(portfolio, tables=replace(portfolio.tables, settings=settings))
 
 

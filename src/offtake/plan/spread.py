@@ -1,12 +1,12 @@
 """Say how sure a mean or a tail is that comes from a few independent paths.
 
-Comes in: values of independent draws of equal weight. Goes out: an estimate with a 95% interval: Student's for a mean,
-the bootstrap's percentiles (Efron 1979) for what is no mean. It must never know what is measured.
+Comes in: values of independent draws, or of batches of draws. Goes out: an estimate with Student's 95% interval. It
+must never know what is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
@@ -15,8 +15,6 @@ from offtake.plan.problem import Floats
 from offtake.plan.result import Range
 
 SURE = 0.95
-RESAMPLES = 2_000
-STREAM = 0x7370
 SEVERAL = 2  #: one value says nothing about how far values spread
 
 
@@ -34,28 +32,18 @@ def mean_range(values: Floats) -> Range:
     return Range(estimate=mean, low=mean - half, high=mean + half)
 
 
-def bootstrap_range(values: Floats, statistic: Callable[[Floats], Floats], seed: int) -> Range:
-    """Return a statistic of draws with the percentiles of 2,000 resamples of them.
+def batch_range(batches: Sequence[tuple[Floats, Floats]], statistic: Callable[[Floats, Floats], float]) -> Range:
+    """Return a statistic of weighted draws that come in independent batches, with Student's interval over batches.
 
-    ``values [..., N]`` are drawn together along their last axis; ``statistic`` takes ``[R, ..., N]`` to ``[R]``.
+    A batch is its values ``[..., N]`` and their weights ``[N]``, which sum to 1. The estimate is that of all batches
+    together; the half-width is t(M − 1)·s/√M of the M batches' own (batch means: Law 2015, section 9.5.3).
     """
-    count = values.shape[-1]
-    estimate = float(statistic(values[np.newaxis])[0])
+    count = len(batches)
+    values = np.concatenate([value for value, _ in batches], axis=-1)
+    weights = np.concatenate([weight for _, weight in batches]) / count
+    estimate = statistic(values, weights)
     if count < SEVERAL:
         return Range(estimate=estimate, low=None, high=None)
-    places = np.random.default_rng([seed, STREAM]).integers(0, count, size=(RESAMPLES, count))
-    found = statistic(np.moveaxis(values[..., places], -2, 0))
-    low, high = np.quantile(found, [(1.0 - SURE) / 2, (1.0 + SURE) / 2])
-    return Range(estimate=estimate, low=float(low), high=float(high))
-
-
-def tail_loss(net: Floats, alpha: float) -> Floats:
-    """Return the mean loss of the worst 1 − α of equally likely nets ``[..., N]``, the one at the edge in part.
-
-    >>> tail_loss(np.array([3.0, -1.0, 2.0, 0.0]), 0.5)
-    array(0.5)
-    """
-    count = net.shape[-1]
-    share = np.diff(np.minimum(np.arange(1, count + 1) / count, 1.0 - alpha), prepend=0.0) / (1.0 - alpha)
-    loss: Floats = -np.sort(net, axis=-1) @ share
-    return np.asarray(loss)
+    own = np.array([statistic(value, weight) for value, weight in batches])
+    half = float(stdtrit(count - 1, (1.0 + SURE) / 2) * own.std(ddof=1) / np.sqrt(count))
+    return Range(estimate=estimate, low=estimate - half, high=estimate + half)

@@ -7,14 +7,17 @@ change the plan.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import numpy as np
 
+from offtake.plan.assemble import Assembled
 from offtake.plan.foresight import alone_in_foresight, first_day, mean_scenario, perfect_information_usd
 from offtake.plan.judging import Case, attempt
 from offtake.plan.leeway import NEAR_SHARE, leeway_of
-from offtake.plan.problem import Floats, Held, Ints, Problem
+from offtake.plan.objective import cvar_usd
+from offtake.plan.problem import Floats, Held, Problem
 from offtake.plan.replan import replanned_of
 from offtake.plan.result import Fresh, Range, RuleLoss, Steadiness, Trust
 from offtake.plan.rules import Rule, open_today, rules_of
@@ -23,18 +26,18 @@ from offtake.plan.sample import (
     along,
     among,
     fresh_seed,
-    independent,
     nodes_on,
     operate_all,
     resampled,
 )
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options
-from offtake.plan.spread import bootstrap_range, mean_range, tail_loss
+from offtake.plan.spread import batch_range
 from offtake.plan.trust_words import left_out, sentences_of
 
-PATHS, SAMPLES, STEPS = {"quick": 24, "full": 256}, {"quick": 3, "full": 12}, {"quick": 3, "full": 8}
-BATCH = 12  #: paths that are operated together
+BATCHES, BATCH_PATHS = {"quick": 5, "full": 20}, {"quick": 6, "full": 12}
+SAMPLES, STEPS = {"quick": 3, "full": 12}, {"quick": 3, "full": 8}
+BATCH_NUMBER = 1_000  #: of the fresh draws: that of the first batch; other draws of the whole plan come before
 SAME_UNITS = 1e-6
 
 
@@ -150,66 +153,79 @@ def loss_of(case: Case, rule: Rule, found: Solution | list[str]) -> RuleLoss:
 def on_fresh_paths(case: Case, judged: Judged) -> tuple[Fresh, dict[str, Range]]:
     """Follow the plan, and the plan by each rule, along the same fresh paths; give what rules lose there.
 
-    Plans that decide the same on every path are operated once.
+    Paths come in independent batches, each drawn as the plan draws its own scenarios, with their weights.
     """
-    problem, moments = case.problem, case.assembled.contracts.moments
-    paths = PATHS[case.options.level]
-    drawn = independent(case.assembled, paths)
-    fresh, node = drawn.problem, nodes_on(case.assembled, drawn)
+    problem, batches = case.problem, BATCHES[case.options.level]
+    drawn = [resampled(case.assembled, BATCH_NUMBER + one, BATCH_PATHS[case.options.level]) for one in range(batches)]
     plans = {"plan": case.solution} | {key: one for key, one in judged.by_rule.items() if isinstance(one, Solution)}
-    by_plan = {name: along(problem, moments, solution, node) for name, solution in plans.items()}
-    different = {signature(held): held for held in by_plan.values()}
-    batches = np.array_split(np.arange(paths), max(paths // BATCH, 1))
-    tasks = [Batch(paths=among(fresh, batch), held=held_by(list(different.values()), batch)) for batch in batches]
-    answers = case.each("fresh paths", operate_batch, tasks)
-    operated = {key: [one for some in answers for one in some[place]] for place, key in enumerate(different)}
-    found = {name: operated[signature(held)] for name, held in by_plan.items()}
-    nets = {name: np.array([one.net_usd for one in some]) for name, some in found.items()}
-    losses = {
-        name: bootstrap_range(np.stack([nets["plan"], net]), lambda both: value_lost(problem, both), case.settings.seed)
-        for name, net in nets.items()
+    tasks = [batch_of(case, list(plans.values()), one) for one in drawn]
+    found = case.each("fresh paths", operate_batch, tasks)
+    weights = [one.problem.probability for one in drawn]
+    nets = {
+        name: [np.array([path.net_usd for path in batch[place]]) for batch in found] for place, name in enumerate(plans)
+    }
+    pairs = {
+        name: [np.stack(both) for both in zip(nets["plan"], some, strict=True)]
+        for name, some in nets.items()
         if name != "plan"
     }
-    return fresh_of(case, nets["plan"], found["plan"]), losses
+    losses = {
+        name: batch_range(list(zip(both, weights, strict=True)), partial(value_lost_usd, problem))
+        for name, both in pairs.items()
+    }
+    kept = [np.array([path.kept_limits for path in batch[0]]) for batch in found]
+    broken = float(np.mean([weight @ ~some for weight, some in zip(weights, kept, strict=True)]))
+    return fresh_of(case, list(zip(nets["plan"], weights, strict=True)), broken), losses
+
+
+def value_usd(problem: Problem, nets: Floats, weights: Floats) -> float:
+    """Return the risk-adjusted value of weighted nets [N]."""
+    mean = float(weights @ nets)
+    tail = cvar_usd(-nets, weights, problem.risk_alpha) if problem.risk_weight > 0 else 0.0
+    return mean - problem.risk_weight * tail
+
+
+def value_lost_usd(problem: Problem, nets: Floats, weights: Floats) -> float:
+    """Return by how much the second of two rows of weighted nets [2, N] is worth less than the first."""
+    return value_usd(problem, nets[0], weights) - value_usd(problem, nets[1], weights)
+
+
+def fresh_of(case: Case, batches: list[tuple[Floats, Floats]], broken: float) -> Fresh:
+    """Return the record of the plan on fresh paths: nets and weights, batch by batch."""
+    problem = case.problem
+    return Fresh(
+        paths=sum(nets.size for nets, _ in batches),
+        batches=len(batches),
+        seed=fresh_seed(case.settings.seed, BATCH_NUMBER),
+        mean_net_usd=batch_range(batches, lambda nets, weights: float(weights @ nets)),
+        cvar_loss_usd=batch_range(batches, lambda nets, weights: cvar_usd(-nets, weights, problem.risk_alpha)),
+        value_usd=batch_range(batches, partial(value_usd, problem)),
+        broken_share=broken,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Hold some fresh paths, and the different decisions that are tried on all of them."""
+    """Hold some fresh paths, and the decisions that are tried on all of them."""
 
     paths: Problem
     held: list[Held]
 
 
-def operate_batch(batch: Batch, options: Options) -> list[list[Operated]]:
-    """Operate a batch; see :func:`~offtake.plan.sample.operate_all`."""
-    return operate_all(batch.paths, batch.held, options)
-
-
-def held_by(held: list[Held], paths: Ints) -> list[Held]:
-    """Return what is held on some of the paths."""
-    return [replace(one, signed=one.signed[:, paths], kept=one.kept[:, paths]) for one in held]
-
-
-def value_lost(problem: Problem, nets: Floats) -> Floats:
-    """Return by how much the second of two rows of equally likely nets is worth less [R, 2, N] → [R]."""
-    worth = nets.mean(axis=-1) - problem.risk_weight * tail_loss(nets, problem.risk_alpha)
-    lost: Floats = worth[:, 0] - worth[:, 1]
-    return lost
-
-
-def fresh_of(case: Case, nets: Floats, operated: list[Operated]) -> Fresh:
-    """Return the record of the plan on fresh paths."""
-    problem, seed = case.problem, case.settings.seed
-    weight, alpha = problem.risk_weight, problem.risk_alpha
-    return Fresh(
-        paths=nets.size,
-        seed=fresh_seed(seed, 0),
-        mean_net_usd=mean_range(nets),
-        cvar_loss_usd=bootstrap_range(nets, lambda some: tail_loss(some, alpha), seed),
-        value_usd=bootstrap_range(nets, lambda some: some.mean(axis=-1) - weight * tail_loss(some, alpha), seed),
-        broken_share=float(np.mean([not one.kept_limits for one in operated])),
+def batch_of(case: Case, solutions: list[Solution], drawn: Assembled) -> Batch:
+    """Return a batch of fresh paths, with what each plan decides along them."""
+    moments, node = case.assembled.contracts.moments, nodes_on(case.assembled, drawn)
+    return Batch(
+        paths=among(drawn.problem, np.arange(drawn.problem.probability.size)),
+        held=[along(case.problem, moments, solution, node) for solution in solutions],
     )
+
+
+def operate_batch(batch: Batch, options: Options) -> list[list[Operated]]:
+    """Operate a batch under each of its decisions, those that are the same once; see ``operate_all``."""
+    different = {signature(held): held for held in batch.held}
+    answers = dict(zip(different, operate_all(batch.paths, list(different.values()), options), strict=True))
+    return [answers[signature(held)] for held in batch.held]
 
 
 # ── other draws ──────────────────────────────────────────────────────────────────────────────────────────────────────
