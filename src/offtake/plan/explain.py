@@ -19,7 +19,7 @@ from offtake.plan.decompose import least_violation
 from offtake.plan.split import split
 from offtake.plan.variables import Model
 from offtake.plan.words import listing
-from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_MILLION
+from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_BILLION, USD_PER_MILLION
 
 SENTENCES_MAX = 5
 NAMES_MAX = 3
@@ -35,6 +35,14 @@ def figure(amount: float) -> str:
 def power(kw: float) -> str:
     """Write power in MW, or in kW below one MW."""
     return f"{figure(kw / KW_PER_MW)} MW" if kw >= KW_PER_MW else f"{figure(kw)} kW"
+
+
+def dollars(usd: float) -> str:
+    """Write US dollars in billions, millions or one by one."""
+    for size, word in ((USD_PER_BILLION, " billion"), (USD_PER_MILLION, " million")):
+        if usd >= size:
+            return f"{figure(usd / size)}{word} USD"
+    return f"{figure(usd)} USD"
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,8 @@ LIMITS = {
         "critical work without any one group", lambda rps: f"{figure(rps)} requests/s less to survive"
     ),
     "research_keeps_its_floor": Limit("research floor", lambda chips: f"{figure(chips)} chips less for research"),
-    "a_years_spend_is_within_its_budget": Limit(
-        "budget of a year", lambda usd: f"{figure(usd / USD_PER_MILLION)} million USD more budget"
-    ),
-    "prepayment_is_within_its_limit": Limit(
-        "prepayment limit", lambda usd: f"{figure(usd / USD_PER_MILLION)} million USD more prepayment"
-    ),
+    "a_years_spend_is_within_its_budget": Limit("budget of a year", lambda usd: f"{dollars(usd)} more budget"),
+    "prepayment_is_within_its_limit": Limit("prepayment limit", lambda usd: f"{dollars(usd)} more prepayment"),
 }
 OF_OFFERS = {
     "an_order_is_within_its_size (least)": "size of an order",
