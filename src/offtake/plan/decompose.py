@@ -101,6 +101,8 @@ class Search:
         self.cuts: list[Cuts] = []
         self.rows: list[tuple[sparse.csr_matrix, Floats]] = []
         self.last: Floats | None = None
+        self.hint: Floats | None = None  #: a point whose whole numbers are tried before any others
+        self.fresh = before is None  # a search that begins with another's cuts begins with those that matter
         if before is not None and len(before.whole.parts) == len(whole.parts):
             for cuts in before.cuts:
                 self.add(cuts.moved(before.whole, whole))
@@ -276,8 +278,13 @@ class Search:
     def _whole(self, linear: Found) -> Found:
         """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
         effort, best, bound = self.effort, None, linear.bound
-        for turn in range(0 if linear.stopped else ROUNDS_WHOLE):
-            x, floor = self.branch(best, replace(effort, gap=effort.gap / 2), touched=self.last if turn == 0 else None)
+        if self.hint is not None and not linear.stopped:
+            best = self.complete(self.hint, effort.gap / 8).point
+        done = linear.stopped or Found(best, bound).gap <= effort.gap
+        for turn in range(0 if done else ROUNDS_WHOLE):
+            x, floor = self.branch(
+                best, replace(effort, gap=effort.gap / 2), touched=self.last if turn == 0 and self.fresh else None
+            )
             bound = max(bound, floor)
             if x is None:
                 break

@@ -15,7 +15,7 @@ import numpy as np
 
 from offtake.plan import highs
 from offtake.plan.blocks import Floats, Program
-from offtake.plan.decompose import Found, Search, answer_of, whole_again
+from offtake.plan.decompose import Search, answer_of, whole_again
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Problem
 from offtake.plan.solution import Solution
@@ -39,8 +39,10 @@ class Pool:
       them. Other deliveries, power, demand or notice dates leave each cut true, if weaker, and only the operations
       that changed are made anew.
 
-    Both may be given at once. Every answer is checked and bounded on its own, to the same gap. The solver's units are
-    those of the first problem. The same questions in the same order give the same answers.
+    Both may be given at once. Every answer is checked and bounded on its own, to the same gap, or to the one given: at
+    half a percent most questions need no branch and bound, which is where the time goes. The whole numbers of the
+    answer before are tried first. The solver's units are those of the first problem. The same questions in the same
+    order give the same answers.
 
     Raises, like ``solve``: InfeasibleError, SolverError.
     """
@@ -49,12 +51,17 @@ class Pool:
         self.problem, self.options = problem, options or Options()
         self.units = state(problem)[0].units
         self.search: Search | None = None
-        self.best: Found | None = None
+        self.best: Floats | None = None
 
     def solve(
-        self, problem: Problem | None = None, *, lower: Bounds | None = None, upper: Bounds | None = None
+        self,
+        problem: Problem | None = None,
+        *,
+        lower: Bounds | None = None,
+        upper: Bounds | None = None,
+        gap: float | None = None,
     ) -> Solution:
-        """Solve the problem, a changed one, or either within other bounds."""
+        """Solve the problem, a changed one, or either within other bounds; to ``gap`` where another one will do."""
 
         def stated() -> Stated:
             model, program = state(problem or self.problem, self.units)
@@ -65,7 +72,8 @@ class Pool:
             )
             return model, within
 
-        return solve_stated(stated, self.options, self._find)
+        options = self.options if gap is None else replace(self.options, gap=gap)
+        return solve_stated(stated, options, self._find)
 
     def _find(self, model: Model, program: Program, effort: Effort) -> Answer:
         """Find the answer from the cuts there are, and keep the new ones."""
@@ -73,7 +81,11 @@ class Pool:
             return highs.solve_whole(program, effort)
         parted = split(model, program)
         self.search = Search(parted.levels, effort, self.search)
-        answer = answer_of(self.search, self.search.run())
+        if self.best is not None and self.best.size == parted.levels.master.cost.size:
+            self.search.hint = self.best
+        found = self.search.run()
+        self.best = self.best if found.point is None else found.point.x
+        answer = answer_of(self.search, found)
         return highs.solve_whole(program, effort) if answer is None else whole_again(parted, answer)
 
 
