@@ -97,7 +97,7 @@ def test_a_small_problem_is_answered_whole() -> None:
     assert pool.solve().objective_usd == pytest.approx(262.5)
 
 
-def test_a_question_may_be_answered_to_a_wider_gap(problem: Problem, pool: Pool) -> None:
+def test_a_question_may_be_answered_to_a_wider_gap(pool: Pool) -> None:
     plan = pool.solve()
     rough = pool.solve(gap=0.02)
     assert rough.gap <= 0.02
