@@ -51,8 +51,8 @@ def foresight_words(trust: Trust, solution: Solution) -> list[str]:
     loss = trust.mean_plan_loss_usd
     if loss is None:
         words.append(f"{first_day} would break a limit.")
-    elif loss <= SAME * value:
-        words.append(f"{first_day} would lose nothing.")
+    elif loss <= max(solution.bound_usd - solution.objective_usd, SAME * value):
+        words.append(f"{first_day} would lose nothing beyond the solver's gap.")
     else:
         words.append(f"{first_day} would lose {money(loss)}.")
     return words
@@ -104,10 +104,8 @@ def steady_words(trust: Trust) -> list[str]:
         > SAME * max(one.units_most, 1.0)
     ]
     if not moved:
-        return [f"Made from {trust.samples} other draws, the plan does the same on the first day."]
-    return [
-        f"Made from {trust.samples} other draws, the plan signs other amounts on the first day of {listing(moved)}."
-    ]
+        return [f"Made from {trust.samples} other draws, the plan signs the same on the first day."]
+    return [f"Made from {trust.samples} other draws, the plan would not always sign as much today of {listing(moved)}."]
 
 
 def near_words(trust: Trust) -> list[str]:
