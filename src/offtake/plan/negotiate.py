@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from math import isclose
 
 import msgspec
 import numpy as np
@@ -48,6 +49,7 @@ Progress = Callable[[str, float], None]
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
 SIZE = "size"
+NOTHING_SHARE = 1e-9  #: of a value; less is rounding
 STEPS = (2.0, 4.0)  #: times the stated step, tried where one step does not flip the answer
 
 
@@ -162,7 +164,7 @@ def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | 
         clause=one.clause,
         step=one.step,
         asked=one.asked,
-        worth_usd=value - now,
+        worth_usd=0.0 if isclose(value, now, rel_tol=NOTHING_SHARE) else value - now,
         value_usd=value,
         flips=abs(value) > doubt and (value > 0) != (now > 0),
     )
