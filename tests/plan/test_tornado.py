@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from offtake.plan.appraise import Case, barred
+from offtake.plan.assemble import silent
 from offtake.plan.leaving import locked, right_of, right_sentences
 from offtake.plan.result import RightToLeave, Swing
 from offtake.plan.solve import Options
@@ -21,12 +22,8 @@ from tests.supply.small import deployment, growth, offer, settings, site, tables
 OPTIONS = Options(gap=1e-9)
 
 
-def quiet(_stage: str, _share: float) -> None:
-    pass
-
-
 def swing(name: str, some: Case) -> Swing:
-    return next(one for one in swings_of(some, OPTIONS, quiet) if one.name == name)
+    return next(one for one in swings_of(some, OPTIONS, silent) if one.name == name)
 
 
 def test_only_assumptions_that_a_portfolio_makes_are_varied() -> None:
@@ -86,14 +83,14 @@ def test_an_answer_that_flips_within_a_range_is_marked() -> None:
 
 
 def test_the_widest_swing_comes_first_and_workers_change_nothing() -> None:
-    alone = swings_of(certain(), OPTIONS, quiet)
+    alone = swings_of(certain(), OPTIONS, silent)
     assert [one.swing_usd for one in alone] == sorted((one.swing_usd for one in alone), reverse=True)
-    assert swings_of(certain(), replace(OPTIONS, threads=1), quiet) == alone
+    assert swings_of(certain(), replace(OPTIONS, threads=1), silent) == alone
 
 
 def test_on_fresh_draws_of_what_is_certain_the_value_is_the_plans_own() -> None:
     some = certain()
-    found = out_of_sample(some, 3, OPTIONS, quiet)
+    found = out_of_sample(some, 3, OPTIONS, silent)
     own = some.best.objective_usd - some.without.objective_usd
     assert (found.trials, found.broken) == (3, 0)
     assert found.value_usd == pytest.approx(own)
