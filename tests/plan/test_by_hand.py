@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ OPTIONS = PlanOptions(solver=Options(gap=0.0))
 
 def mean_over_june(growth: float) -> float:
     """Give the mean of 100 · g^(t / 365) over the middles of 30 days."""
-    return 100 * growth ** (1 / 730) * (growth ** (30 / 365) - 1) / (30 * (growth ** (1 / 365) - 1))
+    return 100 * math.pow(growth, 1 / 730) * (math.pow(growth, 30 / 365) - 1) / (30 * (math.pow(growth, 1 / 365) - 1))
 
 
 def test_the_newsvendor_signs_the_critical_share_and_earns_the_closed_form() -> None:
