@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from offtake.plan.judging import TrustOptions
-from offtake.plan.result import Trust
+from offtake.plan.result import Range, Replanned, Trust
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from offtake.plan.trust_words import left_out, sentences_of
@@ -57,5 +57,15 @@ def test_other_draws_that_sign_as_much_are_told_so(solution: Solution) -> None:
 
 
 def test_what_was_not_worked_out_is_said() -> None:
-    assert len(left_out(TrustOptions(level="quick"))) == 2
-    assert left_out(TrustOptions(level="full", replan=4)) == []
+    anew = Replanned(
+        paths=4,
+        dates=["2026-07-01"],
+        followed_usd=5.0,
+        replanned_usd=6.0,
+        gain_usd=Range(estimate=1.0, low=0.0, high=2.0),
+        stuck=0,
+    )
+    assert len(left_out(TrustOptions(level="quick"), None)) == 2
+    assert left_out(TrustOptions(level="full", replan=4), anew) == []
+    (nothing,) = left_out(TrustOptions(level="full", replan=4), None)
+    assert nothing.startswith("Nothing can be decided after the first day")

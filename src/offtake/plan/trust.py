@@ -61,6 +61,7 @@ def trust_of(case: Case) -> Trust | None:
     judged = on_own_scenarios(case)
     units = on_other_draws(case, SAMPLES[level])
     fresh, fresh_losses = on_fresh_paths(case, judged)
+    replanned = replanned_of(case) if case.options.replan else None
     known = Trust(
         level=level,
         foresight_usd=foresight_usd(case),
@@ -76,9 +77,9 @@ def trust_of(case: Case) -> Trust | None:
         steadiness=steadiness_of(case, units),
         near_share=NEAR_SHARE,
         leeway=leeway_of(case, STEPS[level]),
-        replanned=replanned_of(case) if case.options.replan else None,
+        replanned=replanned,
         sentences=[],
-        left_out=left_out(case.options),
+        left_out=left_out(case.options, replanned),
     )
     return msgspec.structs.replace(known, sentences=sentences_of(known, case.solution))
 

@@ -7,7 +7,7 @@ out that the record does not hold.
 from __future__ import annotations
 
 from offtake.plan.judging import TrustOptions
-from offtake.plan.result import Leeway, Range, Trust
+from offtake.plan.result import Leeway, Range, Replanned, Trust
 from offtake.plan.solution import Solution
 from offtake.plan.words import listing, money, percent
 
@@ -28,7 +28,7 @@ def sentences_of(trust: Trust, solution: Solution) -> list[str]:
     ]
 
 
-def left_out(options: TrustOptions) -> list[str]:
+def left_out(options: TrustOptions, replanned: Replanned | None) -> list[str]:
     """Return what was not worked out, a sentence each."""
     sentences = []
     if options.level == "quick":
@@ -37,6 +37,8 @@ def left_out(options: TrustOptions) -> list[str]:
         sentences.append(
             "Planning anew at later dates was not tried on fresh paths: ask for --replan with their number."
         )
+    elif replanned is None:
+        sentences.append("Nothing can be decided after the first day, so that there is nothing to plan anew.")
     return sentences
 
 
