@@ -13,7 +13,7 @@ from offtake.plan.assemble import silent
 from offtake.plan.leaving import locked, right_of, right_sentences
 from offtake.plan.result import RightToLeave, Swing
 from offtake.plan.solve import Options
-from offtake.plan.tornado import out_of_sample, swings_of
+from offtake.plan.tornado import Worth, flipped, out_of_sample, swings_of
 from offtake.plan.variations import assumptions, leaning
 from tests.plan.fakes import assembled
 from tests.plan.test_appraise import exactly, newsvendor
@@ -80,6 +80,14 @@ def test_an_answer_that_flips_within_a_range_is_marked() -> None:
     assert found.low.value_usd == pytest.approx(0.0, abs=1e-6)
     assert found.low.flips
     assert not found.high.flips
+
+
+def test_what_the_solver_leaves_open_flips_nothing() -> None:
+    no, barely, clearly = (Worth(value_usd=usd, doubt_usd=2.0) for usd in (-5.0, 1.0, 5.0))
+    assert flipped(clearly, no)
+    assert flipped(no, clearly)
+    assert not flipped(barely, no)
+    assert not flipped(clearly, barely)
 
 
 def test_the_widest_swing_comes_first_and_workers_change_nothing() -> None:

@@ -82,10 +82,9 @@ def swing_of(pair: tuple[Variation, Variation], worth: tuple[Worth | None, Worth
 
 
 def flipped(there: Worth, now: Worth) -> bool:
-    """Tell whether the answer is another one, beyond what the solver leaves open."""
-    return (there.value_usd > now.doubt_usd) != (now.value_usd > now.doubt_usd) and (
-        abs(there.value_usd) > there.doubt_usd or abs(now.value_usd) > now.doubt_usd
-    )
+    """Tell whether only one of two signs, and gains by it more than the solver leaves open."""
+    best = max(there, now, key=lambda one: one.value_usd)
+    return (there.value_usd > 0) != (now.value_usd > 0) and best.value_usd > best.doubt_usd
 
 
 def worth_in(question: tuple[Assembled, int], options: Options) -> Worth | None:
