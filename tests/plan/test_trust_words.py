@@ -34,6 +34,12 @@ def test_the_first_day_of_the_mean_is_told_by_what_it_loses(solution: Solution) 
     assert said(TRUST, unsure, start) == [f"{start} would lose nothing beyond the solver's gap."]
 
 
+def test_the_gap_is_told_in_money_where_there_is_one(solution: Solution) -> None:
+    assert sentences_of(TRUST, solution)[0] == "On these scenarios the plan is proven best."
+    unsure = replace(solution, bound_usd=solution.objective_usd + 2e6)
+    assert sentences_of(TRUST, unsure)[0] == "No plan is worth over $2 m more on these scenarios: the solver's gap."
+
+
 def test_the_best_simple_rules_are_named_and_those_that_break_a_limit(solution: Solution) -> None:
     assert said(TRUST, solution, "Of the simple rules") == ["Of the simple rules “look-back” loses least: $1.1 bn."]
     assert said(TRUST, solution, "Limits are broken") == ["Limits are broken by “sign everything”."]

@@ -16,9 +16,8 @@ SAME = 1e-6
 
 def sentences_of(trust: Trust, solution: Solution) -> list[str]:
     """Return what a plan's trust record says, a sentence each."""
-    doubt = solution.bound_usd - solution.objective_usd
     return [
-        f"No plan is worth over {money(doubt)} more on these scenarios: the solver's gap.",
+        gap_words(solution),
         *foresight_words(trust, solution),
         *fresh_words(trust, solution),
         *rule_words(trust),
@@ -40,6 +39,14 @@ def left_out(options: TrustOptions, replanned: Replanned | None) -> list[str]:
     elif replanned is None:
         sentences.append("Nothing can be decided after the first day, so that there is nothing to plan anew.")
     return sentences
+
+
+def gap_words(solution: Solution) -> str:
+    """Say how much better a plan could be."""
+    doubt = solution.bound_usd - solution.objective_usd
+    if doubt <= SAME * max(abs(solution.objective_usd), 1.0):
+        return "On these scenarios the plan is proven best."
+    return f"No plan is worth over {money(doubt)} more on these scenarios: the solver's gap."
 
 
 def foresight_words(trust: Trust, solution: Solution) -> list[str]:
