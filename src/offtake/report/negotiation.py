@@ -360,7 +360,7 @@ def regret(appraisal: Appraisal) -> Figure:
         csv=theme.csv(frame),
         legend=[
             Key(label="the best choice there", paint=theme.HEAT[0]),
-            Key(label=f"regret, {unit}; the darker, the more", paint=theme.HEAT[-2]),
+            Key(label=f"regret, {unit}; the stronger the paint, the more", paint=theme.HEAT[-2]),
         ],
         note="Regret is what a choice falls short of the best one, on average within a branch of growth and "
         "a reading of the terms.",

@@ -61,7 +61,7 @@ def matrix(found: OffersAppraisal) -> Figure:
         says=says,
         spec=theme.finish(chart, negotiation.ROW_HEIGHT * len(names)),
         csv=theme.csv(frame),
-        legend=[Key(label=f"{unit}; the darker, the stronger", paint=theme.HEAT[-2])],
+        legend=[Key(label=f"{unit}; the stronger the paint, the more", paint=theme.HEAT[-2])],
         note="What losing both costs beyond what losing each alone does: above 0 they stand in for each other, below 0 "
         "each is worth more with the other.",
     )
