@@ -38,11 +38,12 @@ def by_interest(decisions: list[Decision]) -> list[Decision]:
 
 
 def signed_when(decision: Decision) -> str:
-    """Say when an offer is signed: already, on a day, or in a share of the futures later; empty if never."""
+    """Say when an offer is signed: already, on a day, or later in a share of the futures; empty if never."""
     if decision.action == "keep":
         return "already"
-    later = f" ({share(decision.later_share)} of futures)" if decision.later_share > 0.0 else ""
-    return day(decision.sign_date) + later
+    first, *others = decision.sign_date.split(", ")
+    later = f" ({share(decision.later_share)})" if decision.later_share > 0.0 else ""
+    return ("from " if others else "") + day(first) + later
 
 
 def spans(frame: pl.DataFrame, end: date | None = None) -> pl.DataFrame:
