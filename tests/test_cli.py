@@ -220,6 +220,7 @@ def test_an_output_that_is_a_file_is_one_line_before_any_work(
     assert (tmp_path / "afile").read_text() == "kept"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="only a POSIX shell closes a stream so")
 def test_a_closed_standard_error_or_output_shows_no_traceback(tmp_path: Path) -> None:
     def told(verb: str, closed: str) -> tuple[int, str]:
@@ -271,6 +272,7 @@ def test_a_plan_that_cannot_be_made_leaves_nothing_behind(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_compared_with_itself_has_not_changed_and_one_made_from_it_keeps_its_decisions(
     starter: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

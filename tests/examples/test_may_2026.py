@@ -140,6 +140,7 @@ def sample(workload: WorkloadRow) -> Lengths:
     return Lengths(lengths[0][at[0]], lengths[1][at[1]])
 
 
+@pytest.mark.slow
 def test_the_busiest_hour_of_the_first_day_takes_nine_tenths_of_the_base_fleet() -> None:
     tables = read(NAME)
     live = [row for row in tables.tranches if row.offer in BASE]

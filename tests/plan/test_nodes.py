@@ -85,6 +85,7 @@ def test_waiting_for_news_is_worth_what_it_saves() -> None:
     assert plan.signed[0].tolist() == pytest.approx([1.0] * 4 + [0.0] * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1))
 def test_cutting_planes_agree_with_the_extensive_form_on_a_tree(seed: int) -> None:
     some = some_frontier(seed)

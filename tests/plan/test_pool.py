@@ -63,6 +63,7 @@ def test_a_question_with_other_fees_and_other_deliveries_is_answered_as_if_asked
         assert agree(pool.solve(changed), solve(changed, OPTIONS))
 
 
+@pytest.mark.slow
 def test_what_is_forced_is_signed_and_worth_no_more_than_what_is_free(problem: Problem, pool: Pool) -> None:
     plan = pool.solve()
     first = np.zeros((problem.vintages.offer.size, 1)) * np.nan
@@ -73,6 +74,7 @@ def test_what_is_forced_is_signed_and_worth_no_more_than_what_is_free(problem: P
     assert forced.objective_usd <= plan.bound_usd * (1 + 1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_questions_in_the_same_order_give_the_same_answers_for_any_number_of_workers(problem: Problem) -> None:
     answers = []
     for threads in (1, 3):
@@ -82,6 +84,7 @@ def test_the_same_questions_in_the_same_order_give_the_same_answers_for_any_numb
     assert answers[0] == answers[1]
 
 
+@pytest.mark.slow
 def test_a_question_without_an_answer_is_explained_and_the_next_is_answered(problem: Problem, pool: Pool) -> None:
     plan = pool.solve()
     limits = replace(problem.limits, budget_usd=np.array([1e9]))
@@ -97,6 +100,7 @@ def test_a_small_problem_is_answered_whole() -> None:
     assert pool.solve().objective_usd == pytest.approx(262.5)
 
 
+@pytest.mark.slow
 def test_a_question_may_be_answered_to_a_wider_gap(pool: Pool) -> None:
     plan = pool.solve()
     rough = pool.solve(gap=0.02)

@@ -201,6 +201,7 @@ def test_a_budget_that_operating_money_breaks_falls_back_to_the_extensive_form()
     assert solve(model.problem, EXACT).money.spend_usd.max() == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_the_same_problem_gives_the_same_plan_for_any_number_of_threads() -> None:
     problem = frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
     one, other = solve(problem, Options(threads=1)), solve(problem, Options(threads=2))

@@ -22,6 +22,7 @@ def after(calls: int) -> Callable[[], bool]:
     return lambda: next(looks) >= calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [0, 40, 400])
 def test_a_search_asked_to_stop_gives_a_plan_that_keeps_every_limit_and_its_gap(calls: int) -> None:
     plan = solve(large(), Options(gap=1e-7, threads=1, stop=after(calls)))

@@ -57,6 +57,7 @@ def test_weights_tilt_by_half_to_twice_and_still_sum_to_one() -> None:
     assert leaning(weight, pace, -1.0) == pytest.approx(np.array([1.0, 0.125, 0.25]) / 1.375)
 
 
+@pytest.mark.slow
 def test_the_value_of_a_request_moves_what_signing_is_worth() -> None:
     found = swing("value of a request", certain())
     # A hundred busy chips earn 259,200 a month and cost 72,000.

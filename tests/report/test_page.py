@@ -149,6 +149,7 @@ def test_names_from_a_users_files_are_text_and_never_markup(tmp_path: Path, html
     assert any(ATTACK in text for text in reader.text["td"])
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(run_folder: Path, tmp_path: Path, report: Path) -> None:
     code = "import sys, pathlib, offtake.report.page as p; p.write_page(*map(pathlib.Path, sys.argv[1:]))"
     environment = {**os.environ, "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "POLARS_MAX_THREADS": "1"}
