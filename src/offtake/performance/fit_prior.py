@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from offtake.performance.calibration import Levers
 from offtake.performance.fit import Nearby, Prior
 
 Floats = npt.NDArray[np.float64]
@@ -122,8 +121,3 @@ def sd_of(estimates: Sequence[Estimate], means: Mapping[str, Floats]) -> Floats:
     """Return the standard deviation of the levers between deployments of one group, [lever]."""
     squares = [(one.theta - means[f"{one.backend}/{one.system}"]) ** 2 + np.diag(one.covariance) for one in estimates]
     return np.asarray(np.sqrt(np.mean(np.minimum(squares, np.quantile(squares, 0.95, axis=0)), axis=0)))
-
-
-def lever_names() -> tuple[str, ...]:
-    """Return the order in which levers are kept."""
-    return Levers._fields

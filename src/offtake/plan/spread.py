@@ -25,11 +25,7 @@ def mean_range(values: Floats) -> Range:
     >>> round(found.estimate, 3), round(found.low, 3), round(found.high, 3)
     (2.0, -0.484, 4.484)
     """
-    mean = float(values.mean())
-    if values.size < SEVERAL:
-        return Range(estimate=mean, low=None, high=None)
-    half = float(stdtrit(values.size - 1, (1.0 + SURE) / 2) * values.std(ddof=1) / np.sqrt(values.size))
-    return Range(estimate=mean, low=mean - half, high=mean + half)
+    return _around(float(values.mean()), values)
 
 
 def batch_range(batches: Sequence[tuple[Floats, Floats]], statistic: Callable[[Floats, Floats], float]) -> Range:
@@ -42,8 +38,12 @@ def batch_range(batches: Sequence[tuple[Floats, Floats]], statistic: Callable[[F
     values = np.concatenate([value for value, _ in batches], axis=-1)
     weights = np.concatenate([weight for _, weight in batches]) / count
     estimate = statistic(values, weights)
-    if count < SEVERAL:
+    return _around(estimate, np.array([statistic(value, weight) for value, weight in batches]))
+
+
+def _around(estimate: float, values: Floats) -> Range:
+    """Put Student's interval of independent values around an estimate; a single value gives none."""
+    if values.size < SEVERAL:
         return Range(estimate=estimate, low=None, high=None)
-    own = np.array([statistic(value, weight) for value, weight in batches])
-    half = float(stdtrit(count - 1, (1.0 + SURE) / 2) * own.std(ddof=1) / np.sqrt(count))
+    half = float(stdtrit(values.size - 1, (1.0 + SURE) / 2) * values.std(ddof=1) / np.sqrt(values.size))
     return Range(estimate=estimate, low=estimate - half, high=estimate + half)

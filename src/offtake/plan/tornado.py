@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy.special import stdtrit
 
 from offtake.errors import InfeasibleError, SolverError
 from offtake.performance.goodput import Goodput
@@ -26,6 +25,7 @@ from offtake.plan.problem import Problem
 from offtake.plan.result import Appraisal, OutOfSample, Side, Swing
 from offtake.plan.sample import fresh_seed, resampled
 from offtake.plan.solve import Options
+from offtake.plan.spread import mean_range
 from offtake.plan.variations import Variation, variations
 from offtake.plan.words import count, money, percent
 from offtake.schema.settings import WorkloadRow
@@ -34,8 +34,6 @@ Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 Progress = Callable[[str, float], None]
 
-SURE = 0.95
-SEVERAL = 2  #: replications from which a spread can be told
 FIRST_FRESH = 3_000_000  #: number of the first fresh draws; others of the plan have other numbers
 
 
@@ -116,16 +114,16 @@ def out_of_sample(case: Case, trials: int, options: Options, progress: Progress)
     questions = [fresh_pair(case, number) for number in range(trials)]
     found = list(each(trial_of, questions, options, told("fresh draws", progress, trials)))
     some = [one for one in found if one is not None]
-    low, high = interval(np.array([one.value_usd for one in some]))
+    value = mean_range(np.array([one.value_usd for one in some])) if some else None
     seed = case.assembled.inputs.portfolio.tables.settings.seed
     return OutOfSample(
         trials=len(some),
         broken=len(found) - len(some),
         scenarios=case.assembled.problem.probability.size,
         seed=fresh_seed(seed, FIRST_FRESH),
-        value_usd=float(np.mean([one.value_usd for one in some])) if some else None,
-        low_usd=low,
-        high_usd=high,
+        value_usd=value.estimate if value else None,
+        low_usd=value.low if value else None,
+        high_usd=value.high if value else None,
         own_value_usd=case.signing.objective_usd - case.without.objective_usd,
         proves_right_share=float(np.mean([one.right_share for one in some])) if some else None,
     )
@@ -171,19 +169,6 @@ def trial_of(question: tuple[Problem, Problem], options: Options) -> Trial | Non
         value_usd=signing.objective_usd - without.objective_usd,
         right_share=float(question[0].probability[better].sum()),
     )
-
-
-def interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    """Return the 95% interval of the mean of independent values: mean ± t(n − 1)·s/√n; None of fewer than two.
-
-    >>> low, high = interval(np.array([1.0, 2.0, 3.0]))  # 2 ± 4.303 · 1 / √3
-    >>> round(low, 3), round(high, 3)
-    (-0.484, 4.484)
-    """
-    if values.size < SEVERAL:
-        return None, None
-    half = float(stdtrit(values.size - 1, (1.0 + SURE) / 2) * values.std(ddof=1) / np.sqrt(values.size))
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 # ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
