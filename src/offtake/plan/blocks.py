@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Numbers = float | npt.NDArray[np.float64]
 Index = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Names(Protocol):
@@ -143,8 +144,9 @@ class Blocks:
 
         Coefficients put twice at one place add up.
         """
-        row, column, value = np.broadcast_arrays(rows, columns, values)
-        keep = (row >= 0) & (column >= 0) & (value != 0)
+        value = np.asarray(values, dtype=np.float64)
+        keep = (rows >= 0) & (columns >= 0) & (value != 0)
+        row, column, value = _over(rows, keep), _over(columns, keep), _over(value, keep)
         if keep.all():
             self._entries.append((row.ravel(), column.ravel(), value.ravel()))
         else:
@@ -224,6 +226,11 @@ class Blocks:
         if np.any(row_unit != 1.0):
             values /= row_unit[rows]
         return values, (rows, columns)
+
+
+def _over(part: npt.NDArray[Number], keep: Bools) -> npt.NDArray[Number]:
+    """Broadcast a part over the shape of ``keep``, when it has not got it already."""
+    return part if part.shape == keep.shape else np.broadcast_to(part, keep.shape)
 
 
 def _length(family: dict[str, Block]) -> int:

@@ -54,7 +54,8 @@ class Model:
 
     def offer_like(self, offers: list[int]) -> Ints:
         """Give the first scenario in which some offers are signed as in this one [S]."""
-        return first_like(self.signed[np.isin(self.problem.vintages.offer, offers)])
+        offer = self.problem.vintages.offer
+        return first_like(self.signed[np.any([offer == one for one in offers], axis=0)])
 
     def __getitem__(self, name: str) -> Block:
         """Give the block of columns of that name."""
@@ -76,11 +77,9 @@ def shared(ids: Index, first: Ints) -> Index:
 
 def first_like(ids: Index) -> Ints:
     """Give the first scenario whose column of ``ids [A, S]`` equals this one's [S]."""
-    if ids.shape[0] == 0:
-        return np.zeros(ids.shape[1], dtype=np.int64)
-    _, first, back = np.unique(ids, axis=1, return_index=True, return_inverse=True)
-    like: Ints = first[back.ravel()].astype(np.int64)
-    return like
+    first: dict[bytes, int] = {}
+    like = [first.setdefault(column.tobytes(), scenario) for scenario, column in enumerate(ids.T)]
+    return np.array(like, dtype=np.int64)
 
 
 def firsts(like: Ints) -> Bools:
