@@ -36,6 +36,9 @@ def main() -> None:
     """Write all four locks, or none."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
+        (place / "whole").write_text(
+            "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("dev", "silicon"))
+        )
         compile_lock(["pyproject.toml", *WHOLE], place / "whole")
         for name, arguments in PIECES.items():
             compile_lock(["pyproject.toml", *arguments, "-c", str(place / "whole")], place / f"{name}.txt")

@@ -26,6 +26,8 @@ IMPORTS = {
     "rich": "rich.console, rich.progress, rich.table",
     "altair": "altair",
     "joblib": "joblib",
+    "httptools": "httptools",
+    "uvloop": "uvloop",
     "vl-convert-python": "vl_convert",
 }
 PARTS = {
