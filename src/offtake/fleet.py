@@ -91,6 +91,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     kw_per_chip: float = 0.0  #: Facility power of one busy chip; 0: not known.
     extrapolated: bool = False  #: Whether its step times were extrapolated from a data sheet.
     context_tokens_max: int = 0  #: Longest context of the model, prompt and answer; 0: not known.
+    late_remedy_share: float = 1.0  #: Share of the fee not owed for chips that are late, mean over its offers.
 
 
 class ScenarioEvent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -218,6 +219,7 @@ def _pool_checks(fleet: Fleet) -> Iterator[Check]:
         yield known, f"{at}.offer_share", f"must hold {len(pool.offers)} offers"
         yield pool.weights_gb >= 0, f"{at}.weights_gb", "must not be negative"
         yield pool.kw_per_chip >= 0, f"{at}.kw_per_chip", "must not be negative"
+        yield 0 <= pool.late_remedy_share <= 1, f"{at}.late_remedy_share", "must be a share from 0 to 1"
         yield pool.context_tokens_max >= 0, f"{at}.context_tokens_max", "must not be negative"
 
 

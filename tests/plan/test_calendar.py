@@ -45,6 +45,11 @@ def test_a_week_over_new_year_belongs_to_the_year_it_begins_in() -> None:
     assert calendar.year_of_period.tolist() == [0, 1]
 
 
+def test_a_year_in_the_plan_in_part_has_that_part_of_its_days() -> None:
+    shares = calendar_of(settings(start=date(2026, 12, 28), end=date(2028, 2, 29), weeks_first=1)).share_of_year
+    assert shares == pytest.approx([7 / 365, 362 / 365, 60 / 366])
+
+
 def test_means_and_totals_are_over_the_days_of_each_period() -> None:
     calendar = calendar_of(settings(end=date(2026, 6, 10)))
     by_day = np.concatenate([np.full(30, 1.0), np.full(11, 11.0)])

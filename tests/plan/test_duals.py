@@ -127,9 +127,16 @@ def test_a_point_of_concentration_is_worth_what_the_units_it_frees_earn() -> Non
     assert found.concentration_usd_per_point.ravel() == pytest.approx([4.0])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_work_pays_for_what_it_sends_over_a_full_link(engine: str) -> None:
+    # A link for 35 bytes/s at a byte a request: 3600 bytes an hour from each busy chip, worth 3.75, beside its 3.25.
+    found = prices(replace(newsvendor(), link_bytes_per_s=np.array([35.0])), engine)
+    assert found.work_usd_per_chip_hour.ravel() == pytest.approx([7.0])
+
+
 def test_every_price_says_what_it_means() -> None:
     found = prices(newsvendor(), "extensive form")
-    assert set(found.meanings) == {"chips", "power", "link", "concentration", "budget", "sign"}
+    assert set(found.meanings) == {"chips", "work", "power", "link", "concentration", "budget", "sign"}
     assert all(text.endswith(".") for text in found.meanings.values())
 
 

@@ -193,3 +193,40 @@ def test_an_api_answers_in_half_the_strictest_limit_or_in_what_the_farthest_regi
     assert pool.kind == "api"
     assert pool.ttft_ms == pytest.approx(ttft_ms)
     assert pool.tpot_ms == pytest.approx(30.0)
+
+
+def test_rented_chips_run_on_the_power_that_the_fixed_ones_leave() -> None:
+    some = small(
+        30.0,
+        sites=(site(power_kw_max=98.0),),
+        offers=(RESERVED, BY_THE_HOUR),
+        tranches=(
+            tranche("reserved", chips_per_unit=40.0, available=EARLY),
+            tranche("pool", chips_per_unit=1.0, available=EARLY),
+        ),
+    )
+    assert pool_of(some).replicas == 70  # 40 of 1.4 kW take 56 kW; the other 42 kW carry 30 of the 60 for rent
+
+
+def test_the_bid_price_holds_the_link_of_a_site_that_cannot_carry_all_its_traffic() -> None:
+    # 152 requests/s are asked in the busiest block. The link carries half of what the 100 chips could serve.
+    bytes_per_request = small(80.0).problem.lanes.bytes_per_request[0]
+    gbit_s = 50.0 * bytes_per_request * 8 / 1e9
+    pool = pool_of(small(80.0, links=(link(bandwidth_gbit_s=gbit_s, availability=1.0),)))
+    assert pool.bid_usd_per_chip_s[0] == pytest.approx(36.0 / 3600)
+
+
+@pytest.mark.parametrize(("shares", "mean"), [((1.0, 1.0), 1.0), ((0.0, 1.0), 0.6), ((0.5, 0.0), 0.2)])
+def test_a_pool_holds_the_late_remedy_of_its_offers_by_their_chips(shares: tuple[float, float], mean: float) -> None:
+    some = small(
+        30.0,
+        offers=(
+            offer("reserved", signed=True, late_remedy_share=shares[0]),
+            offer("pool", signed=True, units_max=60, late_remedy_share=shares[1]),
+        ),
+        tranches=(
+            tranche("reserved", chips_per_unit=40.0, available=EARLY),
+            tranche("pool", chips_per_unit=1.0, available=EARLY),
+        ),
+    )
+    assert pool_of(some).late_remedy_share == pytest.approx(mean)

@@ -62,16 +62,23 @@ def test_other_draws_that_sign_as_much_are_told_so(solution: Solution) -> None:
     assert said(same, solution, "Made from") == ["Made from 3 other draws, the plan signs the same on the first day."]
 
 
+ANEW = Replanned(
+    paths=4,
+    dates=["2026-07-01"],
+    followed_usd=5.0,
+    replanned_usd=6.0,
+    gain_usd=Range(estimate=1.0, low=0.0, high=2.0),
+    stuck=0,
+)
+
+
 def test_what_was_not_worked_out_is_said() -> None:
-    anew = Replanned(
-        paths=4,
-        dates=["2026-07-01"],
-        followed_usd=5.0,
-        replanned_usd=6.0,
-        gain_usd=Range(estimate=1.0, low=0.0, high=2.0),
-        stuck=0,
-    )
     assert len(left_out(TrustOptions(level="quick"), None)) == 2
-    assert left_out(TrustOptions(level="full", replan=4), anew) == []
+    assert left_out(TrustOptions(level="full", replan=4), ANEW) == []
     (nothing,) = left_out(TrustOptions(level="full", replan=4), None)
     assert nothing.startswith("Nothing can be decided after the first day")
+
+
+def test_foresight_that_leaves_out_the_survival_of_a_loss_says_so() -> None:
+    (said,) = left_out(TrustOptions(level="full", replan=4), ANEW, survives=True)
+    assert "survives the loss of any one group (N-1)" in said

@@ -228,6 +228,15 @@ def test_the_fee_of_chips_is_owed_while_they_are_the_buyers(row: Row, left: floa
     assert ("no fee" in found.events_applied[0].sentence) == (left < 1)
 
 
+@pytest.mark.parametrize(("remedy", "not_owed"), [(1.0, 0.5), (0.4, 0.2), (0.0, 0.0)])
+def test_late_chips_are_owed_as_far_as_the_late_remedy_leaves_it(remedy: float, not_owed: float) -> None:
+    seen = one_pool(4, usd_per_chip_hour=3.0, offers=["one"], late_remedy_share=remedy)
+    asked = poisson(1.0, 3_000)
+    late = Timeline((LateTranche(offer="one", share=0.5, until_hour=24.0),))
+    found = rehearse(seen, PLAIN, asked, Options(timeline=late)).summary
+    assert found.pools[0].not_owed_usd == pytest.approx(4 * 2 * 3.0 * found.hours * not_owed)
+
+
 def test_an_overloaded_pool_costs_what_it_costs_and_no_more() -> None:
     # 4 replicas of 2 chips; twice what they can serve: no chip is idle and none is paid twice.
     seen = one_pool(4, usd_per_chip_hour=3.0)

@@ -160,7 +160,7 @@ def price_frame() -> pl.DataFrame:
         for site, price in scarcity.items():
             chip = next(row[3] for row in SUPPLY if row[2] == site)
             rows += [
-                {"family": "chips", "site": site, "chip": chip, "period": period, "start": day, "block": block,
+                {"family": "work", "site": site, "chip": chip, "period": period, "start": day, "block": block,
                  "price": price * peak[number] * ease, "unit": "USD per chip-hour"}
                 for number, block in enumerate(BLOCKS)
             ]  # fmt: skip

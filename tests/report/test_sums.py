@@ -86,9 +86,9 @@ def test_money_is_a_rate_so_that_a_week_and_a_month_compare() -> None:
 
 def test_scarcity_weighs_periods_by_their_length_and_leaves_out_what_is_free() -> None:
     rows = [
-        ("chips", "ohio", "h100", 0, MAY, "day", 3.0, "USD per chip-hour"),
-        ("chips", "ohio", "h100", 1, date(2026, 5, 11), "day", 0.0, "USD per chip-hour"),
-        ("chips", "utah", "h100", 0, MAY, "day", 0.0, "USD per chip-hour"),
+        ("work", "ohio", "h100", 0, MAY, "day", 3.0, "USD per chip-hour"),
+        ("work", "ohio", "h100", 1, date(2026, 5, 11), "day", 0.0, "USD per chip-hour"),
+        ("work", "utah", "h100", 0, MAY, "day", 0.0, "USD per chip-hour"),
         ("power", "utah", "", 0, MAY, "day", 9.0, "USD per kWh"),
     ]
     columns = ["family", "site", "chip", "period", "start", "block", "price", "unit"]
@@ -98,7 +98,7 @@ def test_scarcity_weighs_periods_by_their_length_and_leaves_out_what_is_free() -
 
 def test_a_place_without_chips_of_the_plans_has_no_price_to_show() -> None:
     rows = [
-        ("chips", site, chip, 0, MAY, "day", 3.0, "USD per chip-hour")
+        ("work", site, chip, 0, MAY, "day", 3.0, "USD per chip-hour")
         for site, chip in [("ohio", "h100"), ("ohio", "h200"), ("utah", "h100"), ("frankfurt", "api")]
     ]
     columns = ["family", "site", "chip", "period", "start", "block", "price", "unit"]

@@ -240,7 +240,7 @@ def groups_and_limits(inputs: Inputs) -> tuple[list[str], Limits]:
 
     A limit on ``*`` is one on each partner. Each partner, and each group that ``survive_groups`` names, is one whose
     loss is to be survived, where ``survive_share`` is set; a cap that begins later stands on its own, since survival
-    holds from the first day.
+    holds from the first day. A year that the plan holds in part has that part of its budget.
     """
     tables, calendar = inputs.portfolio.tables, inputs.calendar
     partners = inputs.portfolio.partners()
@@ -260,7 +260,7 @@ def groups_and_limits(inputs: Inputs) -> tuple[list[str], Limits]:
         survive_group=np.array(guarded + [True] * len(rest), dtype=np.bool_),
         survive_share=tables.limits.survive_share,
         critical=np.array([row.critical for row in tables.workloads], dtype=np.bool_),
-        budget_usd=np.full(len(calendar.years), np.inf if budget is None else budget),
+        budget_usd=(np.inf if budget is None else budget) * calendar.share_of_year,
         period_year=calendar.year_of_period,
         prepay_usd_max=np.inf if prepay is None else prepay,
     )

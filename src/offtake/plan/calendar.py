@@ -62,6 +62,14 @@ class Calendar:
         years = self.years
         return np.array([years.index(date.fromordinal(day).year) for day in self.edges[:-1].tolist()], dtype=np.int64)
 
+    @property
+    def share_of_year(self) -> Floats:
+        """Give the share of each year's days that its periods hold, by year [Y]: less than 1 of one that is cut off."""
+        days = np.bincount(self.year_of_period, weights=self.lengths.astype(np.float64), minlength=len(self.years))
+        whole = [(date(year + 1, 1, 1) - date(year, 1, 1)).days for year in self.years]
+        shares: Floats = days / np.array(whole, dtype=np.float64)
+        return shares
+
     def period_of(self, day: int) -> int:
         """Return the period of a day; T for days after the horizon, 0 for days before it."""
         return int(np.clip(np.searchsorted(self.edges, day, side="right") - 1, 0, self.periods))

@@ -13,6 +13,7 @@ import numpy as np
 
 from offtake.plan.blocks import Program
 from offtake.plan.highs import Answer
+from offtake.plan.prices import gb_per_chip_hour
 from offtake.plan.problem import Floats, Problem
 from offtake.plan.solution import Prices
 from offtake.plan.variables import Model, keep_as
@@ -22,6 +23,7 @@ EMPTY = 1e-6  # of a solver's unit of chips
 
 MEANINGS = {
     "chips": "What one more usable chip-hour in this cell would add, its power given.",
+    "work": "What an hour of work on a chip takes from other work: the chip, its power beyond idling, and its link.",
     "power": "What one more kilowatt-hour of power at this site would add.",
     "link": "What carrying one more gigabyte over this site's link would add.",
     "concentration": "What allowing this group one more percentage point of the firm power would add in this period.",
@@ -40,16 +42,25 @@ def prices(model: Model, program: Program, answer: Answer) -> Prices:
     chips = _chips(model, program, answer, worth) / hour
     cells, sure = problem.cells, 1 + problem.risk_weight
     drawn = whole[..., cells.site] * (1 - cells.idle_share) + left[..., cells.site]
+    link = worth.rows("traffic_fits_the_link_of_a_site").sum(axis=0) / hour * (BYTES_PER_GB / S_PER_HOUR)
+    sent = gb_per_chip_hour(problem, _served(model, program, answer))
     return Prices(
         chips_usd_per_chip_hour=chips,
-        work_usd_per_chip_hour=chips + cells.kw_per_chip * drawn,
+        work_usd_per_chip_hour=chips + cells.kw_per_chip * drawn + link[..., cells.site] * sent,
         power_usd_per_kwh=whole + left,
-        link_usd_per_gb=worth.rows("traffic_fits_the_link_of_a_site").sum(axis=0) / hour * (BYTES_PER_GB / S_PER_HOUR),
+        link_usd_per_gb=link,
         concentration_usd_per_point=_concentration(model, program, answer, worth),
         budget_usd_per_usd=worth.rows("a_years_spend_is_within_its_budget").sum(axis=0) / _year_weight(problem),
         sign_usd_per_unit=_sign(model, worth) / sure,
         meanings=dict(MEANINGS),
     )
+
+
+def _served(model: Model, program: Program, answer: Answer) -> Floats:
+    """Give the mean rate served on each lane [T, B, L], requests/s."""
+    served = model["served"].spread(answer.values * program.column_unit)
+    mean: Floats = np.einsum("s,stbl->tbl", model.problem.probability, np.maximum(served, 0.0))
+    return mean
 
 
 def hour_weight(problem: Problem) -> Floats:

@@ -18,6 +18,7 @@ from offtake.fleet import FORMAT, Fleet, Pool, Site, Workload
 from offtake.performance.model import weight_bytes
 from offtake.plan.assemble import Assembled
 from offtake.plan.goodputs import Goodputs
+from offtake.plan.prices import gb_per_chip_hour
 from offtake.plan.solution import Solution
 from offtake.plan.tables import chips_by_offer
 from offtake.schema.columns import Confidence
@@ -202,10 +203,23 @@ def chips_for_serving(cut: Cut, cell: int) -> float:
     """Return the chips of a cell that can serve: fixed ones first, and every elastic one that kept units deliver.
 
     Fixed chips are those that training does not hold in the busiest block, and that have power to run. Elastic ones
-    cost only when used, so a surge may rent more than the plan did: neither training nor power is taken off them.
+    cost only when used, so a surge may rent more than the plan did: training is not taken off them. They run on what
+    power the fixed ones leave when all of them are busy.
     """
+    site = int(cut.assembled.problem.cells.site[cell])
     fixed = max(fixed_chips(cut, cell) - chips_held(cut, cell), 0.0)
-    return fixed * powered_share(cut, int(cut.assembled.problem.cells.site[cell])) + elastic_chips(cut, cell)
+    return fixed * powered_share(cut, site) + elastic_chips(cut, cell) * rented_share(cut, site)
+
+
+def rented_share(cut: Cut, site: int) -> float:
+    """Return the share of a site's elastic chips that its power can run beside all of its fixed ones, busy."""
+    cells, problem = cut.assembled.problem.cells, cut.assembled.problem
+    here = np.flatnonzero((cells.site == site) & ~cells.is_api)
+    kw = cells.kw_per_chip[here]
+    fixed, elastic = (np.array([count(cut, int(cell)) for cell in here]) for count in (fixed_chips, elastic_chips))
+    left_kw = problem.power_kw[cut.scenario, cut.period, :, site].max() - float(kw @ fixed)
+    asked_kw = float(kw @ elastic)
+    return float(np.clip(left_kw / asked_kw, 0.0, 1.0)) if asked_kw > NOTHING else 1.0
 
 
 def serving_chips(cut: Cut, cell: int) -> float:
@@ -295,6 +309,7 @@ def chip_pool(cut: Cut, cell: int, model: str, chips: float) -> Pool:
         kw_per_chip=float(assembled.problem.cells.kw_per_chip[cell]),
         extrapolated=fitted is not None and fitted.extrapolated,
         context_tokens_max=context_of(cut, model),
+        late_remedy_share=late_remedy_share(cut, cell),
     )
 
 
@@ -378,6 +393,13 @@ def offer_shares(cut: Cut, cell: int) -> list[float]:
     return [float(share) for share in chips / chips.sum()]
 
 
+def late_remedy_share(cut: Cut, cell: int) -> float:
+    """Return the share of the fee that is not owed for late chips of a cell: the mean over its offers, by chips."""
+    offers = cut.assembled.inputs.portfolio.offers
+    remedies = [offers[name].row.late_remedy_share for name in offers_at(cut, cell)]
+    return float(np.dot(remedies, offer_shares(cut, cell)))
+
+
 def lane_goodputs(cut: Cut, cell: int, model: str, chips: float) -> list[float]:
     """Return what ``chips`` chips serve of each workload in requests per second [K]; 0 where it may not run."""
     lanes, workloads = cut.assembled.problem.lanes, cut.assembled.inputs.portfolio.tables.workloads
@@ -403,8 +425,8 @@ def allotments(cut: Cut, cell: int, model: str) -> list[list[float]]:
 def bids(cut: Cut, cell: int, used_usd_per_hour: float = 0.0) -> list[float]:
     """Return the bid price of a busy chip-second in each block [B], beyond what is paid for it only when used.
 
-    A busy chip takes a chip, and the power that it draws beyond an idle one; where power is curtailed idle chips are
-    off, so that it takes all it draws.
+    A busy chip takes a chip, the power that it draws beyond an idle one, and what its requests send over the site's
+    link; where power is curtailed idle chips are off, so that it takes all it draws.
     """
     prices, problem = cut.solution.prices, cut.assembled.problem
     cells, site = problem.cells, problem.cells.site[cell]
@@ -412,6 +434,8 @@ def bids(cut: Cut, cell: int, used_usd_per_hour: float = 0.0) -> list[float]:
     idle = np.where(power_kw < power_kw.max(), 0.0, cells.idle_share[cell])
     per_hour = prices.chips_usd_per_chip_hour[cut.period, :, cell].copy()
     per_hour += prices.power_usd_per_kwh[cut.period, :, site] * cells.kw_per_chip[cell] * (1.0 - idle)
+    sent = gb_per_chip_hour(problem, cut.solution.served_rps[cut.scenario, cut.period])[:, cell]
+    per_hour += prices.link_usd_per_gb[cut.period, :, site] * sent
     return [float(price) for price in np.maximum(per_hour - used_usd_per_hour, 0.0) / S_PER_HOUR]
 
 

@@ -15,6 +15,7 @@ from offtake.plan.problem import Problem
 from offtake.plan.result import Price
 from offtake.plan.solution import Solution
 from offtake.plan.words import significant
+from offtake.units import BYTES_PER_GB, S_PER_HOUR
 
 Floats = npt.NDArray[np.float64]
 
@@ -43,6 +44,24 @@ def cells_with_chips(problem: Problem, solution: Solution) -> npt.NDArray[np.boo
     chips = np.zeros((problem.period_hours.size, problem.cells.site.size))
     np.add.at(chips, (deliveries.period, deliveries.cell), there)
     return chips > NOTHING
+
+
+def gb_per_chip_hour(problem: Problem, served_rps: Floats) -> Floats:
+    """Give what a busy chip-hour sends over the link of its site, in GB: ``served_rps [..., L]`` → [..., N].
+
+    It is the mean over the work that is served there, or, where none is, over all that may be. Goodputs are means over
+    scenarios.
+    """
+    lanes = problem.lanes
+    goodput = lanes.goodput_rps_per_chip @ problem.probability
+    there = (lanes.cell[:, np.newaxis] == np.arange(problem.cells.site.size)).astype(np.float64)  # [L, N]
+    busy = (served_rps / goodput) @ there
+    sent = (served_rps * lanes.bytes_per_request) @ there
+    lanes_there = there.sum(axis=0)
+    usual = (goodput * lanes.bytes_per_request) @ there / np.maximum(lanes_there, 1.0)
+    rate = np.divide(sent, busy, out=np.broadcast_to(usual, busy.shape).copy(), where=busy > NOTHING)
+    gigabytes: Floats = rate * S_PER_HOUR / BYTES_PER_GB
+    return gigabytes
 
 
 def prices_of(problem: Problem, solution: Solution) -> list[Price]:

@@ -141,8 +141,8 @@ class Limits:
 
     ``group_cap [G]`` is the largest share of firm kW a correlated-loss group may hold (1 = no limit), from
     period ``group_cap_from [G]``. ``survive_share`` of the critical workloads' demand must be served
-    without any one group in ``survive_group [G]``, from the same period. Budgets are per calendar year;
-    ``inf`` is no limit.
+    without any one group in ``survive_group [G]``, from the same period. Budgets are per calendar year, in proportion
+    where the plan holds a part of it; ``inf`` is no limit.
     """
 
     group_cap: Floats

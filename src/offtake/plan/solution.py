@@ -46,8 +46,8 @@ class Prices:
     """Hold shadow prices in USD of the period they are read in, risk-adjusted, integers fixed.
 
     ``chips_usd_per_chip_hour [T, B, N]`` one more usable chip-hour in a cell, in every scenario;
-    ``work_usd_per_chip_hour [T, B, N]`` what a chip-hour of work takes: the chip, and the power it draws beyond an
-    idle one, where that is scarce; this is the bid price that a request must meet;
+    ``work_usd_per_chip_hour [T, B, N]`` what a chip-hour of work takes: the chip, the power it draws beyond an idle
+    one and what it sends over the link, where those are scarce; this is the bid price that a request must meet;
     ``power_usd_per_kwh [T, B, I]`` one more kW for an hour at a site; ``link_usd_per_gb [T, B, I]`` one more
     gigabyte over its link; ``concentration_usd_per_point [T, G]`` one more percentage point of firm power in a
     group; ``budget_usd_per_usd [Y]`` one more dollar of a year's budget (0 where it does not bind);

@@ -244,7 +244,8 @@ def prices_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
     Columns
     -------
     family
-        ``chips``, ``power``, ``link`` or ``concentration``.
+        ``chips``, ``work`` (a busy chip-hour: the chip, its power beyond idling, and its link), ``power``, ``link`` or
+        ``concentration``.
     site, chip
         Where it is scarce; for ``concentration`` the site is the group.
     period, start
@@ -267,13 +268,19 @@ def prices_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
         schema=dict.fromkeys(("cell", "site", "chip"), pl.String),
     )
     there = np.broadcast_to(cells_with_chips(problem, solution)[:, np.newaxis], prices.chips_usd_per_chip_hour.shape)
-    chips = long_frame(assembled, cells, {"price": prices.chips_usd_per_chip_hour, "there": there.astype(np.float64)})
-    chips = chips.filter(pl.col("there") > 0).drop("there").join(names, on="cell", maintain_order="left")
+    chips, work = (
+        long_frame(assembled, cells, {"price": price, "there": there.astype(np.float64)})
+        .filter(pl.col("there") > 0)
+        .drop("there")
+        .join(names, on="cell", maintain_order="left")
+        for price in (prices.chips_usd_per_chip_hour, prices.work_usd_per_chip_hour)
+    )
     power = long_frame(assembled, sites, {"price": prices.power_usd_per_kwh})
     link = long_frame(assembled, sites, {"price": prices.link_usd_per_gb})
     groups = long_frame(assembled, {"site": problem.axes.groups}, {"price": prices.concentration_usd_per_point})
     families = [
         (chips, "chips", "USD per chip-hour"),
+        (work, "work", "USD per chip-hour"),
         (power, "power", "USD per kWh"),
         (link, "link", "USD per GB"),
         (groups, "concentration", "USD per percentage point"),

@@ -79,7 +79,7 @@ def trust_of(case: Case) -> Trust | None:
         leeway=leeway_of(case, STEPS[level]),
         replanned=replanned,
         sentences=[],
-        left_out=left_out(case.options, replanned),
+        left_out=left_out(case.options, replanned, survives=bool(case.problem.limits.survive_group.any())),
     )
     return msgspec.structs.replace(known, sentences=sentences_of(known, case.solution))
 

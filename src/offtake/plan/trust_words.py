@@ -27,9 +27,14 @@ def sentences_of(trust: Trust, solution: Solution) -> list[str]:
     ]
 
 
-def left_out(options: TrustOptions, replanned: Replanned | None) -> list[str]:
-    """Return what was not worked out, a sentence each."""
+def left_out(options: TrustOptions, replanned: Replanned | None, *, survives: bool = False) -> list[str]:
+    """Return what was not worked out, a sentence each; ``survives``: critical work must survive the loss of a group."""
     sentences = []
+    if survives:
+        sentences.append(
+            "The value of foresight leaves out that critical work survives the loss of any one group (N-1): it is an "
+            "upper bound."
+        )
     if options.level == "quick":
         sentences.append("Few paths, few other draws and few sizes were tried: ask for --trust full.")
     if options.replan == 0:

@@ -5,8 +5,8 @@ its chip-seconds would allow, and what it has is then shared out in proportion, 
 are not there. All costs are linear in tokens, so sums of tokens give sums of money.
 
 The fee of chips is owed while they are the buyer's, whether they run or not: not before a late tranche comes, and no
-longer once a partner has taken them back or their site is lost for good. So the plan has it too, with the late remedy
-that it assumes (``supply.fee``); all chips of a pool have its mean fee. Comes in: what was served, and the timeline.
+longer once a partner has taken them back or their site is lost for good; of late chips as far as the late remedy leaves
+it owed. So the plan has it too (``supply.fee``); all chips of a pool have its mean fee. Comes in: what was served, and the timeline.
 Goes out: prices by pool, and the share of time in which its chips are paid. This module must never know a single
 request.
 """
@@ -82,14 +82,14 @@ def paid_share_of(pool: Pool, timeline: Timeline, span: tuple[int, int]) -> floa
 
 
 def unpaid_of(pool: Pool, timeline: Timeline) -> Iterator[tuple[int, int, float]]:
-    """Yield from when until when (ns) which share of a pool's chips is not the buyer's."""
+    """Yield from when until when (ns) of which share of a pool's chips no fee is owed: of late ones, by the remedy."""
     never_ns = ns(FOREVER_HOURS)
     for row in timeline.rows:
         match row:
             case Reclaim() if (share := share_held(row, pool)) > 0:
                 yield ns(row.notice_hour + row.notice_hours), never_ns, share
             case LateTranche() if (share := share_held(row, pool)) > 0:
-                yield ns(row.start_hour), ns(row.until_hour), share
+                yield ns(row.start_hour), ns(row.until_hour), share * pool.late_remedy_share
             case LostSite() if row.site == pool.site and span_of(row)[1] is None:
                 yield ns(row.start_hour), never_ns, 1.0
             case _:

@@ -89,7 +89,7 @@ def _fee(row: Row) -> str:
         case Reclaim():
             return ", no fee from then on"
         case LateTranche():
-            return ", no fee until it comes"
+            return ", no fee until it comes, as far as the late remedy goes"
         case LostSite() if span_of(row)[1] is None:
             return ", no fee from then on"
         case _:

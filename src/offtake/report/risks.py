@@ -139,7 +139,7 @@ def say_offer_value(frame: pl.DataFrame, appraisal: Appraisal) -> str:
 
 
 def prices(frame: pl.DataFrame) -> Figure:
-    """Draw the price of one more chip-hour by place and block of the week, with the figure in each cell."""
+    """Draw the price of a busy chip-hour by place and block of the week, with the figure in each cell."""
     places = frame["place"].unique(maintain_order=True).to_list()
     blocks = frame["block"].unique(maintain_order=True).to_list()
     dearest = frame.sort("price", "place", descending=[True, False]).row(0, named=True)
@@ -162,11 +162,12 @@ def prices(frame: pl.DataFrame) -> Figure:
         key="prices",
         question="Where and when are chips scarce?",
         says=f"Dearest is {dearest['place']} in block {dearest['block']}: "
-        f"one more chip-hour there earns ${number(dearest['price'])}, mean over the horizon.",
+        f"a busy chip-hour there takes ${number(dearest['price'])} from other work, mean over the horizon.",
         spec=theme.finish(chart.resolve_scale(color="independent"), CELL_HEIGHT * len(places)),
         csv=theme.csv(frame),
         legend=heat_keys(limits),
-        note="Shadow prices: what one more chip-hour would earn. They say what is scarce, not what an offer is worth.",
+        note="Shadow prices of a busy chip-hour: the chip, its power beyond idling, and its link. They say what is scarce, "
+        "not what an offer is worth.",
     )
 
 

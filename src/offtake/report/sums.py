@@ -172,9 +172,9 @@ def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
 
 
 def scarcity(prices: pl.DataFrame, capacity: pl.DataFrame | None, end: date | None, rows_max: int) -> pl.DataFrame:
-    """Return the mean price of a chip-hour by place and block, dearest places first: place, block, price.
+    """Return the mean price of a busy chip-hour by place and block, dearest places first: place, block, price.
 
-    The mean is over periods by their length. Only places where the plan has chips are shown: elsewhere a price
+    It is that of the chip, of its power beyond idling and of its link, as in the bid prices. The mean is over periods by their length. Only places where the plan has chips are shown: elsewhere a price
     is that of a first chip, which no limit holds back. Places whose price is nil in every block are left out,
     and so are token-priced APIs, which have no chips.
     """
@@ -183,7 +183,7 @@ def scarcity(prices: pl.DataFrame, capacity: pl.DataFrame | None, end: date | No
         prices = prices.join(held, on=["site", "chip"], how="semi", maintain_order="left")
     days = (pl.col("end") - pl.col("start")).dt.total_days()
     chips = (
-        prices.filter(pl.col("family") == "chips", pl.col("chip") != API)
+        prices.filter(pl.col("family") == "work", pl.col("chip") != API)
         .join(spans(prices, end).select("period", "end"), on="period")
         .with_columns(days=days, place=pl.concat_str(["site", "chip"], separator=" · "))
         .group_by("place", "block", maintain_order=True)
