@@ -127,7 +127,9 @@ class Limits(Row):
 
     about = "Limits of policy; leave a setting out for no limit."
 
-    budget_usd_per_year: Money | None = column("Largest spend in a calendar year; of a year in the plan only in part, that part.", "USD per year", None)
+    budget_usd_per_year: Money | None = column(
+        "Largest spend in a calendar year; of a year in the plan only in part, that part.", "USD per year", None
+    )
     prepay_usd_max: Money | None = column("Largest sum of prepayments.", "USD", None)
     survive_share: Share = column(
         "Share of the critical workloads' expected demand that must be served without any one partner.", "share", 0.0
