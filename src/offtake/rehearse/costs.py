@@ -6,9 +6,9 @@ are not there. All costs are linear in tokens, so sums of tokens give sums of mo
 
 The fee of chips is owed while they are the buyer's, whether they run or not: not before a late tranche comes, and no
 longer once a partner has taken them back or their site is lost for good; of late chips as far as the late remedy leaves
-it owed. So the plan has it too (``supply.fee``); all chips of a pool have its mean fee. Comes in: what was served, and the timeline.
-Goes out: prices by pool, and the share of time in which its chips are paid. This module must never know a single
-request.
+it owed. So the plan has it too (``supply.fee``); all chips of a pool have its mean fee. Comes in: what was served, and
+the timeline. Goes out: prices by pool, and the share of time in which its chips are paid. This module must never know
+a single request.
 """
 
 from __future__ import annotations

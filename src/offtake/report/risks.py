@@ -166,8 +166,8 @@ def prices(frame: pl.DataFrame) -> Figure:
         spec=theme.finish(chart.resolve_scale(color="independent"), CELL_HEIGHT * len(places)),
         csv=theme.csv(frame),
         legend=heat_keys(limits),
-        note="Shadow prices of a busy chip-hour: the chip, its power beyond idling, and its link. They say what is scarce, "
-        "not what an offer is worth.",
+        note="Shadow prices of a busy chip-hour: the chip, its power beyond idling, and its link. They say what is "
+        "scarce, not what an offer is worth.",
     )
 
 

@@ -175,8 +175,8 @@ def scarcity(prices: pl.DataFrame, capacity: pl.DataFrame | None, end: date | No
     """Return the mean price of a busy chip-hour by place and block, dearest places first: place, block, price.
 
     It is that of the chip, of its power beyond idling and of its link, as in the bid prices. The mean is over periods
-    by their length. Only places where the plan has chips are shown: elsewhere a price is that of a first chip, which no limit holds back. Places whose price is nil in every block are left out,
-    and so are token-priced APIs, which have no chips.
+    by their length. Only places where the plan has chips are shown: elsewhere a price is that of a first chip, which no
+    limit holds back. Places whose price is nil in every block are left out, and so are token-priced APIs, which have no chips.
     """
     if capacity is not None:
         held = capacity.filter(pl.col("kw_mean") > 0.0).select("site", "chip").unique()
