@@ -176,7 +176,8 @@ def scarcity(prices: pl.DataFrame, capacity: pl.DataFrame | None, end: date | No
 
     It is that of the chip, of its power beyond idling and of its link, as in the bid prices. The mean is over periods
     by their length. Only places where the plan has chips are shown: elsewhere a price is that of a first chip, which no
-    limit holds back. Places whose price is nil in every block are left out, and so are token-priced APIs, which have no chips.
+    limit holds back. Places whose price is nil in every block are left out, and so are token-priced APIs, which
+    have no chips.
     """
     if capacity is not None:
         held = capacity.filter(pl.col("kw_mean") > 0.0).select("site", "chip").unique()
