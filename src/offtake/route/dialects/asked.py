@@ -1,0 +1,131 @@
+"""Read what a request asks for, as little of it as a decision needs; the rest goes through untouched.
+
+Comes in: which call it is, and its body. Goes out: an ``Asked``, or a ``Refusal`` that the caller can understand. A
+prompt is only measured, never read: its size in bytes, and a digest of its beginning that names its session.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from offtake.route.seams import NOTHING, Call, Dialect
+
+#: What a client may post, and to which call it belongs. Clients put `/v1` before it or have it in their base URL.
+CALLS = {
+    b"/v1/chat/completions": Call.CHAT,
+    b"/v1/responses": Call.RESPONSES,
+    b"/v1/completions": Call.COMPLETIONS,
+    b"/v1/embeddings": Call.EMBEDDINGS,
+    b"/v1/messages": Call.MESSAGES,
+    b"/v1/messages/count_tokens": Call.COUNT_TOKENS,
+}
+PATHS = {call: path for path, call in CALLS.items()}
+PREFIX_BYTES = 2_048  #: of a prompt name its session: turns of one talk begin alike (assumption)
+SESSIONS = 2**31 - 1  #: sessions are numbered below this prime, as ``policy`` hashes them
+
+
+class Refusal(Exception):  # noqa: N818  # it is no error of the program: the request cannot be served as it is
+    """Say why a request cannot be served as it is."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+
+
+class Asked(NamedTuple):
+    """Hold what a body asks for; ``output_tokens_max`` is 0 where it does not say."""
+
+    model: str
+    stream: bool
+    prompt_bytes: int
+    output_tokens_max: int
+    answers: int
+    session: int
+
+
+class _Body(msgspec.Struct):
+    """Hold the fields of any call that a decision needs; every other field is passed over unread."""
+
+    model: str
+    stream: bool | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+    prompt_cache_key: str | None = None
+    previous_response_id: str | None = None
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
+    prompt: msgspec.Raw = msgspec.Raw(b"")
+    system: msgspec.Raw = msgspec.Raw(b"")
+    instructions: msgspec.Raw = msgspec.Raw(b"")
+    tools: msgspec.Raw = msgspec.Raw(b"")
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+PROMPTS = {
+    Call.CHAT: "messages",
+    Call.RESPONSES: "input",
+    Call.COMPLETIONS: "prompt",
+    Call.EMBEDDINGS: "input",
+    Call.MESSAGES: "messages",
+    Call.COUNT_TOKENS: "messages",
+}
+STANDS_ALONE = frozenset({Call.EMBEDDINGS, Call.COUNT_TOKENS})
+
+
+def dialect_of(call: Call) -> Dialect:
+    """Return the dialect that a call belongs to."""
+    return Dialect.ANTHROPIC if call in {Call.MESSAGES, Call.COUNT_TOKENS} else Dialect.OPENAI
+
+
+def read(call: Call, body: bytes) -> Asked:
+    """Return what ``body`` asks for.
+
+    Raises
+    ------
+    Refusal
+        Where it is not JSON, or lacks what every such request has.
+    """
+    try:
+        found = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        where = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else None
+        raise Refusal(400, f"The request is not valid: {error}.", where) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refusal(400, f"The body is not JSON: {error}.") from None
+    name = PROMPTS[call]
+    prompt: msgspec.Raw = getattr(found, name)
+    if not bytes(prompt) and not found.previous_response_id:
+        raise Refusal(400, f"The request has no `{name}`.", name)
+    most = found.max_completion_tokens or found.max_output_tokens or found.max_tokens or 0
+    answers = found.n or 1
+    if most < 0 or answers < 1:
+        raise Refusal(400, "The number of tokens or answers must be at least 1.", "n" if answers < 1 else "max_tokens")
+    before = bytes(found.system) + bytes(found.instructions)
+    size = len(bytes(prompt)) + len(before) + len(bytes(found.tools))
+    return Asked(
+        model=found.model,
+        stream=bool(found.stream),
+        prompt_bytes=size,
+        output_tokens_max=0 if call in STANDS_ALONE else most,
+        answers=answers,
+        session=NOTHING if call in STANDS_ALONE else session_of(found, before, prompt),
+    )
+
+
+def session_of(found: _Body, before: bytes, prompt: msgspec.Raw) -> int:
+    """Return the number of the session a request belongs to: by the key it gives, or by how its prompt begins."""
+    named = found.prompt_cache_key or ""
+    start = named.encode() if named else (before + bytes(prompt)[:PREFIX_BYTES])[:PREFIX_BYTES]
+    return int.from_bytes(blake2b(start, digest_size=8).digest()) % SESSIONS
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return the body of a request for another name of the model; all else keeps its bytes and its order."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
