@@ -20,11 +20,12 @@ from offtake.plan.load import Load
 from offtake.plan.nodes import Shape, nodes_from, nodes_of
 from offtake.plan.placement import GoodputOf, Placement, place
 from offtake.plan.problem import Axes, Cells, Lanes, Limits, Nodes, Problem
-from offtake.plan.tree import Tree
+from offtake.plan.tree import Tree, tree_of
+from offtake.schema.portfolio import Tables
 from offtake.schema.tables import OfferRow
 from offtake.supply.chip import kw_at_site
 from offtake.supply.link import bandwidth_bytes_per_s
-from offtake.supply.portfolio import EACH_PARTNER, Portfolio
+from offtake.supply.portfolio import EACH_PARTNER, Portfolio, portfolio_of
 from offtake.supply.site import curtailed_share, power_kw_by_day
 from offtake.units import BYTES_PER_GB, HOURS_PER_DAY, KW_PER_MW, TOKENS_PER_MILLION
 
@@ -89,6 +90,15 @@ def assemble(inputs: Inputs, progress: Progress = silent) -> Assembled:
     problem = problem_of(frame, inputs, (placement, contracts), limits)
     problem = replace(problem, nodes=learnt(inputs, problem, contracts))
     return Assembled(problem=problem, inputs=inputs, cells=cells, placement=placement, contracts=contracts)
+
+
+def amended(assembled: Assembled, tables: Tables) -> Assembled:
+    """Return the problem under other terms: the same demand, the same draws, the same tree."""
+    portfolio = portfolio_of(tables)
+    inputs = replace(assembled.inputs, portfolio=portfolio, tree=tree_of(portfolio))
+    found = assemble(inputs)
+    node_as = assembled.problem.decided.node_as
+    return replace(found, problem=replace(found.problem, nodes=nodes_from(node_as, found.contracts.moments)))
 
 
 def learnt(inputs: Inputs, problem: Problem, contracts: Contracts) -> Nodes:

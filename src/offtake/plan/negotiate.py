@@ -29,20 +29,17 @@ from offtake.plan.appraise import (
     held_ratio,
     units_of,
 )
-from offtake.plan.assemble import Assembled, assemble
+from offtake.plan.assemble import amended
 from offtake.plan.clauses import Amendment, amendments
 from offtake.plan.leaving import right_of, right_sentences
-from offtake.plan.nodes import nodes_from
 from offtake.plan.plan import PlanOptions, PlanRun
 from offtake.plan.problem import Problem
 from offtake.plan.result import Appraisal, BranchRegret, ClauseWorth, PointOfCurve
 from offtake.plan.solution import Solution
 from offtake.plan.story import growth_name
 from offtake.plan.tornado import fresh_sentence, out_of_sample, swings_of
-from offtake.plan.tree import tree_of
 from offtake.plan.words import percent
 from offtake.schema.portfolio import Tables
-from offtake.supply.portfolio import portfolio_of
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -175,15 +172,6 @@ def value_now(appraisal: Appraisal, *, all_or_nothing: bool) -> float:
     if appraisal.sign or appraisal.forced_usd is None or not all_or_nothing:
         return appraisal.difference_usd
     return appraisal.forced_usd
-
-
-def amended(assembled: Assembled, tables: Tables) -> Assembled:
-    """Return the problem under other terms: the same demand, the same draws, the same tree."""
-    portfolio = portfolio_of(tables)
-    inputs = replace(assembled.inputs, portfolio=portfolio, tree=tree_of(portfolio))
-    found = assemble(inputs)
-    node_as = assembled.problem.decided.node_as
-    return replace(found, problem=replace(found.problem, nodes=nodes_from(node_as, found.contracts.moments)))
 
 
 def flip_of(appraisal: Appraisal, desk: Desk, sheet: list[ClauseWorth]) -> str:

@@ -29,6 +29,7 @@ from offtake.plan.futures import with_futures
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.hold import Earlier, solve_near
 from offtake.plan.judging import Case, TrustOptions
+from offtake.plan.lead import lead_prices
 from offtake.plan.load import load_of
 from offtake.plan.pool import Pool
 from offtake.plan.prices import budget_prices, prices_of
@@ -208,7 +209,10 @@ def with_trust(
     warning = "How far to trust this plan was not worked out: it was interrupted."
     untold = msgspec.structs.replace(result, warnings=[*result.warnings, warning])
     try:
-        return untold if options.solver.stop() else msgspec.structs.replace(result, trust=trust_of(case))
+        if options.solver.stop():
+            return untold
+        told = msgspec.structs.replace(result, prices=[*result.prices, *lead_prices(case)])
+        return msgspec.structs.replace(told, trust=trust_of(case))
     except KeyboardInterrupt:
         return untold
 

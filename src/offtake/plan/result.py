@@ -40,10 +40,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Give one shadow price: what is scarce, where and when, its price with its unit, and what that means."""
 
-    family: str  #: `chips`, `rate limit`, `power`, `link`, `concentration` or `budget`.
-    where: str  #: Site and chip, site, group, or the budget.
-    when: str  #: Period or year it belongs to.
-    price: float  #: Mean over the plan, in `unit`.
+    family: str  #: `chips`, `rate limit`, `power`, `link`, `concentration`, `budget` or `lead time`.
+    where: str  #: Site and chip, site, group, the budget, or the offer.
+    when: str  #: Period or year it belongs to; of a lead time, the day promised.
+    price: float  #: Mean over the plan, in `unit`; of a lead time, what a week sooner adds.
     unit: str  #: Unit of the price.
     sentence: str  #: What it means.
 
