@@ -5,6 +5,7 @@ set windows-shell := ["powershell.exe", "-NoLogo", "-Command"]
 separator := if os_family() == "windows" { ";" } else { ":" }
 programs := justfile_directory() / ".venv" / if os_family() == "windows" { "Scripts" } else { "bin" }
 export PATH := programs + separator + env("PATH")
+export PYTHONDONTWRITEBYTECODE := ""  # bytecode is kept: without it each process compiles all libraries anew
 
 jobs := env("OFFTAKE_JOBS", "2")
 

@@ -31,6 +31,7 @@ BIN = "Scripts" if WINDOWS else "bin"
 EXE = ".exe" if WINDOWS else ""
 REPORT = Path("runs") / "may-2026" / "report.html"
 CHECKS = ("style", "types", "walls")
+FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")  # the last: each start would compile all libraries
 BAD_START, INTERRUPTED = 2, 130
 
 
@@ -98,6 +99,7 @@ def set_up(lock_name: str) -> None:
         quietly([uv, "venv", "--python", base_python(), str(VENV)], "cannot make a virtual environment")
     install = [uv, "pip", "install", "--python", program("python")]
     locked = ["--require-hashes", "-r", str(lock_of(lock_name))]
+    locked += ["--compile-bytecode"] if lock_name == "dev" else []  # a demo loads too little of it to gain
     quietly([*install, *locked], "cannot install the locked packages; is the network there?")
     itself = ["--offline", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     quietly([*install, *itself], "cannot install the project itself")
@@ -188,8 +190,8 @@ def call(command: list[str]) -> int:
 
 
 def environment() -> dict[str, str]:
-    """Give the environment in which the project's programs are found first, and no other Python's packages."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    """Give the environment in which our programs are found first, and no other Python's packages; bytecode is kept."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     return dict(kept, PATH=str(VENV / BIN) + os.pathsep + kept.get("PATH", ""), VIRTUAL_ENV=str(VENV))
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from offtake.demand.burst import Burst, fit_bursts, index_of_dispersion, interarrival_cv, thin
+from offtake.demand.burst import Burst, index_of_dispersion, interarrival_cv, thin
+from offtake.demand.burst_fit import fit_bursts
 
 
 def test_without_bursts_arrivals_are_poisson() -> None:

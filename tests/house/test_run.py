@@ -74,6 +74,11 @@ def test_no_other_pythons_packages_leak_in(monkeypatch: pytest.MonkeyPatch) -> N
     assert environment["PATH"].startswith(str(ROOT / ".venv"))
 
 
+def test_bytecode_is_kept_so_that_no_start_compiles_the_libraries_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in run.environment()
+
+
 def test_no_browser_opens_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     monkeypatch.setenv("DISPLAY", ":0")

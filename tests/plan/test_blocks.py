@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offtake.plan.blocks import Blocks, Program, Span
-from offtake.plan.highs import Effort, solve_linear
+from offtake.plan.highs import Effort, ProgramInfeasibleError, Warm, solve_linear
 
 YIELD_TONS_PER_ACRE = np.array([2.5, 3.0, 20.0])
 COST_USD_PER_ACRE = np.array([150.0, 230.0, 260.0])
@@ -94,3 +94,20 @@ def test_units_of_the_solver_change_no_answer_in_the_users_units() -> None:
         answer = solve_linear(scaled, Effort())
         assert answer.values * scaled.column_unit == pytest.approx([30, 15])
         assert answer.objective * scaled.objective_unit == pytest.approx(-105)
+
+
+def test_a_warm_solver_gives_the_published_answers_as_bounds_move_and_as_programs_change() -> None:
+    warm = Warm()
+    assert warm.solve(farmer(WEATHER), Effort()).objective == pytest.approx(-108390, abs=0.5)
+    mean_plan = warm.solve(farmer(WEATHER, (120.0, 80.0, 300.0)), Effort())
+    assert mean_plan.objective == pytest.approx(-107240, abs=0.5)
+    assert mean_plan.values[:3] == pytest.approx([120, 80, 300])
+    assert warm.solve(farmer({"good": 1.2}), Effort()).objective == pytest.approx(-167666.67, abs=0.5)
+    assert warm.solve(farmer(WEATHER), Effort()).objective == pytest.approx(-108390, abs=0.5)
+
+
+def test_a_warm_solver_whose_bounds_cannot_be_met_says_so_and_answers_again() -> None:
+    warm = Warm()
+    with pytest.raises(ProgramInfeasibleError):
+        warm.solve(farmer(WEATHER, (600.0, 0.0, 0.0)), Effort())
+    assert warm.solve(farmer(WEATHER), Effort()).objective == pytest.approx(-108390, abs=0.5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -221,3 +223,8 @@ def test_a_workload_without_demand_is_no_trouble() -> None:
     rows = (workload(rate_rps=0.0),)
     run = make_plan(portfolio(workloads=rows, settings=settings(end=date(2026, 6, 30)), growth=(), training=()))
     assert run.result.refused_share == {"chat": 0.0}
+
+
+def test_a_plan_whose_goodputs_are_known_loads_no_compiler_and_no_optimiser() -> None:
+    code = "import sys, offtake.plan.plan; sys.exit(len({'numba', 'scipy.optimize', 'altair'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

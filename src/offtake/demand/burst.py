@@ -1,4 +1,4 @@
-"""Describe how arrivals bunch: a Cox process of bursts, its formulas, and its fit to measured figures.
+"""Describe how arrivals bunch: a Cox process of bursts, and its formulas.
 
 Bursts of component i start as a Poisson process; each raises the rate by the same amount over ``duration_s``, and
 brings an exponentially distributed number of requests on average (mean ``size_mean`` over bursts). What
@@ -6,20 +6,18 @@ no component claims comes singly (plain Poisson). Superposing such streams, or r
 index of dispersion and lowers the inter-arrival CV toward 1, as adding independent users does. Keeping one
 request in n at random divides the sizes by n and keeps the form.
 
-Comes in: measured dispersion at several windows, CV and rate. Goes out: components. It draws nothing.
+Comes in: components. Goes out: their dispersion at a window, and their CV. It draws nothing, and fits nothing.
 Source: shot-noise Cox processes, Møller (2003), Adv. Appl. Prob. 35; Daley and Vere-Jones (2003), chapter 6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
-DURATION_S_MIN, DURATION_S_MAX = 0.05, 300.0  # longer swings are drift: a shape's matter, not a burst's
 SIZE_MEAN_MIN, SIZE_MEAN_MAX = 2.0, 5_000.0  # only share × size shows in the dispersion; small sizes cost time
 GRID_POINTS = 240
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
@@ -95,44 +93,3 @@ def _log_empty(bursts: Sequence[Burst], rate_rps: float, window_s: Floats) -> Fl
 def _hit(fraction: Floats, size_mean: float) -> Floats:
     """Return the chance that a burst puts a request into a window that covers ``fraction`` of it."""
     return np.asarray(size_mean * fraction / (1 + size_mean * fraction))
-
-
-def fit_bursts(dispersion: Mapping[float, float], cv: float, rate_rps: float) -> tuple[Burst, ...]:
-    """Return the fewest components that match the index of dispersion by window (s) and the inter-arrival CV.
-
-    Least squares on logarithms, from a few fixed starts; a second component is kept only where it halves the
-    misfit of the first (in root mean square). Where counts vary no more than Poisson, there are no bursts.
-    """
-    if max(dispersion.values()) <= 1.0:
-        return ()
-    one, two = (_fit(dispersion, cv, rate_rps, count) for count in (1, 2))
-    return two[1] if two[0] < one[0] / 4 else one[1]
-
-
-def _fit(dispersion: Mapping[float, float], cv: float, rate_rps: float, count: int) -> tuple[float, tuple[Burst, ...]]:
-    """Return the least misfit with ``count`` components, and the components."""
-
-    def misfit(unknowns: Floats) -> Floats:
-        bursts = _bursts_of(unknowns, count)
-        ratios = [index_of_dispersion(bursts, window) / max(value, 1.0) for window, value in dispersion.items()]
-        return np.log([*ratios, (1 + interarrival_cv(bursts, rate_rps)) / (1 + cv)])
-
-    bounds = np.array([(-6.0, 12.0)] * count + [(np.log(SIZE_MEAN_MIN), np.log(SIZE_MEAN_MAX))] * count)
-    bounds = np.concatenate([bounds, [(np.log(DURATION_S_MIN), np.log(DURATION_S_MAX))] * count])
-    best: tuple[float, tuple[Burst, ...]] = (np.inf, ())
-    for duration_s in (1.0, 10.0, 100.0):
-        start = np.concatenate([np.zeros(count), np.full(count, 3.0), np.log(duration_s / 8.0 ** np.arange(count))])
-        start = np.clip(start, bounds[:, 0] + 1e-3, bounds[:, 1] - 1e-3)
-        found = least_squares(misfit, start, bounds=(bounds[:, 0], bounds[:, 1]), max_nfev=100)
-        if found.cost < best[0]:
-            best = (float(found.cost), _bursts_of(found.x, count))
-    return best
-
-
-def _bursts_of(unknowns: Floats, count: int) -> tuple[Burst, ...]:
-    """Return components from free numbers: shares (soft-max with a rest), log(size), log(duration)."""
-    weight = np.exp(unknowns[:count])
-    share = weight / (1 + weight.sum())
-    size = np.exp(unknowns[count : 2 * count])
-    duration_s = np.exp(unknowns[2 * count :])
-    return tuple(Burst(float(a), float(m), float(d)) for a, m, d in zip(share, size, duration_s, strict=True))

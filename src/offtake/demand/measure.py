@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from offtake.demand.burst import fit_bursts
+from offtake.demand.burst_fit import fit_bursts
 from offtake.demand.profile import FORMAT, Lengths, Profile, Sessions, Source
 from offtake.demand.request import Requests, count_of
 from offtake.errors import Fault, InputError

@@ -6,8 +6,9 @@ Poisson arrivals at rates found by bisection; every rate sees the same requests 
 (common random numbers), so that the answer is the same each time and comparable across chips. Each rate is judged on
 the middle of the run: the first quarter warms up, the last tenth drains. A rate counts only if the run is
 *stationary* (``stationary``: the requests inside do not grow over its second half). The rate of saturation is measured
-apart, with all requests waiting from the start. A disaggregated replica is searched in the same way. This module
-must never know a fleet, a price or a clock.
+apart, with all requests waiting from the start. A disaggregated replica is searched in the same way. Kernels, and with
+them the compiler, are loaded only where a goodput is not known yet. This module must never know a fleet, a price or a
+clock.
 """
 
 from __future__ import annotations
@@ -25,11 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import Fault, InputError
-from offtake.performance.dense import Tables, prepare
+from offtake.performance.dense import prepare
 from offtake.performance.deployment import Deployment, known_hardware
-from offtake.performance.disaggregated import Disaggregation, simulate_disaggregated
 from offtake.performance.library import content_hash
-from offtake.performance.replica import simulate_prepared
 from offtake.performance.roofline import Claim, Shape, refuse_implausible, refuse_impossible, verify_possible
 from offtake.performance.stationary import Stationarity, stationarity
 from offtake.performance.steps import ReplicaLimits, StepTable
@@ -105,10 +104,21 @@ class Goodput(NamedTuple):
     too_long_share: float
 
 
+class _System(NamedTuple):
+    """Hold what is searched: a run of it (first tokens and finishes, ns), its limits, and what a front end takes, ns.
+
+    The front end takes it of every request, as if each came to the scheduler so much later.
+    """
+
+    run: Callable[[Ints, Lengths], tuple[Ints, Ints]]
+    limits: list[ReplicaLimits]
+    front_ns: int
+
+
 class _Trial(NamedTuple):
     """Hold the requests of a search: gaps of mean 1, lengths, and the quantile that must meet the limits."""
 
-    system: Tables | Disaggregation
+    system: _System
     arrivals: npt.NDArray[np.float64]
     lengths: Lengths
     slo: Slo
@@ -134,7 +144,7 @@ def find_goodput(table: StepTable, limits: ReplicaLimits, case: Case, cache: Pat
     InputError
         If the sample is empty or holds a request without tokens.
     """
-    return _kept(content_hash(table, limits), case, cache, lambda: _search(prepare([(table, limits)]), [limits], case))
+    return _kept(content_hash(table, limits), case, cache, lambda: _search(_alone(table, limits), case))
 
 
 def find_goodput_disaggregated(pair: Pair, case: Case, cache: Path | None = None) -> Goodput:
@@ -148,10 +158,8 @@ def find_goodput_disaggregated(pair: Pair, case: Case, cache: Path | None = None
     prefill, decode = pair.prefill, pair.decode
     said = [content_hash(each.table, each.limits) for each in (prefill, decode)]
     times = (pair.transfer_ns_per_token, pair.transfer_ns)
-    tables = [prepare([(each.table, each.limits)]) for each in (prefill, decode)]
-    system = Disaggregation(tables[0], tables[1], prefill.workers, decode.workers, *times)
     name = f"{said} {prefill.workers} {decode.workers} {times}"
-    return _kept(name, case, cache, lambda: _search(system, [prefill.limits, decode.limits], case))
+    return _kept(name, case, cache, lambda: _search(_together(pair), case))
 
 
 def _kept(name: str, case: Case, cache: Path | None, search: Callable[[], Goodput]) -> Goodput:
@@ -208,9 +216,38 @@ def default_cache() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "offtake"
 
 
-def _search(system: Tables | Disaggregation, limits: list[ReplicaLimits], case: Case) -> Goodput:
+def _alone(table: StepTable, limits: ReplicaLimits) -> _System:
+    """Return one replica to be searched."""
+    from offtake.performance.replica import simulate_prepared
+
+    tables = prepare([(table, limits)])
+
+    def run(arrival_ns: Ints, lengths: Lengths) -> tuple[Ints, Ints]:
+        outcome = simulate_prepared(tables, arrival_ns, *lengths)
+        return outcome.first_token_ns, outcome.finish_ns
+
+    return _System(run, [limits], int(tables.limits[0].request_ns))
+
+
+def _together(pair: Pair) -> _System:
+    """Return a disaggregated replica to be searched, all its workers together."""
+    from offtake.performance.disaggregated import Disaggregation, simulate_disaggregated
+
+    both = (pair.prefill, pair.decode)
+    prefill, decode = (prepare([(each.table, each.limits)]) for each in both)
+    times = (pair.transfer_ns_per_token, pair.transfer_ns)
+    replica = Disaggregation(prefill, decode, pair.prefill.workers, pair.decode.workers, *times)
+
+    def run(arrival_ns: Ints, lengths: Lengths) -> tuple[Ints, Ints]:
+        outcome = simulate_disaggregated(replica, arrival_ns, *lengths)
+        return outcome.first_token_ns, outcome.finish_ns
+
+    return _System(run, [each.limits for each in both], int(prefill.limits[0].request_ns))
+
+
+def _search(system: _System, case: Case) -> Goodput:
     """Bisect for the highest rate that holds; a request must fit every kind of worker."""
-    lengths, too_long = _fitting(limits, case.lengths)
+    lengths, too_long = _fitting(system.limits, case.lengths)
     allowed = 1 - QUANTILE
     if too_long > allowed:
         return Goodput(0.0, 0.0, 0.0, 0.0, "length", math.inf, math.inf, too_long)
@@ -247,7 +284,7 @@ def _fitting(limits: list[ReplicaLimits], lengths: Lengths) -> tuple[Lengths, fl
     return Lengths(lengths.input_tokens[fits], lengths.output_tokens[fits]), float(1 - fits.mean())
 
 
-def _trial(system: Tables | Disaggregation, lengths: Lengths, case: Case, quantile: float) -> _Trial:
+def _trial(system: _System, lengths: Lengths, case: Case, quantile: float) -> _Trial:
     """Draw the gaps, and as many requests as a run has, from the sample; both from the case's seed."""
     gaps = np.random.default_rng([case.seed, 1]).exponential(size=REQUESTS)
     order = np.random.default_rng([case.seed, 2]).integers(lengths.input_tokens.size, size=REQUESTS)
@@ -258,24 +295,9 @@ def _trial(system: Tables | Disaggregation, lengths: Lengths, case: Case, quanti
 def _saturation_rps(trial: _Trial) -> float:
     """Return the rate at which a replica finishes requests when all wait from the start."""
     start = np.zeros(REQUESTS, np.int64)
-    finish_ns = np.sort(_run(trial, start)[1])
+    finish_ns = np.sort(trial.system.run(start, trial.lengths)[1])
     first, last = int(WARM_SHARE * REQUESTS), int((1 - WARM_SHARE) * REQUESTS)
     return (last - first) * NS_PER_S / max(1, int(finish_ns[last] - finish_ns[first]))
-
-
-def _run(trial: _Trial, arrival_ns: Ints) -> tuple[Ints, Ints]:
-    """Return when each request of a trial gives its first token and finishes, ns."""
-    if isinstance(trial.system, Disaggregation):
-        pair = simulate_disaggregated(trial.system, arrival_ns, *trial.lengths)
-        return pair.first_token_ns, pair.finish_ns
-    outcome = simulate_prepared(trial.system, arrival_ns, *trial.lengths)
-    return outcome.first_token_ns, outcome.finish_ns
-
-
-def _front_ns(system: Tables | Disaggregation) -> int:
-    """Return what a front end takes of every request, ns: as if each came to the scheduler so much later."""
-    tables = system.prefill if isinstance(system, Disaggregation) else system
-    return int(tables.limits[0].request_ns)
 
 
 def _settled(arrival_ns: Ints, finish_ns: Ints) -> bool:
@@ -290,11 +312,11 @@ def _settled(arrival_ns: Ints, finish_ns: Ints) -> bool:
 def _judge(trial: _Trial, rate_rps: float) -> _Verdict:
     """Run one rate and say what broke, if anything: ``saturated`` comes before ``ttft``, and that before ``tpot``."""
     arrival_ns = (trial.arrivals * (NS_PER_S / rate_rps)).astype(np.int64)
-    firsts_ns, finishes_ns = _run(trial, arrival_ns)
+    firsts_ns, finishes_ns = trial.system.run(arrival_ns, trial.lengths)
     window = slice(int(WARM_SHARE * REQUESTS), int((1 - DRAIN_SHARE) * REQUESTS))
     first_ns, finish_ns = firsts_ns[window], finishes_ns[window]
     more = trial.lengths.output_tokens[window].astype(np.int64) - 1
-    ttft_ms = (_quantile(first_ns - arrival_ns[window], trial.quantile) + _front_ns(trial.system)) / NS_PER_MS
+    ttft_ms = (_quantile(first_ns - arrival_ns[window], trial.quantile) + trial.system.front_ns) / NS_PER_MS
     spread = (finish_ns - first_ns)[more > 0] / more[more > 0]
     tpot_ms = _quantile(spread, trial.quantile) / NS_PER_MS if spread.size else 0.0
     if not _settled(arrival_ns, finishes_ns):

@@ -22,6 +22,7 @@ NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnbound
 STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
 COLUMN_WISE, MINIMISE = 1, 1
 WAIT = True
+WARM = "simplex on the extensive form"
 EARLY = ", stopped before it was proven this close"
 Solver = highspy.Highs
 
@@ -145,6 +146,37 @@ def vectors(solver: Solver) -> tuple[Floats, Floats]:
 def start() -> None:
     """Forget the threads of earlier solves: HiGHS keeps a process to the number it was first given."""
     highspy.Highs.resetGlobalScheduler(WAIT)
+
+
+class Warm:
+    """Solve one program after another; where only bounds have moved since the one before, begin at its answer."""
+
+    def __init__(self) -> None:
+        self.known: tuple[Program, Solver] | None = None
+
+    def solve(self, program: Program, effort: Effort) -> Answer:
+        """Solve a program; cold where it has integers, or where the warm solver finds no answer."""
+        if program.integer.any():
+            return solve_whole(program, effort)
+        if self.known is not None and same_but_bounds(self.known[0], program):
+            solver = self.known[1]
+            columns = np.arange(program.lower.size, dtype=np.int32)
+            solver.changeColsBounds(columns.size, columns, program.lower, program.upper)
+            move_rows(solver, program.row_lower, program.row_upper)
+        else:
+            solver = load(program, effort, whole=False)
+        self.known = (program, solver)
+        solver.run()
+        return read(solver, WARM) if solver.getModelStatus() == OK else solve_linear(program, effort)
+
+
+def same_but_bounds(one: Program, other: Program) -> bool:
+    """Tell whether two programs differ in their bounds at most."""
+    if one.matrix.shape != other.matrix.shape or one.matrix.nnz != other.matrix.nnz:
+        return False
+    return np.array_equal(one.cost, other.cost) and all(
+        np.array_equal(getattr(one.matrix, name), getattr(other.matrix, name)) for name in ("data", "indices", "indptr")
+    )
 
 
 def solve_linear(program: Program, effort: Effort) -> Answer:

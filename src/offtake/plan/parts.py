@@ -24,6 +24,7 @@ from offtake.plan.twolevel import TwoLevel
 
 BROKEN = 1e-6  #: the least sum of violations, in solver units, that is one
 BUNDLES_PER_WORKER = 4
+SHARED = 30_000  #: columns of all parts; measured at a third of it: handing work to threads takes longer than it saves
 
 
 class StoppedError(Exception):
@@ -105,19 +106,22 @@ class Parts:
     """Keep all parts warm, and ask them about points of the master.
 
     ``workers`` is a ``joblib.Parallel`` that shares memory with this process (threads; the solver lets go of Python's
-    lock while it works); by default one of ``effort.threads``. Parts that are as they were among ``known`` stay warm.
+    lock while it works); by default one of ``effort.threads``, or none but this one where parts are small. Parts that
+    are as they were among ``known`` stay warm.
     """
 
     def __init__(
         self, whole: TwoLevel, effort: Effort, known: Parts | None = None, workers: Parallel | None = None
     ) -> None:
         self.whole, self.late = whole, effort.late
-        self.workers = workers or Parallel(n_jobs=max(1, effort.threads), backend="threading")
-        count = BUNDLES_PER_WORKER * max(1, effort.threads)
+        threads = max(1, effort.threads if sum(part.columns.size for part in whole.parts) > SHARED else 1)
+        self.workers = workers or Parallel(n_jobs=threads, backend="threading")
+        count = BUNDLES_PER_WORKER * threads
         self.bundles = [b for b in np.array_split(np.arange(len(whole.parts)), count) if b.size]
         warm: list[Solver | None] = list(known.solvers) if known is not None else []
         warm += [None] * (len(whole.parts) - len(warm))
-        alone = replace(effort, threads=1, time_limit_s=np.inf, left_s=lambda: np.inf)
+        own = 1 if threads > 1 else effort.threads  # HiGHS holds each thread to the number that it was first given
+        alone = replace(effort, threads=own, time_limit_s=np.inf, left_s=lambda: np.inf)
         made = self.workers(
             delayed(_make)([whole.parts[p].program for p in b], warm[b[0] : b[-1] + 1], alone) for b in self.bundles
         )

@@ -17,7 +17,7 @@ from offtake.demand.shock import sample_shocks
 from offtake.demand.workload import demand_of
 from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled, assemble
-from offtake.plan.highs import solve_whole
+from offtake.plan.highs import Warm
 from offtake.plan.load import given_factors, rates_of, surge_words
 from offtake.plan.nodes import Moments, nodes_from, seen_before
 from offtake.plan.pool import Pool
@@ -245,10 +245,14 @@ def operate_all(batch: Problem, held: list[Held], options: Options) -> list[list
     be kept on every path, each is operated by itself.
     """
     first = without_policy(replace(batch, held=held[0]))
-    pool = Pool(first, options)
+    pool, warm = Pool(first, options), Warm()
 
     def find(problem: Problem) -> Solution:
-        return in_one(problem, options) if is_small(problem) else pool.solve(problem)
+        if not is_small(problem):
+            return pool.solve(problem)
+        return solve_stated(
+            lambda: state(problem, pool.units), options, lambda _, program, hard: warm.solve(program, hard)
+        )
 
     return [operated(find, without_policy(replace(batch, held=one)), options) for one in held]
 
@@ -269,11 +273,6 @@ def is_small(problem: Problem) -> bool:
     """Tell whether paths whose contracts are held are sooner operated in one program than part by part."""
     rows = problem.demand_rps[..., 0].size * (problem.lanes.cell.size + problem.demand_rps.shape[3])
     return bool(rows <= SMALL)
-
-
-def in_one(problem: Problem, options: Options) -> Solution:
-    """Solve a problem in one program."""
-    return solve_stated(lambda: state(problem), options, lambda _, program, effort: solve_whole(program, effort))
 
 
 def operate(problem: Problem, options: Options) -> Operated:
