@@ -46,3 +46,12 @@ def test_the_lease_and_its_right_to_leave_are_worth_what_paper_says() -> None:
     assert found.right.right_usd == pytest.approx(100_000, abs=CENT)
     assert found.right.right_in_foresight_usd == pytest.approx(200_000, abs=CENT)
     assert any("100,000" in text and "31 days" in text for text in found.sentences)
+
+
+def test_the_curves_of_a_lot_end_at_what_signing_it_is_worth_and_keep_it_whole() -> None:
+    found = negotiate(read_folder(BY_HAND / "lease"), "reserved", OPTIONS)
+    for point in (found.sizes[-1], found.starts[0]):
+        assert point.units == 1.0
+        assert point.value_usd == pytest.approx(found.difference_usd, abs=CENT)
+    # A quarter of the lot costs a quarter, whole until October; its chips are still more than are ever needed.
+    assert found.sizes[0].value_usd == pytest.approx(found.difference_usd + 0.75 * 500_000, abs=CENT)

@@ -239,13 +239,16 @@ def point(desk: Desk, vintage: int, units: float) -> PointOfCurve:
 
 
 def signed_so(problem: Problem, vintage: int, units: float) -> Problem:
-    """Return the problem in which exactly some units of an offer are signed, at one date whatever has been seen."""
+    """Return the problem in which exactly some units of an offer are signed, at one date whatever has been seen.
+
+    What is all or nothing stays so at every size: it is kept or ended whole.
+    """
     vintages = problem.vintages
-    mine = vintages.offer == vintages.offer[vintage]
     none = barred(problem, int(vintages.offer[vintage]))
     units_max, signed = none.vintages.units_max.copy(), none.vintages.signed.copy()
     units_max[vintage], signed[vintage] = units, True
-    lots = none.vintages.all_or_nothing & ~mine
+    lots = none.vintages.all_or_nothing.copy()
+    lots[vintage] = vintages.all_or_nothing[vintage]
     return replace(none, vintages=replace(none.vintages, units_max=units_max, signed=signed, all_or_nothing=lots))
 
 
