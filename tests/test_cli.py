@@ -59,6 +59,35 @@ def test_an_error_tells_programs_the_keys_that_its_reference_names(capsys: pytes
     assert list(document(capsys, "check", "nowhere")) == list(reference.ERROR_KEYS)
 
 
+@pytest.mark.parametrize("wrong", [["--gap", "2"], ["--nonsense"], ["--trust", "much"]])
+def test_a_wrong_option_is_told_people_in_a_line_and_programs_as_one_object(
+    starter: Path, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    assert main(["plan", str(starter), *wrong]) == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert told.err.count("\n") == 1
+    assert wrong[0] in told.err
+    error = document(capsys, "plan", str(starter), *wrong)
+    assert (error["ok"], error["error"]) == (False, "InputError")
+
+
+@pytest.mark.parametrize(
+    "arguments, idle",
+    [
+        (["plan", "--churn", "1%"], ["--churn"]),
+        (["appraise", "--all", "--brief", "--vary"], ["--brief", "--vary"]),
+        (["appraise", "reserved", "--all"], ["OFFER"]),
+        (["appraise", "--brief", "--vary"], ["--vary"]),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    starter: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], idle: list[str]
+) -> None:
+    assert main([arguments[0], str(starter), *arguments[1:]]) == 2
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()][: len(idle)] == idle
+
+
 def test_init_never_overwrites(starter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (starter / "portfolio.toml").read_bytes()
     assert main(["init", str(starter)]) == 2

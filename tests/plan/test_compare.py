@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 
 from offtake.errors import InputError
-from offtake.plan.compare import Planned, arrivals, changes, compare, differs, fees, read_plan, steps
-from offtake.plan.plan import PlanOptions, make_plan
+from offtake.plan.compare import Planned, arrivals, changes, compare, differs, fees, read_plan, read_planned, steps
+from offtake.plan.plan import PlanOptions, make_plan, write_plan
+from offtake.schema.begin import write_starter
 from offtake.schema.portfolio import Tables
+from offtake.schema.read import read_folder
 from offtake.schema.settings import Limits
 from tests.supply import small
 
@@ -156,3 +159,20 @@ def test_a_folder_without_a_plan_and_a_file_that_is_none_are_faults(tmp_path: Pa
     (tmp_path / "plan" / "plan.json").write_text('{"format": "offtake-plan-0"}')
     with pytest.raises(InputError, match="no plan of this version"):
         read_plan(tmp_path)
+
+
+def test_a_plan_whose_inputs_are_gone_or_changed_is_not_compared(tmp_path: Path) -> None:
+    write_starter(tmp_path / "mine")
+    write_plan(make_plan(read_folder(tmp_path / "mine")), tmp_path / "run")
+    inputs = tmp_path / "run" / "plan" / "inputs"
+    assert read_planned(tmp_path / "run").tables.settings.name == "mine"
+    sites = (inputs / "sites.csv").read_text()
+    (inputs / "sites.csv").write_text(f"{sites}# another\n")
+    with pytest.raises(InputError, match=r"run/plan/inputs/sites\.csv: the plan was made from another file"):
+        read_planned(tmp_path / "run")
+    (inputs / "sites.csv").write_text("site\n")
+    with pytest.raises(InputError, match=r"run/plan/inputs/sites\.csv"):
+        read_planned(tmp_path / "run")
+    shutil.rmtree(inputs)
+    with pytest.raises(InputError, match="the inputs of the plan are gone"):
+        read_planned(tmp_path / "run")

@@ -28,6 +28,7 @@ VERBS = (
     telling,
     performance,
 )  #: modules that register verbs when they are imported, in the order of the help
+HELP = "See `offtake --help`."
 DISK_MEND = "Check the path, its rights and the room on the disk."
 
 
@@ -58,8 +59,7 @@ def code_of(given: list[str]) -> int:
         code = tell(error, as_json=as_json)
     except typer.TyperException as error:
         message = error.format_message().rstrip(".")
-        sys.stderr.write(f"{message}. See `offtake --help`.\n" if message else "")
-        code = BAD_INPUT
+        code = tell(InputError([Fault("the command line", message, HELP)]), as_json=as_json) if message else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort) as error:
         kept, code = str(error) or kept, INTERRUPTED
     except (SystemExit, BrokenPipeError):  # nobody reads standard output any more

@@ -32,6 +32,8 @@ from offtake.cli.shell import (
 )
 from offtake.errors import Fault, InputError
 
+CHURN = "0.1%"  #: what a change must gain where nothing else is asked
+
 if TYPE_CHECKING:
     from offtake.plan.hold import Earlier
     from offtake.plan.plan import PlanOptions, PlanRun
@@ -54,7 +56,7 @@ def earlier_plan(run: Path | None, churn: str) -> Earlier | None:
     from offtake.plan.compare import read_plan
     from offtake.plan.hold import Earlier, churn_of
 
-    asked = churn_of(churn)
+    asked = churn_of(churn or CHURN)
     return None if run is None else Earlier(plan=read_plan(run), churn=asked)
 
 
@@ -92,6 +94,19 @@ def read_checked(folder: Path) -> Tables:
     if faults:
         raise InputError(faults)
     return tables
+
+
+def refuse_idle(*options: tuple[bool, str, str]) -> None:
+    """Refuse options that would do nothing: whether one is idle, its name, and what to do instead.
+
+    Raises
+    ------
+    InputError
+        With every one of them.
+    """
+    faults = [Fault(name, "the option would do nothing here", mend) for idle, name, mend in options if idle]
+    if faults:
+        raise InputError(faults)
 
 
 def run_folder(out: Path | None, tables: Tables) -> Path:
@@ -159,8 +174,8 @@ def plan(
         Path | None, typer.Option("--from", help="Run folder of an earlier plan, to be changed only where it pays.")
     ] = None,
     churn: Annotated[
-        str, typer.Option(help="With --from: what a change must gain, as 0.5% of the plan's value or 2 m USD.")
-    ] = "0.1%",
+        str, typer.Option(help=f"With --from: what a change must gain, as 0.5% or 2 m USD; {CHURN} where not given.")
+    ] = "",
     trust: Trusting = "quick",
     replan: Replan = 0,
     workers: Workers = 1,
@@ -170,6 +185,7 @@ def plan(
     from offtake.plan.judging import TrustOptions
     from offtake.report.terminal import plan_table
 
+    refuse_idle((bool(churn) and earlier is None, "--churn", "Name the earlier plan with --from."))
     near = earlier_plan(earlier, churn)
     tables = read_checked(folder)
     where = run_folder(out, tables)
@@ -228,6 +244,11 @@ def appraise(
     from offtake.plan.negotiate import Depth, negotiate
     from offtake.report.terminal import appraisal_table, sheet_table, tornado_table
 
+    refuse_idle(
+        (every and bool(offer), "OFFER", "Leave it out: --all appraises every open offer."),
+        (every and brief, "--brief", "Leave it out: --all gives values only."),
+        (vary and (every or brief), "--vary", "Ask for it without --all and --brief."),
+    )
     tables = read_checked(folder)
     if every:
         appraise_every(tables, run_folder(out, tables), gap, limit_s, as_json)

@@ -45,6 +45,7 @@ FEES = (
 )
 BY_KEY = ("regions", "models", "providers", "sites", "links", "chips", "deployments", "offers")
 CENT = 0.005
+ANEW = "Make the plan anew with `offtake plan`."
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,11 +112,31 @@ def read_planned(run_folder: Path) -> Planned:
     Raises
     ------
     InputError
-        Where there is no plan, or one of another format.
+        Where there is no plan, or one of another format, or its inputs are gone or have been changed since.
     """
-    return Planned(
-        folder=str(run_folder), result=read_plan(run_folder), tables=read_folder(run_folder / "plan" / "inputs")
-    )
+    result = read_plan(run_folder)
+    return Planned(folder=str(run_folder), result=result, tables=read_inputs(run_folder / "plan" / "inputs", result))
+
+
+def read_inputs(folder: Path, result: PlanResult) -> Tables:
+    """Read the portfolio that a plan was made from.
+
+    Raises
+    ------
+    InputError
+        Where it cannot be read, or is not the one that the plan was made from.
+    """
+    if not folder.is_dir():
+        raise InputError([Fault(str(folder), "the inputs of the plan are gone", ANEW)])
+    try:
+        tables = read_folder(folder)
+    except InputError as error:
+        raise InputError([replace(fault, file=str(folder / fault.file)) for fault in error.faults]) from None
+    files = sorted({*result.inputs, *tables.hashes})
+    other = [name for name in files if result.inputs.get(name) != tables.hashes.get(name)]
+    if other:
+        raise InputError([Fault(str(folder / name), "the plan was made from another file", ANEW) for name in other])
+    return tables
 
 
 def read_plan(run_folder: Path) -> PlanResult:
@@ -133,8 +154,7 @@ def read_plan(run_folder: Path) -> PlanResult:
         mend = "Give a run folder such as runs/may-2026, or make one with `offtake plan`."
         raise InputError([Fault(str(run_folder), "the folder holds no plan", mend)]) from None
     except msgspec.DecodeError as error:
-        mend = "Make the plan anew with `offtake plan`."
-        raise InputError([Fault(str(path), f"the file is no plan of this version ({error})", mend)]) from None
+        raise InputError([Fault(str(path), f"the file is no plan of this version ({error})", ANEW)]) from None
     if result.format != PLAN_FORMAT:
         mend = f"Make the plan anew: this version reads {PLAN_FORMAT}."
         raise InputError([Fault(str(path), "the plan is of another format", mend, value=result.format)])
