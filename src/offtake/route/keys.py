@@ -42,6 +42,7 @@ class Caller(NamedTuple):
     """Say who asks: the index of the tenant, and the scope of the key."""
 
     tenant: int
+    name: str
     digest: bytes
     models: frozenset[str]
     workloads: tuple[str, ...]

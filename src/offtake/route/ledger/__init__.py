@@ -1,0 +1,1 @@
+"""Keep every request: a journal that outlives the router, and the database that plans and bills read."""
