@@ -84,7 +84,11 @@ def read_keys(path: Path, tenants: Sequence[TenantRow]) -> Keyring:
     own = {row.name: tuple(row.workloads) for row in tenants}
     callers = [
         Caller(
-            names[row.tenant], bytes.fromhex(row.sha256), frozenset(row.models), tuple(row.workloads) or own[row.tenant]
+            names[row.tenant],
+            row.name,
+            bytes.fromhex(row.sha256),
+            frozenset(row.models),
+            tuple(row.workloads) or own[row.tenant],
         )
         for row in rows
     ]
