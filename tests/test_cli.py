@@ -76,6 +76,7 @@ def test_a_wrong_option_is_told_people_in_a_line_and_programs_as_one_object(
     "arguments, idle",
     [
         (["plan", "--churn", "1%"], ["--churn"]),
+        (["plan", "--trust", "none", "--replan", "3"], ["--replan"]),
         (["appraise", "--all", "--brief", "--vary"], ["--brief", "--vary"]),
         (["appraise", "reserved", "--all"], ["OFFER"]),
         (["appraise", "--brief", "--vary"], ["--vary"]),

@@ -25,7 +25,7 @@ from offtake.report import negotiation, offers, sums
 from offtake.report.parts import Figure, Grid
 from offtake.report.sections import page, with_and_without
 from offtake.report.tables import read_run
-from offtake.report.terminal import appraisal_table, tornado_table
+from offtake.report.terminal import appraisal_table, sheet_table, tornado_table
 from tests.report.run_folder import Wish, build_run
 
 
@@ -154,3 +154,14 @@ def test_open_offers_are_shown_where_they_were_appraised(tmp_path: Path) -> None
     assert isinstance(matrix, Figure)
     assert grid.rows[0] == ["A", "1 of 2", "+$200 m"]
     assert matrix.says == "a and b stand in for each other: losing both costs +$50 m more than apart."
+
+
+def test_a_worth_within_the_solvers_gap_is_marked_and_one_beyond_it_is_not(tmp_path: Path) -> None:
+    known = plain(tmp_path)
+    fee, prepay = clause("fee", "5% off", 3e8, asked=True), clause("prepay", "20% at signing", -1e7, asked=False)
+    some = [msgspec.structs.replace(one, doubt_usd=2e7) for one in (fee, prepay)]
+    told = printed(sheet_table(msgspec.structs.replace(known, clauses=some)))
+    assert "~−$10 m" in told
+    assert "~+" not in told
+    assert sums.UNCLEAR in told
+    assert sums.UNCLEAR not in printed(sheet_table(msgspec.structs.replace(known, clauses=[fee, prepay])))

@@ -185,7 +185,10 @@ def plan(
     from offtake.plan.judging import TrustOptions
     from offtake.report.terminal import plan_table
 
-    refuse_idle((bool(churn) and earlier is None, "--churn", "Name the earlier plan with --from."))
+    refuse_idle(
+        (bool(churn) and earlier is None, "--churn", "Name the earlier plan with --from."),
+        (replan > 0 and trust == "none", "--replan", "Ask for it with --trust quick or full."),
+    )
     near = earlier_plan(earlier, churn)
     tables = read_checked(folder)
     where = run_folder(out, tables)

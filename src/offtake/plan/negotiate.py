@@ -157,6 +157,8 @@ def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | 
     value = plan.objective_usd - desk.case.without.objective_usd
     doubt = sum(each.bound_usd - each.objective_usd for each in (plan, desk.case.without))
     now = value_now(appraisal, all_or_nothing=desk.case.terms_row.all_or_nothing)
+    before = desk.case.signing if lot else desk.case.best
+    apart = max(each.bound_usd - each.objective_usd for each in (plan, before))
     return ClauseWorth(
         clause=one.clause,
         step=one.step,
@@ -164,6 +166,7 @@ def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | 
         worth_usd=0.0 if isclose(value, now, rel_tol=NOTHING_SHARE) else value - now,
         value_usd=value,
         flips=abs(value) > doubt and (value > 0) != (now > 0),
+        doubt_usd=max(apart, 0.0),
     )
 
 

@@ -207,6 +207,12 @@ class ClauseWorth(msgspec.Struct, frozen=True, kw_only=True):
     worth_usd: float  #: Change of the value of signing by this step; null where no plan keeps the limits.
     value_usd: float  #: Value of signing with it: the plan that signs less the plan without the offer.
     flips: bool  #: Whether the answer is another with it, beyond what the solver leaves open.
+    doubt_usd: float = 0.0  #: What the solver leaves open in `worth_usd`; a worth that is no larger says nothing.
+
+    @property
+    def unclear(self) -> bool:
+        """Tell whether the worth is within what the solver leaves open."""
+        return 0.0 < abs(self.worth_usd) <= self.doubt_usd
 
 
 class PointOfCurve(msgspec.Struct, frozen=True, kw_only=True):

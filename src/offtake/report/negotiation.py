@@ -162,6 +162,7 @@ def sheet(appraisal: Appraisal) -> Figure:
     ]
     frame = pl.DataFrame(rows).with_columns(told=told_money("usd"))
     divisor, unit = money_unit(max(map(abs, frame["usd"])))
+    unclear = any(one.unclear for one in appraisal.clauses)
     paints = {"they give": theme.paint(0), "we give": theme.paint(1)}
     axis = alt.Axis(
         title=f"Worth to us, {unit}",
@@ -194,7 +195,7 @@ def sheet(appraisal: Appraisal) -> Figure:
             Key(label="ours to give", paint=paints["we give"]),
         ],
         note="Each clause is moved alone, by a stated step, and everything is planned anew. A step is a usual size of "
-        "a concession (assumption), not a forecast.",
+        "a concession (assumption), not a forecast." + (f" {sums.UNCLEAR}" if unclear else ""),
     )
 
 
@@ -217,7 +218,7 @@ def sheet_grid(appraisal: Appraisal) -> Grid:
             one.clause,
             one.step,
             who_gives(one),
-            change(one.worth_usd),
+            sums.say_worth(one),
             change(one.value_usd),
             "flips" if one.flips else "holds",
         ]

@@ -12,13 +12,14 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from offtake.plan.result import Appraisal, Decision
-from offtake.report.words import day, listing, money, share
+from offtake.plan.result import Appraisal, ClauseWorth, Decision
+from offtake.report.words import change, day, listing, money, share
 from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, PERCENT
 
 OTHERS = "all others"
 API = "api"  # what stands for a chip where capacity is priced by the token
 FIRMNESS = ("firm", "option", "letter", "talks")
+UNCLEAR = "~: no more than the solver's gap leaves open; a smaller --gap tells."
 COST_PARTS: Mapping[str, str] = {
     "value_served": "value served",
     "fees": "fees owed",
@@ -219,6 +220,11 @@ def differences(
     return outcomes(
         joined.with_columns(pl.col("growth_branch").fill_null("not named"), pl.col("description").fill_null(""))
     )
+
+
+def say_worth(one: ClauseWorth) -> str:
+    """Write what a clause is worth, marked where the solver leaves as much open."""
+    return f"{'~' if one.unclear else ''}{change(one.worth_usd)}"
 
 
 def say_swings(appraisal: Appraisal) -> str:

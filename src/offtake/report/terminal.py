@@ -16,7 +16,7 @@ from rich.text import Text
 
 from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
 from offtake.report import happenings, verdicts
-from offtake.report.sums import by_interest, say_swings, signed_when
+from offtake.report.sums import UNCLEAR, by_interest, say_swings, say_worth, signed_when
 from offtake.report.words import (
     NOTHING,
     change,
@@ -156,11 +156,12 @@ def sheet_table(appraisal: Appraisal) -> Group:
     for one in appraisal.clauses:
         step = one.step if one.asked else f"{one.step} (ours to give)"
         style = "bold green" if one.flips else ""
-        made.add_row(
-            Text(one.clause), Text(step), Text(change(one.worth_usd)), Text(change(one.value_usd)), style=style
-        )
+        worth = say_worth(one)
+        made.add_row(Text(one.clause), Text(step), Text(worth), Text(change(one.value_usd)), style=style)
     flip = f"The smallest change that flips the answer: {appraisal.flip}." if appraisal.flip else ""
-    return answered(flip or "No single change that was tried flips the answer.", made)
+    found = answered(flip or "No single change that was tried flips the answer.", made)
+    unclear = any(one.unclear for one in appraisal.clauses)
+    return Group(found, Text(""), Text(UNCLEAR)) if unclear else found
 
 
 def tornado_table(appraisal: Appraisal) -> Group:
