@@ -36,7 +36,7 @@ def usage_of(tail: bytes) -> Usage | None:
         if start >= 0 and not text[end + len(NAME) : start].strip(": \t\r\n"):
             try:
                 found, _ = _scan(text, start)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             told = told_by(found)
             if told is not None:
