@@ -9,7 +9,7 @@ forests predict from a stated profile: what is compared is scheduling, queueing 
 - *Vidur's own tables*: prefill attention too, a staircase over a chunk's end and length (``StepTable.chunk_ns``).
 
 Memory is never short: Vidur 0.0.26 stops with an assertion at its first preemption (``Request.restart`` leaves the
-tokens of the stage as they were). Vidur is installed in an environment of its own (``vidur/environment.py``).
+tokens of the stage as they were). Vidur is installed in an environment of its own (``environment.py``).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.environment import Environment
 from benchmarks.harness import Figure, Measure
 from benchmarks.scenes import lengths
-from benchmarks.vidur.environment import call
 from benchmarks.vidur.tables import table_of, with_own_chunks
 from offtake.demand.request import Requests, requests_of
 from offtake.performance.dense import Tables, prepare
@@ -33,6 +33,7 @@ from offtake.performance.replica import simulate_prepared
 from offtake.performance.steps import ReplicaLimits
 from offtake.units import NS_PER_S
 
+VIDUR = Environment("Vidur", ("vidur==0.0.26",), "OFFTAKE_VIDUR_PYTHON")
 SCRIPT = Path(__file__).parent / "vidur" / "simulate.py"
 LOADS, REQUESTS, TURNS = (0.25, 0.60, 0.85, 0.95), 2_000, 20
 TOKENS_MAX, STEP_TOKENS, BATCH_MAX, BLOCK_TOKENS, BLOCKS = 8_192, 512, 128, 16, 30_208  # as in simulate.py
@@ -95,7 +96,7 @@ def prepared(arrays: Any) -> dict[str, Tables]:  # noqa: ANN401  # an archive of
 
 def runs(folder: Path) -> dict[str, list[Run]]:
     """Let Vidur write its tables, make requests by the saturation they give, and run both."""
-    call(SCRIPT, folder)
+    VIDUR.call(str(SCRIPT), str(folder))
     with np.load(folder / "tables.npz") as arrays:
         tables = prepared(arrays)
     burst = requests_at(1e9)
@@ -104,7 +105,7 @@ def runs(folder: Path) -> dict[str, list[Run]]:
     sets = {load: requests_at(load * peak_rps) for load in LOADS}
     for load, requests in sets.items():
         write_requests(folder / f"requests-{load}.csv", requests)
-    call(SCRIPT, folder)
+    VIDUR.call(str(SCRIPT), str(folder))
     found: dict[str, list[Run]] = {"additive": [], "own": []}
     for kind, (load, requests) in itertools.product(found, sets.items()):
         with np.load(folder / f"{kind}-{load}.npz") as vidurs:

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmarks import run
+from benchmarks.environment import Environment
 from benchmarks.harness import Figure, Measure, Side, Skipped, compare
+from benchmarks.peers_plan import in_offtake
+from benchmarks.peers_plan.part import part_of
+from benchmarks.process import in_new_process
+from offtake.plan.solve import state
+from tests.plan import problems
+
+TINY = (150, 629)  # variables and coefficients
 
 
 def ticking(*steps: float) -> Callable[[], float]:
@@ -54,3 +65,43 @@ def test_a_benchmark_that_cannot_run_here_says_why(
     monkeypatch.setattr(importlib, "import_module", modules.__getitem__)
     assert run.main(["rehearse"]) == 0
     assert capsys.readouterr().out == "rehearse: skipped: there is no registry\n"
+
+
+def test_an_environment_that_is_given_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Environment("a peer", ("a-package-that-does-not-exist==0",), "OFFTAKE_TEST_PYTHON")
+    monkeypatch.setenv("OFFTAKE_TEST_PYTHON", sys.executable)
+    assert given.call("-c", "print(1 + 1)") == "2\n"
+    assert not given.home.exists()
+
+
+def test_what_fails_in_an_environment_is_skipped_with_the_last_line_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFTAKE_TEST_PYTHON", sys.executable)
+    with pytest.raises(Skipped, match=r"^a peer failed: no such model$"):
+        Environment("a peer", (), "OFFTAKE_TEST_PYTHON").call("-c", "raise SystemExit('loading\\nno such model')")
+
+
+def test_a_new_process_is_given_its_words(tmp_path: Path) -> None:
+    file = tmp_path / "problem.npz"
+    in_offtake.write(file, problems.tiny())
+    found = in_new_process("peers_plan.measure", "measure", "in_offtake", str(file), "1").returned
+    assert (found["columns"], found["coefficients"]) == TINY
+    assert 0.0 < found["before_mb"] <= found["peak_mb"]
+
+
+def test_a_problem_is_put_away_with_an_axis_for_each_of_its_arrays(tmp_path: Path) -> None:
+    problem = problems.tiny()
+    in_offtake.write(tmp_path / "problem.npz", problem)
+    assert in_offtake.read(tmp_path / "problem.npz").demand_rps.tolist() == problem.demand_rps.tolist()
+    with np.load(tmp_path / "problem.npz") as arrays:
+        assert arrays["vintages.paid_usd"].shape == (5, 2, 2)
+        assert arrays["exclusive"].tolist() == [[False, True, False, True]]
+        assert float(arrays["risk_weight"]) == 0.5
+
+
+def test_the_part_that_pypsa_can_state_has_no_whole_numbers_no_notice_and_no_power() -> None:
+    whole = problems.tiny()
+    part = part_of(whole)
+    assert part.vintages.units_max.tolist() == [1.0, 6.0, 6.0, 40.0, 50.0]
+    assert (part.vintages.lock_until == part.vintages.term_until).all()
+    assert not state(part)[1].integer.any()
+    assert set(np.unique(part.power_kw)) == {np.inf}
