@@ -65,6 +65,29 @@ class Effort:
     tell: Callable[[float], None] = lambda _share: None
 
 
+class Start:
+    """Hold a basis to start from; it can be sent to another process."""
+
+    def __init__(self, basis: highspy.HighsBasis) -> None:
+        self.basis = basis
+
+    @classmethod
+    def of(cls, solver: Solver) -> Start | None:
+        """Give the basis where a solver stands, None where it has none."""
+        basis = solver.getBasis()
+        return cls(basis) if basis.valid else None
+
+    def __getstate__(self) -> tuple[bytes, bytes]:
+        """Give the status of each column and row, a byte each."""
+        return bytes(map(int, self.basis.col_status)), bytes(map(int, self.basis.row_status))
+
+    def __setstate__(self, state: tuple[bytes, bytes]) -> None:
+        """Make the basis again."""
+        self.basis = highspy.HighsBasis()
+        self.basis.valid, self.basis.alien = True, False
+        self.basis.col_status, self.basis.row_status = (list(map(highspy.HighsBasisStatus, one)) for one in state)
+
+
 def load(program: Program, effort: Effort, *, whole: bool = True) -> Solver:
     """Pass a program to a new, silent HiGHS; without its integers unless ``whole``."""
     solver = Solver()  # type: ignore[no-untyped-call]  # highspy's own class is not annotated
@@ -122,6 +145,13 @@ def move_rows(solver: Solver, lower: Floats, upper: Floats) -> None:
     solver.changeRowsBounds(lower.size, rows, lower, upper)  # type: ignore[attr-defined]  # missing in its stub
 
 
+def start_from(solver: Solver, start: Start | None) -> None:
+    """Let the next answer start from a basis (from nothing for None), whatever the solver did before."""
+    solver.clearSolver()
+    if start is not None:
+        solver.setBasis(start.basis)
+
+
 def add_rows(solver: Solver, rows: sparse.csr_matrix, floor: Floats) -> None:
     """Add rows·x ≥ floor to a solver."""
     starts, indices = rows.indptr[:-1].astype(np.int32), rows.indices.astype(np.int32)
@@ -135,6 +165,20 @@ def run_otherwise(solver: Solver) -> bool:
     solver.run()
     solver.setOptionValue("solver", "choose")
     return bool(solver.getModelStatus() == OK)
+
+
+def run_loosely(solver: Solver, tolerance: float) -> bool:
+    """Run once more with limits kept to ``tolerance`` only, as another program says they can be; tell if it answers.
+
+    A point of the master is right to its own tolerance, and may leave a part so much too little.
+    """
+    usual = solver.getOptions().primal_feasibility_tolerance
+    solver.setOptionValue("primal_feasibility_tolerance", tolerance)
+    solver.clearSolver()
+    solver.run()
+    answered = solver.getModelStatus() == OK or run_otherwise(solver)
+    solver.setOptionValue("primal_feasibility_tolerance", usual)
+    return answered
 
 
 def vectors(solver: Solver) -> tuple[Floats, Floats]:

@@ -3,14 +3,17 @@
 Comes in: a :class:`~offtake.plan.twolevel.TwoLevel` and points of its master. Goes out: a :class:`Reply`: what each
 part costs with the duals that prove it, or, where a part has no answer, by how much its rows are broken at least, with
 the duals that prove that. A claim that a part has no answer is believed only when its least violation, another
-program, is above 0. One warm solver is kept per part, each solved alone, so that no answer depends on how many work
-at once. It must never know what a column means.
+program, is above 0. Each part is solved alone and starts from the basis of its own last answer, which travels with the
+question: no answer depends on who works it out, or on how many work at once. Threads work unless another backend is
+chosen (``joblib.parallel_config(backend="loky")``, or any that joblib knows). It must never know what a column means.
 """
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -19,12 +22,13 @@ from scipy import sparse
 from offtake.errors import SolverError
 from offtake.plan import highs
 from offtake.plan.blocks import Bools, Floats, Program
-from offtake.plan.highs import Effort
+from offtake.plan.highs import Effort, Start
 from offtake.plan.twolevel import TwoLevel
 
 BROKEN = 1e-6  #: the least sum of violations, in solver units, that is one
 BUNDLES_PER_WORKER = 4
-SHARED = 30_000  #: columns of all parts; measured at a third of it: handing work to threads takes longer than it saves
+SHARED = 30_000  #: columns of all parts; measured at a third of it: handing work on takes longer than it saves
+BUNDLES_KEPT = 64  #: by a process that works for another one; the oldest goes first
 
 
 class StoppedError(Exception):
@@ -33,12 +37,24 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Told:
-    """Hold what one part answers: cost (or least violation), duals of its rows, values of its columns."""
+    """Hold what one part answers: cost (or least violation), duals of its rows, values of its columns.
+
+    ``starts`` are where the next answer may start: of the part, and of its least violation.
+    """
 
     cost: float
     violation: float
     duals: Floats
     values: Floats
+    starts: tuple[Start | None, Start | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Ask a part what it costs where the master's point has moved its rows by ``moved``."""
+
+    moved: Floats
+    starts: tuple[Start | None, Start | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -60,75 +76,151 @@ class Reply:
 
 
 class Solver:
-    """Keep one part warm."""
+    """Hold the solvers of one part; what they answer depends on nothing but the question."""
 
     def __init__(self, program: Program, effort: Effort) -> None:
         self.program, self.effort = program, effort
         self.solver = highs.load(program, effort, whole=False)
         self.elastic: highs.Solver | None = None
-        self.last: tuple[Floats, Told] | None = None
 
-    def ask(self, moved: Floats) -> Told:
-        """Solve the part where the master's point has moved its rows by ``moved``."""
-        if self.last is not None and np.array_equal(self.last[0], moved):
-            return self.last[1]
-        lower, upper = self.program.row_lower - moved, self.program.row_upper - moved
+    def ask(self, question: Question) -> Told:
+        """Solve the part.
+
+        Raises
+        ------
+        SolverError
+            No algorithm has an answer, though there is one.
+        """
+        start, of_violation = question.starts
+        lower, upper = self.program.row_lower - question.moved, self.program.row_upper - question.moved
+        highs.start_from(self.solver, start)
         highs.move_rows(self.solver, lower, upper)
         self.solver.run()
         status = self.solver.getModelStatus()
         if status in highs.NEVER:
-            told = self._violation(lower, upper)
-            if told is not None:
-                self.last = (moved, told)
-                return told
-        if status != highs.OK and not highs.run_otherwise(self.solver):
+            told = self._violation(lower, upper, of_violation)
+            if told.violation > BROKEN:
+                return replace(told, starts=(Start.of(self.solver), told.starts[1]))
+            of_violation = told.starts[1]
+        if status != highs.OK and not (highs.run_otherwise(self.solver) or highs.run_loosely(self.solver, BROKEN)):
             raise SolverError("no algorithm could solve one part of the plan, though its limits can be met")
-        told = Told(float(self.solver.getInfo().objective_function_value), 0.0, *highs.vectors(self.solver))
-        self.last = (moved, told)
-        return told
+        cost = float(self.solver.getInfo().objective_function_value)
+        return Told(cost, 0.0, *highs.vectors(self.solver), (Start.of(self.solver), of_violation))
 
-    def _violation(self, lower: Floats, upper: Floats) -> Told | None:
-        """Give the least sum of violations of the part's rows; None where the claim was false."""
+    def _violation(self, lower: Floats, upper: Floats, start: Start | None) -> Told:
+        """Give the least sum of violations of the part's rows."""
         if self.elastic is None:
             self.elastic = highs.load(_elastic(self.program), self.effort, whole=False)
+        highs.start_from(self.elastic, start)
         highs.move_rows(self.elastic, lower, upper)
         self.elastic.run()
         if self.elastic.getModelStatus() != highs.OK and not highs.run_otherwise(self.elastic):
             raise SolverError("no algorithm could find by how much the limits of one part of the plan are broken")
         least = float(self.elastic.getInfo().objective_function_value)
-        if least <= BROKEN:
-            return None
         duals, values = highs.vectors(self.elastic)
-        return Told(np.inf, least, duals, values[: self.program.cost.size])
+        return Told(np.inf, least, duals, values[: self.program.cost.size], (None, Start.of(self.elastic)))
+
+
+@dataclass
+class Bundle:
+    """Hold some parts and their solvers, which are made when they are first asked, by who asks them.
+
+    To another process a bundle goes as its key alone, and is found there among those that the process keeps;
+    ``programs`` is empty there until they have been :class:`sent <Sent>`.
+    """
+
+    programs: list[Program]
+    effort: Effort
+    late: Callable[[], bool] = bool
+    solvers: list[Solver | None] = field(default_factory=list)
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        self.solvers = self.solvers or [None] * len(self.programs)
+
+    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str]]:
+        """Go to another process as a key: a hash of all that its answers depend on."""
+        self.key = self.key or hashlib.sha256(pickle.dumps((self.programs, self.effort.seed))).hexdigest()
+        return _kept, (self.key,)
+
+    def ask(self, questions: dict[int, Question]) -> dict[int, Told] | None:
+        """Answer the questions to some parts, by their places; fewer where it is late, None where no part is known."""
+        told: dict[int, Told] = {}
+        if not self.programs:
+            return None
+        for place, question in questions.items():
+            if self.late():
+                break
+            solver = self.solvers[place] = self.solvers[place] or Solver(self.programs[place], self.effort)
+            told[place] = solver.ask(question)
+        return told
+
+
+class Sent:
+    """Carry a bundle to another process whole, but for its solvers."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    def __reduce__(self) -> tuple[Callable[..., Bundle], tuple[str, list[Program], int]]:
+        """Go as what a bundle is made of."""
+        return _keep, (self.bundle.key, self.bundle.programs, self.bundle.effort.seed)
+
+
+KEPT: dict[str, Bundle] = {}  #: what this process keeps for another one, by key
+
+
+def _kept(key: str) -> Bundle:
+    """Give the bundle of a key that this process keeps, or one of which nothing is known yet."""
+    return KEPT.get(key) or Bundle([], Effort(), key=key)
+
+
+def _keep(key: str, programs: list[Program], seed: int) -> Bundle:
+    """Keep a bundle for another process; forget the oldest."""
+    alone = Effort(threads=1, time_limit_s=np.inf, seed=seed)
+    KEPT[key] = bundle = Bundle(programs, alone, key=key)
+    while len(KEPT) > BUNDLES_KEPT:
+        del KEPT[next(iter(KEPT))]
+    return bundle
+
+
+def _ask(bundle: Bundle, questions: dict[int, Question]) -> dict[int, Told] | None:
+    """Ask a bundle, wherever this runs."""
+    return bundle.ask(questions)
 
 
 class Parts:
-    """Keep all parts warm, and ask them about points of the master.
+    """Ask all parts about points of the master, in bundles, by as many workers as there are threads.
 
-    ``workers`` is a ``joblib.Parallel`` that shares memory with this process (threads; the solver lets go of Python's
-    lock while it works); by default one of ``effort.threads``, or none but this one where parts are small. Parts that
-    are as they were among ``known`` stay warm.
+    Where parts are small nobody but this thread works. Parts that are as they were among ``known`` stay warm.
     """
 
-    def __init__(
-        self, whole: TwoLevel, effort: Effort, known: Parts | None = None, workers: Parallel | None = None
-    ) -> None:
-        self.whole, self.late = whole, effort.late
-        threads = max(1, effort.threads if sum(part.columns.size for part in whole.parts) > SHARED else 1)
-        self.workers = workers or Parallel(n_jobs=threads, backend="threading")
-        count = BUNDLES_PER_WORKER * threads
-        self.bundles = [b for b in np.array_split(np.arange(len(whole.parts)), count) if b.size]
-        warm: list[Solver | None] = list(known.solvers) if known is not None else []
-        warm += [None] * (len(whole.parts) - len(warm))
-        own = 1 if threads > 1 else effort.threads  # HiGHS holds each thread to the number that it was first given
-        alone = replace(effort, threads=own, time_limit_s=np.inf, left_s=lambda: np.inf)
-        made = self.workers(
-            delayed(_make)([whole.parts[p].program for p in b], warm[b[0] : b[-1] + 1], alone) for b in self.bundles
-        )
-        self.solvers: list[Solver] = [solver for some in made for solver in some]
+    def __init__(self, whole: TwoLevel, effort: Effort, known: Parts | None = None) -> None:
+        n_parts, large = len(whole.parts), sum(part.columns.size for part in whole.parts) > SHARED
+        n_workers = max(1, effort.threads if large else 1)
+        self.whole, self.workers = whole, Parallel(n_jobs=n_workers, prefer="threads")
+        self.of_bundle = [b for b in np.array_split(np.arange(n_parts), BUNDLES_PER_WORKER * n_workers) if b.size]
+        self.last: list[tuple[Question, Told] | None] = [None] * n_parts
+        own = 1 if n_workers > 1 else effort.threads  # HiGHS holds each thread to the number that it was first given
+        self.alone = Effort(threads=own, time_limit_s=np.inf, seed=effort.seed)
+        solvers: list[Solver | None] = [None] * n_parts
+        warm = () if known is None else zip(known.whole.parts, known.last, known.solvers, strict=True)
+        for p, (part, (before, last, solver)) in enumerate(zip(whole.parts, warm, strict=False)):
+            if _same(part.program, before.program):
+                self.last[p] = last
+                solvers[p] = solver if solver is not None and solver.effort.threads == own else None
+        self.bundles = [
+            Bundle([whole.parts[p].program for p in b], self.alone, effort.late, solvers[b[0] : b[-1] + 1])
+            for b in self.of_bundle
+        ]
+
+    @property
+    def solvers(self) -> list[Solver | None]:
+        """Give the solver of each part, None for those that this process has not made."""
+        return [solver for bundle in self.bundles for solver in bundle.solvers]
 
     def ask(self, x: Floats) -> Reply:
-        """Solve every part at a point; the answer does not depend on the number of workers.
+        """Solve every part at a point; the answer does not depend on the number of workers or on what they are.
 
         Raises
         ------
@@ -136,16 +228,8 @@ class Parts:
             Where time was up first.
         """
         shift, first = self.whole.link @ x, self.whole.first_row
-        moves = [shift[first[p] : first[p + 1]] for p in range(len(self.solvers))]
-        told = [
-            one
-            for some in self.workers(
-                delayed(_ask)(self.solvers[b[0] : b[-1] + 1], moves[b[0] : b[-1] + 1], self.late) for b in self.bundles
-            )
-            for one in some
-        ]
-        if len(told) < len(self.solvers):
-            raise StoppedError
+        self._answer([shift[first[p] : first[p + 1]] for p in range(len(self.last))])
+        told = [one for _, one in filter(None, self.last)]
         duals = np.concatenate([one.duals for one in told])
         return Reply(
             costs=np.array([one.cost for one in told]),
@@ -153,6 +237,27 @@ class Parts:
             duals=sparse.csr_matrix((duals, np.arange(duals.size), first), shape=(len(told), duals.size)),
             values=[one.values for one in told],
         )
+
+    def _answer(self, moves: list[Floats]) -> None:
+        """Answer each part's question where it is another one than the last."""
+        asked: list[dict[int, Question]] = [{} for _ in self.bundles]
+        for b, numbers in enumerate(self.of_bundle):
+            for place, p in enumerate(numbers):
+                before = self.last[p]
+                if before is None:
+                    asked[b][place] = Question(moves[p])
+                elif not np.array_equal(before[0].moved, moves[p]):
+                    asked[b][place] = Question(moves[p], before[1].starts)
+        busy = [b for b, questions in enumerate(asked) if questions]
+        replies = self.workers(delayed(_ask)(self.bundles[b], asked[b]) for b in busy)
+        unknown = [b for b, reply in zip(busy, replies, strict=True) if reply is None]
+        known = self.workers(delayed(_ask)(Sent(self.bundles[b]), asked[b]) for b in unknown)
+        complete = dict(zip(busy, replies, strict=True)) | dict(zip(unknown, known, strict=True))
+        for b, reply in complete.items():
+            for place, told in reply.items():
+                self.last[self.of_bundle[b][place]] = (asked[b][place], told)
+        if any(len(reply) < len(asked[b]) for b, reply in complete.items()):
+            raise StoppedError
 
 
 def least_costs(whole: TwoLevel, effort: Effort) -> Floats:
@@ -187,14 +292,6 @@ def least_costs(whole: TwoLevel, effort: Effort) -> Floats:
     return bounds
 
 
-def _make(programs: list[Program], warm: list[Solver | None], effort: Effort) -> list[Solver]:
-    """Make the solvers of some parts; keep those that are warm for the same program."""
-    return [
-        solver if solver is not None and _same(solver.program, program) else Solver(program, effort)
-        for program, solver in zip(programs, warm, strict=True)
-    ]
-
-
 def _same(one: Program, other: Program) -> bool:
     """Tell whether two parts are the same program."""
     if one.matrix.shape != other.matrix.shape or one.matrix.nnz != other.matrix.nnz:
@@ -203,16 +300,6 @@ def _same(one: Program, other: Program) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in alike) and all(
         np.array_equal(getattr(one.matrix, name), getattr(other.matrix, name)) for name in ("data", "indices", "indptr")
     )
-
-
-def _ask(solvers: list[Solver], moves: list[Floats], late: Callable[[], bool]) -> list[Told]:
-    """Ask some parts; fewer answers where it is late."""
-    told: list[Told] = []
-    for solver, moved in zip(solvers, moves, strict=True):
-        if late():
-            break
-        told.append(solver.ask(moved))
-    return told
 
 
 def _elastic(program: Program) -> Program:
