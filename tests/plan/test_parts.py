@@ -15,7 +15,6 @@ from offtake.plan.solve import Options, solve, state
 from offtake.plan.split import split
 from tests.plan.problems import frontier
 
-
 ALONE = Effort(threads=1)
 
 
@@ -110,6 +109,6 @@ def test_parts_that_did_not_change_keep_their_last_answer() -> None:
     parts = Parts(levels, Effort(threads=1))
     x = np.where(np.isfinite(levels.master.upper), levels.master.upper, 0.0)
     before = parts.ask(x)
-    again = Parts(split(*state(problem)).levels, Effort(threads=2), parts)
+    again = Parts(split(*state(problem)).levels, Effort(threads=1), parts)
     assert [solver is not None for solver in again.solvers] == [True] * len(levels.parts)
     assert again.ask(x).duals.data.tobytes() == before.duals.data.tobytes()
