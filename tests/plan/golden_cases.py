@@ -142,6 +142,9 @@ class Case:
             term_until=np.full(V, T),
             paid_usd=np.broadcast_to(paid, (V, S, T)),
             prepay_usd=self.each("prepay"),
+            cancel_usd=np.zeros((V, S, T)),
+            renewed=np.zeros((V, T), dtype=bool),
+            terminal_usd=np.zeros((V, S)),
             firm_kw=np.ones((V, T)),
             group_kw=np.broadcast_to(self.each("grouped")[:, None, None], (V, T, 1)),
         )
@@ -199,6 +202,11 @@ CASES: dict[str, tuple[Case, float, str]] = {
         Case(demand=(((10.0,), (0.0,), (10.0,)),)),
         80.0,
         "kept through the idle period: 200 - 120; given up it would be 60, and come back for 120",
+    ),
+    "a_renewal_is_kept_to_its_end": (
+        Case(demand=(((10.0,), (0.0,)),), given={"vintages__renewed": np.array([[False, True]])}),
+        20.0,
+        "kept through the idle period, which a renewal covers: 10 (10 - 4 - 4); given up it would be 60",
     ),
     "capacity_is_what_kept_units_deliver": (
         Case(offers=(Offer(chips=2.0),)),

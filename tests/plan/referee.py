@@ -132,7 +132,7 @@ class Referee:
             if t < vintages.lock_until[v]:
                 sheet.row({kept: 1.0, sign: -1.0}, 0.0, 0.0)
             else:
-                sheet.row({kept: 1.0, before: -1.0}, high=0.0)
+                sheet.row({kept: 1.0, before: -1.0}, low=0.0 if vintages.renewed[v, t] else -np.inf, high=0.0)
                 if lots or (whole and most <= 1):
                     self.in_lots(kept, most if lots else 1.0)
             before = kept
@@ -392,6 +392,8 @@ class Referee:
                     spend[int(p.limits.period_year[t])][name] += usd
                 for name, usd in worth.items():
                     loss[name] -= float(p.discount[t]) * usd
+            for v in self.V:
+                loss[self.keep(v, s, self.T[-1])] -= float(p.end_discount * p.vintages.terminal_usd[v, s])
             for j in self.J:
                 last = min(int(p.jobs.last_period[j]), len(self.T) - 1)
                 loss["missed", s, j] += float(p.jobs.missed_usd[j] * p.discount[last])
@@ -414,6 +416,10 @@ class Referee:
             terms[self.keep(v, s, t)] += float(p.vintages.paid_usd[v, s, t])
             if p.vintages.sign_period[v] == t:
                 terms["sign", v, s] += float(p.vintages.prepay_usd[v])
+            if t in self.lives(v) and t >= p.vintages.lock_until[v] and not p.vintages.renewed[v, t]:
+                before = ("sign", v, s) if t == self.lives(v)[0] else self.keep(v, s, t - 1)
+                terms[before] += float(p.vintages.cancel_usd[v, s, t])
+                terms[self.keep(v, s, t)] -= float(p.vintages.cancel_usd[v, s, t])
         for b in self.B:
             hours = self.hours(t, b)
             for n in self.N:

@@ -90,7 +90,7 @@ def test_every_clause_moves_one_thing_and_leaves_the_others() -> None:
         settings=settings(start=date(2026, 6, 1), end=date(2026, 12, 31)),
         offers=(offer(fee_usd_per_chip_hour=1.0, prepay_share=0.2, term_days=200, reclaim_per_year=1.0),),
         tranches=(tranche(available=date(2026, 8, 1), lead_days=40, slip_days_max=20, ramp_days=10),),
-        exits=(way_out("only", "either", date(2026, 10, 1), notice_days=60),),
+        exits=(way_out("only", "either", date(2026, 10, 1), notice_days=60, fee_usd_per_unit=1_000.0),),
     )
     some = {one.clause: one for one in amendments(lease, "lease")}
     assert set(some) >= {"fee", "our notice", "our lock", "their notice", "reclaim right", "lead time", "ramp", "term"}
@@ -104,6 +104,8 @@ def test_every_clause_moves_one_thing_and_leaves_the_others() -> None:
     assert some["our notice"].tables.exits[1].notice_days == 60
     assert some["their notice"].tables.exits[1].notice_days == 150
     assert some["lead time"].tables.tranches[0].available == date(2026, 7, 2)
+    assert [one.fee_usd_per_unit for one in some["our cancelling fee"].tables.exits] == [500.0, 1_000.0]
+    assert [one.fee_usd_per_unit for one in some["their cancelling fee"].tables.exits] == [1_000.0, 74_000.0]
     assert some["prepay"].tables.offers[0].prepay_share == 0.0
     assert amendments(lease, "lease", 2.0)[0].tables.offers[0].fee_usd_per_chip_hour == pytest.approx(0.9)
 

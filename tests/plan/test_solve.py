@@ -137,7 +137,11 @@ def test_other_money_gives_the_same_decisions(factor: float) -> None:
         cells=replace(base.cells, usd_per_kwh=base.cells.usd_per_kwh * factor),
         lanes=replace(base.lanes, usd_per_request=base.lanes.usd_per_request * factor),
         vintages=replace(
-            base.vintages, paid_usd=base.vintages.paid_usd * factor, prepay_usd=base.vintages.prepay_usd * factor
+            base.vintages,
+            paid_usd=base.vintages.paid_usd * factor,
+            prepay_usd=base.vintages.prepay_usd * factor,
+            cancel_usd=base.vintages.cancel_usd * factor,
+            terminal_usd=base.vintages.terminal_usd * factor,
         ),
         deliveries=replace(base.deliveries, used_usd_per_chip_hour=base.deliveries.used_usd_per_chip_hour * factor),
         jobs=replace(base.jobs, missed_usd=base.jobs.missed_usd * factor),

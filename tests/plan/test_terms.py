@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from offtake.plan.assemble import Assembled
 from offtake.plan.solve import solve
 from offtake.schema.settings import Limits
+from offtake.schema.tables import ExitRow
 from tests.plan.fakes import assembled
 from tests.supply import small
+
+Floats = npt.NDArray[np.float64]
 
 HOURS = 24.0
 
 
-def lease(**given: Any) -> Assembled:
+def lease(
+    value_usd: float = 3.0, exits: tuple[ExitRow, ...] = (), rate_rps: Floats | None = None, **given: Any
+) -> Assembled:
     """A chip for May to July that serves one request a second; May is the term unless said otherwise."""
     offer: dict[str, Any] = {"term_days": 31, "fee_usd_per_chip_hour": 2.0, "whole_units": True}
     return assembled(
@@ -24,8 +32,10 @@ def lease(**given: Any) -> Assembled:
             settings=small.settings(end=date(2026, 7, 31)),
             offers=(small.offer(**(offer | given)),),
             tranches=(small.tranche(chips_per_unit=1.0),),
-            workloads=(small.workload(rate_rps=1.0, value_usd_per_request=3.0 / 3600),),
-        )
+            exits=exits,
+            workloads=(small.workload(rate_rps=1.0, value_usd_per_request=value_usd / 3600),),
+        ),
+        rate_rps=np.ones((1, 3, 1)) if rate_rps is None else rate_rps,
     )
 
 
@@ -50,6 +60,53 @@ def test_what_is_left_of_a_term_at_the_horizon_is_worth_what_is_said(worth: floa
     found = solve(lease(term_days=100, terminal_usd_per_chip_hour=worth).problem)
     assert found.kept[0, 0, -1] == kept
     assert found.objective_usd == pytest.approx(usd)
+
+
+def test_what_is_left_of_a_term_is_no_payment_and_so_no_budget() -> None:
+    # 92 days cost 4416 USD and the budget holds 4000; the 1920 that the rest of the term is worth is not spent on it
+    one = lease(term_days=100, terminal_usd_per_chip_hour=10.0)
+    short = replace(one.problem, limits=replace(one.problem.limits, budget_usd=np.array([4000.0])))
+    assert solve(short).objective_usd == pytest.approx(0.0)
+    found = solve(one.problem)
+    assert found.money.fees_usd.sum() == pytest.approx(92 * HOURS * 2.0)
+    assert found.money.terminal_usd.tolist() == pytest.approx([8 * HOURS * 10.0])
+
+
+def test_what_is_left_of_a_term_is_discounted_from_the_end_of_the_horizon() -> None:
+    one = lease(term_days=100, terminal_usd_per_chip_hour=10.0)
+    half = solve(replace(one.problem, end_discount=0.5))
+    assert half.objective_usd == pytest.approx(92 * HOURS + 8 * HOURS * 10.0 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("length", "kept", "usd"),
+    [(None, [1, 1, 0], 61 * HOURS), (30, [1, 1, 0], 61 * HOURS), (61, [1, 0, 0], 31 * HOURS)],
+)
+def test_a_renewal_that_has_begun_is_kept_to_its_end(length: int | None, kept: list[float], usd: float) -> None:
+    # Nobody asks in July: 61 days from June earn 30 days of 1 USD an hour and cost 31 of 2.
+    one = lease(renewal_days=300, renewal_term_days=length, rate_rps=np.array([[[1.0], [1.0], [0.0]]]))
+    found = solve(one.problem)
+    assert found.kept[0, 0].tolist() == kept
+    assert found.objective_usd == pytest.approx(usd)
+
+
+@pytest.mark.parametrize(
+    ("fee", "kept", "usd"),
+    [(0.0, [1, 0, 0], 372.0), (100.0, [1, 0, 0], 272.0), (400.0, [0, 0, 0], 0.0)],
+)
+def test_leaving_within_the_term_costs_its_fee(fee: float, kept: list[float], usd: float) -> None:
+    # May at half the fee earns 31 x 24 x 0.5; June and July would lose 61 x 24 x 0.5.
+    one = lease(
+        value_usd=1.5,
+        term_days=None,
+        ramp_discount_share=0.5,
+        ramp_discount_until=date(2026, 5, 31),
+        exits=(small.way_out("only", "buyer", date(2026, 6, 1), notice_days=0, fee_usd_per_unit=fee),),
+    )
+    found = solve(one.problem)
+    assert found.kept[0, 0].tolist() == kept
+    assert found.objective_usd == pytest.approx(usd)
+    assert found.money.fees_usd.sum() == pytest.approx(31 * HOURS * 1.0 + fee if kept[0] else 0.0)
 
 
 def test_critical_work_survives_a_grid_that_carries_two_sites_of_one_partner() -> None:

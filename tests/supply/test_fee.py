@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -7,9 +8,16 @@ import numpy as np
 import pytest
 
 from offtake.supply.delivery import Draw, deliver
-from offtake.supply.fee import paid_usd_by_day, prepay_left_usd, prepay_usd, terminal_usd, used_usd_per_chip_hour
+from offtake.supply.fee import (
+    cancel_usd,
+    paid_usd_by_day,
+    prepay_left_usd,
+    prepay_usd,
+    terminal_usd,
+    used_usd_per_chip_hour,
+)
 from offtake.supply.offer import NEVER, Terms, terms_of
-from tests.supply.small import offer, tranche
+from tests.supply.small import offer, tranche, way_out
 
 MAY_1 = date(2026, 5, 1).toordinal()
 MAY, JUNE, JULY, AUGUST = slice(0, 31), slice(31, 61), slice(61, 92), slice(92, 123)
@@ -153,11 +161,11 @@ def test_nothing_of_a_renewal_is_prepaid() -> None:
     assert prepay_usd(terms(**given), MAY_1) == pytest.approx(37_200.0)
 
 
-def test_the_hours_of_the_term_beyond_the_horizon_have_their_value_on_the_last_day() -> None:
+def test_the_hours_of_the_term_beyond_the_horizon_have_a_value_and_no_fee() -> None:
     # 123 days of horizon, 133 of term: ten days of 100 chips at 0.5 USD an hour are left
     some = terms(fee_usd_per_chip_hour=1.0, term_days=133, terminal_usd_per_chip_hour=0.5)
     days = paid(some, draw())
-    assert days[-1] == pytest.approx(2_400.0 - 12_000.0)
+    assert days[-1] == pytest.approx(2_400.0)  # it is no payment
     assert days[-2] == pytest.approx(2_400.0)
 
 
@@ -175,3 +183,20 @@ def test_the_hours_of_the_term_beyond_the_horizon_have_their_value_on_the_last_d
 def test_what_ends_the_term_ends_its_terminal_value(luck: Draw, usd: float) -> None:
     some = terms(term_days=133, terminal_usd_per_chip_hour=0.5)
     assert terminal_usd(some, luck, deliver(some, MAY_1, luck, DAYS)) == pytest.approx([usd])
+
+
+def test_a_provider_that_leaves_pays_for_it_on_the_day_it_is_gone() -> None:
+    luck = replace(draw(exit_day=MAY_1 + 40), exit_usd=np.array([5_000.0]))
+    days = paid(terms(fee_usd_per_chip_hour=1.0), luck)
+    assert days[39:42].tolist() == pytest.approx([2_400, -5_000, 0])
+    over = paid(terms(fee_usd_per_chip_hour=1.0, term_days=31), luck)
+    assert over[31:].tolist() == [0] * 92  # the term was over before
+
+
+def test_the_buyer_pays_for_ending_a_unit_while_the_term_runs() -> None:
+    way = way_out("only", "buyer", date(2026, 6, 1), notice_days=0, fee_usd_per_unit=700.0)
+    starts = np.array([MAY_1, MAY_1 + 31, MAY_1 + 61])
+    some = terms_of(offer(term_days=60), (tranche(),), (way,))
+    assert cancel_usd(some, MAY_1, draw(), starts).tolist() == [[0, 700, 0]]
+    assert cancel_usd(some, MAY_1, draw(exit_day=MAY_1 + 20), starts).tolist() == [[0, 0, 0]]
+    assert cancel_usd(some, MAY_1, draw(there=False), starts).tolist() == [[0, 0, 0]]

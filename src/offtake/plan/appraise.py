@@ -201,6 +201,7 @@ def at_fee(assembled: Assembled, offer: int, ratio: float) -> Problem:
         vintages=replace(
             vintages,
             paid_usd=vintages.paid_usd * size[:, np.newaxis, np.newaxis],
+            cancel_usd=vintages.cancel_usd * size[:, np.newaxis, np.newaxis],
             prepay_usd=vintages.prepay_usd * size,
         ),
         deliveries=replace(

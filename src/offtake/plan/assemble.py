@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from offtake.plan.calendar import Calendar
+from offtake.plan.calendar import Calendar, end_discount
 from offtake.plan.contracts import Cell, Contracts, Frame, cells_of, contracts_of
 from offtake.plan.given import node_as, ways_of
 from offtake.plan.jobs import jobs_of
@@ -136,6 +136,7 @@ def problem_of(frame: Frame, inputs: Inputs, parts: tuple[Placement, Contracts],
         limits=limits,
         risk_weight=tables.risk.weight,
         risk_alpha=tables.risk.alpha,
+        end_discount=end_discount(calendar, tables.settings.discount_per_year),
         exclusive=exclusive_of(inputs.portfolio),
     )
 

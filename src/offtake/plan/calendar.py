@@ -90,6 +90,11 @@ class Calendar:
         return factors
 
 
+def end_discount(calendar: Calendar, per_year: float) -> float:
+    """Return the factor that takes money of the day after the last one to the first day."""
+    return float((1.0 + per_year) ** (-(calendar.edges[-1] - calendar.edges[0]) / DAYS_PER_YEAR))
+
+
 def calendar_of(settings: Settings) -> Calendar:
     """Return ``weeks_first`` weeks from the first day, then calendar months, to the last day (which counts).
 

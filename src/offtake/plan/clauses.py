@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TypeVar
 
+from offtake.plan.words import money
 from offtake.schema.portfolio import Tables
 from offtake.schema.tables import ExitRow, OfferRow, TrancheRow
-from offtake.units import DAYS_PER_YEAR
+from offtake.units import DAYS_PER_YEAR, HOURS_PER_MONTH
 
 _Row = TypeVar("_Row", OfferRow, TrancheRow, ExitRow)
 
@@ -149,6 +150,40 @@ def late_remedy(contract: Contract, size: float) -> Iterator[Amendment]:
         clause="late remedy", step=f"{share:.0%} of the fee for late chips not owed", asked=asked,
         tables=contract.amended(row=changed(row, late_remedy_share=share)),
     )  # fmt: skip
+
+
+def our_cancelling_fee(contract: Contract, size: float) -> Iterator[Amendment]:
+    """Yield half of what we pay for leaving within the term; where it is nothing, a month's fee: something to give."""
+    mine = [one for one in sides(contract) if one.who == "buyer"]
+    if not mine:
+        return
+    share, asked = 0.5**size, any(one.fee_usd_per_unit > 0 for one in mine)
+    month = month_usd(contract) * size
+    new = [
+        changed(one, fee_usd_per_unit=one.fee_usd_per_unit * share if asked else month) if one.who == "buyer" else one
+        for one in sides(contract)
+    ]
+    if new != sides(contract):
+        step = f"{share:.0%} of it" if asked else f"{money(month)} for each unit that we end, {size:g} months' fee"
+        yield Amendment(clause="our cancelling fee", step=step, asked=asked, tables=contract.amended(exits=new))
+
+
+def their_cancelling_fee(contract: Contract, size: float) -> Iterator[Amendment]:
+    """Yield that the provider pays another month's fee for leaving within the term, where it may and would."""
+    month = month_usd(contract) * size
+    new = [
+        changed(one, fee_usd_per_unit=one.fee_usd_per_unit + month) if one.who == "provider" else one
+        for one in sides(contract)
+    ]
+    if new != sides(contract) and contract.row.reclaim_per_year > 0:
+        step = f"{money(month)} more for each unit that they end, {size:g} months' fee"
+        yield Amendment(clause="their cancelling fee", step=step, tables=contract.amended(exits=new))
+
+
+def month_usd(contract: Contract) -> float:
+    """Return a month's fee for a unit as promised, discounts left out."""
+    chips = sum(one.chips_per_unit for one in contract.tranches)
+    return contract.row.fee_usd_per_month + contract.row.fee_usd_per_chip_hour * chips * HOURS_PER_MONTH
 
 
 # ── size and time ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -298,6 +333,8 @@ CLAUSES: tuple[Callable[[Contract, float], Iterator[Amendment]], ...] = (
     our_lock,
     their_notice,
     reclaim,
+    our_cancelling_fee,
+    their_cancelling_fee,
     lead_time,
     ramp,
     slip,

@@ -87,10 +87,19 @@ def what_is_given_up_is_gone(model: Model) -> None:
     unit = kept.span.unit
     span = Span(lower=-np.inf, upper=0.0, where=after, unit=unit)
     rows = model.blocks.rows("what_is_given_up_is_gone", kept.axes, span)
-    before = np.roll(model.kept, 1, axis=2)
-    before[..., :1] = -1
     model.blocks.put(rows.ids, kept.ids, 1.0)
-    model.blocks.put(rows.ids, np.where(before >= 0, before, model.signed[..., None]), -1.0)
+    model.blocks.put(rows.ids, model.kept_before, -1.0)
+
+
+def a_renewal_is_kept_to_its_end(model: Model) -> None:
+    """Keep what is renewed for the renewal's length: u[v,s,t] ≥ u[v,s,t−1] while one runs that began before t."""
+    vintages, kept = model.problem.vintages, model["kept"]
+    runs = (kept.ids >= 0) & vintages.renewed[:, None, :]
+    runs &= np.arange(kept.ids.shape[2]) >= vintages.lock_until[:, None, None]
+    span = Span(lower=0.0, upper=np.inf, where=runs, unit=kept.span.unit)
+    rows = model.blocks.rows("a_renewal_is_kept_to_its_end", kept.axes, span)
+    model.blocks.put(rows.ids, kept.ids, 1.0)
+    model.blocks.put(rows.ids, model.kept_before, -1.0)
 
 
 def capacity_is_what_kept_units_deliver(model: Model) -> None:
@@ -323,6 +332,7 @@ ALL = (
     at_most_one_of_exclusive_offers,
     what_is_signed_is_kept_until_notice_can_end_it,
     what_is_given_up_is_gone,
+    a_renewal_is_kept_to_its_end,
     capacity_is_what_kept_units_deliver,
     elastic_use_is_within_what_is_delivered,
     every_request_is_served_refused_or_deferred,

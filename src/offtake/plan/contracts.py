@@ -20,8 +20,8 @@ from offtake.plan.tree import Tree
 from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
 from offtake.supply.delivery import deliver, end_day, first_days
-from offtake.supply.fee import paid_usd_by_day, prepay_usd, used_usd_per_chip_hour
-from offtake.supply.offer import Terms, buyer_lock_day, buyer_notice_days, promised_day
+from offtake.supply.fee import cancel_usd, paid_usd_by_day, prepay_usd, terminal_usd, used_usd_per_chip_hour
+from offtake.supply.offer import NEVER, Terms, buyer_lock_day, buyer_notice_days, latest_term_over, promised_day
 from offtake.supply.portfolio import Portfolio
 from offtake.units import S_PER_MINUTE
 
@@ -69,7 +69,9 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Vintage:
-    """Hold one offer at one signing date: ``paid_usd [S, T]``, ``used_usd_per_chip_hour [T]``.
+    """Hold one offer at one signing date: ``paid_usd``, ``cancel_usd [S, T]``, ``used_usd_per_chip_hour [T]``.
+
+    ``renewed [T]`` and ``terminal_usd [S]`` are as in :class:`~offtake.plan.problem.Vintages`.
 
     Of one unit: ``chips [S, T]`` by cell are delivered and qualified; ``firm_kw [T]`` and the part of it in each
     group, ``group_kw [T, G]``. ``group_member [G]`` by cell are the groups that its chips there are lost with.
@@ -81,6 +83,9 @@ class Vintage:
     end_day: int
     prepay_usd: float
     paid_usd: Floats
+    cancel_usd: Floats
+    renewed: Bools
+    terminal_usd: Floats
     used_usd_per_chip_hour: Floats
     firm_kw: Floats
     group_kw: Floats
@@ -188,12 +193,30 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
         end_day=int(end_day(terms, first_days(terms, sign_day, draw), draw).max()),
         prepay_usd=0.0 if row.signed else prepay_usd(terms, sign_day),
         paid_usd=calendar.total(paid_usd_by_day(terms, sign_day, draw, delivery)),
+        cancel_usd=cancel_usd(terms, sign_day, draw, calendar.edges[:-1]),
+        renewed=renewed(terms, sign_day, calendar),
+        terminal_usd=terminal_usd(terms, draw, delivery),
         used_usd_per_chip_hour=calendar.mean(used_usd_per_chip_hour(terms, calendar.days)),
         firm_kw=firm_kw,
         group_kw=group_kw,
         chips=chips,
         group_member=group_member,
     )
+
+
+def renewed(terms: Terms, sign_day: int, calendar: Calendar) -> Bools:
+    """Tell in which periods a renewal runs that began before [T]: one that is for a time ends with it, and not sooner.
+
+    A renewal begins with the first period from its day on.
+    """
+    first, length = latest_term_over(terms, sign_day), terms.row.renewal_term_days
+    starts = calendar.edges[:-1]
+    if length is None or first == NEVER:
+        return np.zeros(starts.size, dtype=np.bool_)
+    begins = np.searchsorted(starts, np.arange(first, int(calendar.edges[-1]), length))
+    runs = starts >= first
+    runs[begins[begins < starts.size]] = False
+    return runs
 
 
 def member_of(frame: Frame, terms: Terms, tranche: TrancheRow) -> Bools:
@@ -228,6 +251,9 @@ def stack_vintages(frame: Frame, kept: list[Vintage]) -> Vintages:
         term_until=np.searchsorted(starts, [one.end_day for one in kept]).astype(np.int64),
         paid_usd=np.array([one.paid_usd for one in kept], dtype=np.float64).reshape(shape),
         prepay_usd=np.array([one.prepay_usd for one in kept], dtype=np.float64),
+        cancel_usd=np.array([one.cancel_usd for one in kept], dtype=np.float64).reshape(shape),
+        renewed=np.array([one.renewed for one in kept], dtype=np.bool_).reshape(len(kept), calendar.periods),
+        terminal_usd=np.array([one.terminal_usd for one in kept], dtype=np.float64).reshape(shape[:2]),
         firm_kw=np.array([one.firm_kw for one in kept], dtype=np.float64).reshape(len(kept), calendar.periods),
         group_kw=np.array([one.group_kw for one in kept], dtype=np.float64).reshape(
             len(kept), calendar.periods, len(frame.groups)

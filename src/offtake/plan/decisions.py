@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.plan.assemble import Assembled, token_fees_usd
+from offtake.plan.objective import ended_units, ending_fees
 from offtake.plan.result import Decision
 from offtake.plan.solution import Solution
 from offtake.plan.words import count, day, listing, money, percent, power
@@ -153,13 +154,14 @@ def fees_by_offer(assembled: Assembled, solution: Solution) -> Floats:
 
 
 def fees_by_scenario(assembled: Assembled, solution: Solution) -> Floats:
-    """Return the discounted fees of each offer in USD [O, S]: kept, prepaid, used, and by the token."""
+    """Return the discounted fees of each offer in USD [O, S]: kept, ended, prepaid, used, and by the token."""
     problem = assembled.problem
     vintages, deliveries, lanes = problem.vintages, problem.deliveries, problem.lanes
     fees = np.zeros((len(problem.axes.offers), problem.probability.size))
     kept = np.einsum("vst,vst,t->vs", vintages.paid_usd, solution.kept, problem.discount)
     prepaid = (vintages.prepay_usd * problem.discount[vintages.sign_period])[:, np.newaxis] * solution.signed
-    np.add.at(fees, vintages.offer, kept + prepaid)
+    ended = np.einsum("vst,vst,t->vs", ending_fees(problem), ended_units(problem, solution), problem.discount)
+    np.add.at(fees, vintages.offer, kept + prepaid + ended)
     hours = problem.period_hours[:, np.newaxis] * problem.block_share * problem.discount[:, np.newaxis]
     used = (solution.used_chips * hours[deliveries.period]).sum(axis=1) * deliveries.used_usd_per_chip_hour
     np.add.at(fees, (vintages.offer[deliveries.vintage], deliveries.scenario), used)

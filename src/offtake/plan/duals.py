@@ -157,6 +157,7 @@ def _held(model: Model, worth: _Worth) -> Floats:
     may_stop = np.arange(n_periods)[:, None] >= np.maximum(
         model.problem.vintages.lock_until, model.problem.vintages.sign_period
     )
+    may_stop &= ~model.problem.vintages.renewed.T
     later = np.zeros(own.shape[:2])
     for period in reversed(range(n_periods)):
         here = own[:, :, period] + later  # [V, S], at the first scenario of each node

@@ -63,7 +63,10 @@ def mean_scenario(problem: Problem) -> Problem:
         power_kw=np.tensordot(weight, problem.power_kw, 1)[np.newaxis],
         lanes=replace(problem.lanes, goodput_rps_per_chip=(problem.lanes.goodput_rps_per_chip @ weight)[:, np.newaxis]),
         vintages=replace(
-            problem.vintages, paid_usd=np.einsum("s,vst->vt", weight, problem.vintages.paid_usd)[:, np.newaxis]
+            problem.vintages,
+            paid_usd=np.einsum("s,vst->vt", weight, problem.vintages.paid_usd)[:, np.newaxis],
+            cancel_usd=np.einsum("s,vst->vt", weight, problem.vintages.cancel_usd)[:, np.newaxis],
+            terminal_usd=(problem.vintages.terminal_usd @ weight)[:, np.newaxis],
         ),
         deliveries=Deliveries(**one),
         nodes=None,

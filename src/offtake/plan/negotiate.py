@@ -258,7 +258,7 @@ def signed_so(problem: Problem, vintage: int, units: float) -> Problem:
 def by_period(case: Case) -> Floats:
     """Return what signing adds to the mean net value in each period, discounted [T].
 
-    Missed training counts at its deadline.
+    Missed training counts at its deadline, and what is left of terms beyond the horizon in the last period.
     """
     problem = case.assembled.problem
 
@@ -268,6 +268,7 @@ def by_period(case: Case) -> Floats:
         last = np.minimum(problem.jobs.last_period, problem.discount.size - 1)
         np.subtract.at(flow, last, problem.probability @ plan.missed_chip_hours * problem.jobs.missed_usd)
         value: Floats = flow * problem.discount
+        value[-1] += problem.end_discount * float(problem.probability @ money.terminal_usd)
         return value
 
     return net(case.signing) - net(case.without)

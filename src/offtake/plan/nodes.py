@@ -72,6 +72,7 @@ def stages_of(problem: Problem, moments: Moments, most: int) -> list[int]:
     vintages = problem.vintages
     period = np.arange(problem.period_hours.size)
     open_ones = (vintages.lock_until[:, np.newaxis] <= period) & (period < vintages.term_until[:, np.newaxis])
+    open_ones &= ~vintages.renewed
     found = np.unique(np.concatenate([moments.keep[open_ones], moments.sign[~vintages.signed]]))
     found = found[(found > 0) & (found < period.size)]
     if found.size <= most:

@@ -12,12 +12,15 @@ import numpy as np
 from offtake.plan.blocks import Span
 from offtake.plan.problem import Floats, Problem
 from offtake.plan.solution import Money, Quantities
-from offtake.plan.variables import SCENARIO_PERIOD, Model
+from offtake.plan.variables import SCENARIO_PERIOD, Model, keep_as
 from offtake.units import S_PER_HOUR
 
 
 def money_committed_in_a_period(model: Model) -> None:
-    """Account what is paid whatever is served: committed[s,t] = Σ_v fee·u + prepay·x + energy of fixed idle chips."""
+    """Account what is paid whatever is served: committed[s,t] = Σ_v fee·u + prepay·x + energy of fixed idle chips.
+
+    And cancel[v,s,t]·(u[v,s,t−1] − u[v,s,t]) for what is ended, with x[v,s] before the first period.
+    """
     problem, vintages = model.problem, model.problem.vintages
     rows = model.blocks.rows("money_committed_in_a_period", SCENARIO_PERIOD, Span(upper=0.0, unit=model.units.usd)).ids
     model.blocks.put(rows, model["committed"].ids, 1.0)
@@ -26,6 +29,19 @@ def money_committed_in_a_period(model: Model) -> None:
     model.blocks.put(rows.T[vintages.sign_period[at]], model.signed[at], -vintages.prepay_usd[at, None])
     idle = _idle_kw(problem) * _kwh(problem) * problem.period_hours[:, None]
     model.blocks.put(rows[:, :, None], model["capacity"].ids, -idle)
+    fee = ending_fees(problem)
+    if fee.any():
+        model.blocks.put(rows, model.kept, fee)
+        model.blocks.put(rows, model.kept_before, -fee)
+
+
+def ending_fees(problem: Problem) -> Floats:
+    """Give what ending a unit costs where units can be ended [V, S, T], USD."""
+    vintages, period = problem.vintages, np.arange(problem.period_hours.size)
+    first = np.maximum(vintages.lock_until, vintages.sign_period)[:, None]
+    may_end = (period >= first) & (period < vintages.term_until[:, None]) & ~vintages.renewed
+    fee: Floats = vintages.cancel_usd * may_end[:, None, :]
+    return fee
 
 
 def money_spent_on_work_in_a_period(model: Model) -> None:
@@ -60,7 +76,8 @@ def value_served_in_a_period(model: Model) -> None:
 def a_scenarios_loss_beyond_the_value_at_risk(model: Model) -> None:
     """Measure the tail (Rockafellar and Uryasev 2000): ξ[s] ≥ loss[s] − η, ξ ≥ 0; CVaR = η + Σ_s p·ξ/(1−α).
 
-    loss[s] = Σ_t discount·(committed + operating − worth) + Σ_j discount at the deadline·missed cost·missed.
+    loss[s] = Σ_t discount·(committed + operating − worth) + Σ_j discount at the deadline·missed cost·missed
+    − discount at the end·Σ_v terminal[v,s]·u[v,s,T−1].
     """
     problem = model.problem
     span = Span(0.0, np.inf, np.asarray(problem.risk_weight > 0), model.units.usd)
@@ -71,6 +88,8 @@ def a_scenarios_loss_beyond_the_value_at_risk(model: Model) -> None:
     model.blocks.put(rows[:, None], model["operating"].ids, -problem.discount)
     model.blocks.put(rows[:, None], model["worth"].ids, problem.discount)
     model.blocks.put(rows[:, None], model["missed"].ids, -_missed_usd(problem))
+    if problem.vintages.terminal_usd.any():
+        model.blocks.put(rows, model.kept[:, :, -1], problem.end_discount * problem.vintages.terminal_usd)
 
 
 ALL = (
@@ -89,9 +108,20 @@ def price(model: Model) -> None:
     model.blocks.price(model["operating"], probability * problem.discount)
     model.blocks.price(model["worth"], -probability * problem.discount)
     model.blocks.price(model["missed"], probability * _missed_usd(problem))
+    if problem.vintages.terminal_usd.any():
+        model.blocks.price(model["kept"], -_terminal_of_node(problem))
     if problem.risk_weight > 0:
         model.blocks.price(model["value_at_risk"], problem.risk_weight)
         model.blocks.price(model["shortfall"], problem.risk_weight * problem.probability / (1 - problem.risk_alpha))
+
+
+def _terminal_of_node(problem: Problem) -> Floats:
+    """Give the mean value beyond the horizon of a unit kept to the end [V, S, T], at the first scenario of its node."""
+    vintages, first = problem.vintages, keep_as(problem)[:, :, -1]
+    worth = np.zeros((*first.shape, problem.period_hours.size))
+    mean = problem.probability * problem.end_discount * vintages.terminal_usd
+    np.add.at(worth[:, :, -1], (np.arange(first.shape[0])[:, None], first), mean)
+    return worth
 
 
 def recount(problem: Problem, plan: Quantities) -> Money:
@@ -108,12 +138,14 @@ def recount(problem: Problem, plan: Quantities) -> Money:
     np.add.at(used, (deliveries.scenario, deliveries.period), deliveries.used_usd_per_chip_hour * used_hours)
     value = np.einsum("stbl,l,tb->st", plan.served_rps, problem.value_usd[problem.lanes.workload], seconds)
     fees = np.einsum("vst,vst->st", vintages.paid_usd, plan.kept)
+    fees += np.einsum("vst,vst->st", ending_fees(problem), ended_units(problem, plan))
+    terminal = np.einsum("vs,vs->s", vintages.terminal_usd, plan.kept[:, :, -1])
     energy = np.einsum("stbn,n,tb->st", draw_kw(problem, plan), _kwh(problem), hours)
     request = np.einsum("stbl,l,tb->st", plan.served_rps, problem.lanes.usd_per_request, seconds)
     refusal = np.einsum("stbk,k,tb->st", plan.refused_rps, problem.refusal_usd, seconds)
     missed = plan.missed_chip_hours @ problem.jobs.missed_usd
     net = (value - fees - prepay - used - energy - request - refusal) @ problem.discount
-    net -= plan.missed_chip_hours @ _missed_usd(problem)
+    net += problem.end_discount * terminal - plan.missed_chip_hours @ _missed_usd(problem)
     return Money(
         value_usd=value,
         fees_usd=fees,
@@ -123,8 +155,18 @@ def recount(problem: Problem, plan: Quantities) -> Money:
         request_usd=request,
         refusal_usd=refusal,
         missed_usd=missed,
+        terminal_usd=terminal,
         net_usd=net,
     )
+
+
+def ended_units(problem: Problem, plan: Quantities) -> Floats:
+    """Count the units that are ended at the start of each period [V, S, T], those of what was just signed too."""
+    period = np.arange(problem.period_hours.size)
+    signed = (period == problem.vintages.sign_period[:, None])[:, None, :]
+    before = np.concatenate([plan.signed[:, :, None], plan.kept[:, :, :-1]], axis=2)
+    ended: Floats = np.where(signed, plan.signed[:, :, None], before) - plan.kept
+    return ended
 
 
 def busy_chips(problem: Problem, plan: Quantities) -> Floats:

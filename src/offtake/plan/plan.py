@@ -257,6 +257,7 @@ def money_of(assembled: Assembled, solution: Solution) -> Money:
         refusal_usd=mean(money.refusal_usd),
         training_missed_usd=float(problem.probability @ missed),
         net_usd=solution.expected_net_usd,
+        terminal_usd=float(problem.probability @ money.terminal_usd) * problem.end_discount,
     )
 
 

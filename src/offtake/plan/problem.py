@@ -45,7 +45,10 @@ class Vintages:
     fall afterwards, and end at ``term_until``. ``signed``: a contract already, for ``units_max``.
     ``all_or_nothing``: 0 or ``units_max``, kept or ended whole. ``firm_kw [V, T]`` is the facility kW of one unit
     counted as firm; ``group_kw [V, T, G]`` the part of it in each correlated-loss group: all of it in a group of the
-    partner's, and in a group of a site or a chip only what is delivered there.
+    partner's, and in a group of a site or a chip only what is delivered there. ``cancel_usd [V, S, T]`` is due for each
+    unit that is ended at the start of a period. ``renewed [V, T]``: units may not be ended at the start of the period,
+    although the lock is over: a renewal runs. ``terminal_usd [V, S]`` is what a unit kept to the last day is worth
+    beyond it, in money of that day; it is no payment.
     """
 
     offer: Ints
@@ -59,6 +62,9 @@ class Vintages:
     term_until: Ints
     paid_usd: Floats
     prepay_usd: Floats
+    cancel_usd: Floats
+    renewed: Bools
+    terminal_usd: Floats
     firm_kw: Floats
     group_kw: Floats
 
@@ -198,7 +204,8 @@ class Problem:
 
     ``demand_rps [S, T, B, K]``, ``power_kw [S, T, B, I]`` (curtailment taken off), ``link_bytes_per_s [I]``,
     ``value_usd``, ``refusal_usd [K]`` per request, ``deferrable [K]`` (may move between blocks of a week),
-    ``period_hours [T]``, ``block_share [B]`` sums to 1, ``probability [S]`` sums to 1, ``discount [T]``.
+    ``period_hours [T]``, ``block_share [B]`` sums to 1, ``probability [S]`` sums to 1, ``discount [T]``;
+    ``end_discount`` takes money of the horizon's end to the first day.
     ``exclusive`` lists sets of offers of which at most one may be signed. Without ``nodes`` nothing is learnt: signing
     and notice are decided today for all scenarios. With ``held`` some decisions are made already.
     Objective: maximise expected net value − risk_weight · CVaR_alpha(loss); loss is minus net value.
@@ -223,6 +230,7 @@ class Problem:
     limits: Limits
     risk_weight: float
     risk_alpha: float
+    end_discount: float = 1.0
     exclusive: list[list[int]] = field(default_factory=list)
     nodes: Nodes | None = None
     held: Held | None = None

@@ -159,6 +159,7 @@ def given_the_past(life: Life, date: int) -> Problem:
     goodput = store.lanes.goodput_rps_per_chip[:, chosen]
     vintages = store.vintages
     paid = np.where(past, path.vintages.paid_usd, vintages.paid_usd[:, chosen])
+    cancel = np.where(past, path.vintages.cancel_usd, vintages.cancel_usd[:, chosen])
     return replace(
         store,
         axes=replace(store.axes, scenarios=[store.axes.scenarios[one] for one in chosen]),
@@ -171,7 +172,7 @@ def given_the_past(life: Life, date: int) -> Problem:
                 seen[store.lanes.cell][:, np.newaxis], path.lanes.goodput_rps_per_chip, goodput
             ),
         ),
-        vintages=replace(vintages, paid_usd=paid),
+        vintages=replace(vintages, paid_usd=paid, cancel_usd=cancel, terminal_usd=vintages.terminal_usd[:, chosen]),
         deliveries=joined(path.deliveries, store.deliveries, (chosen, past)),
         nodes=None,
     )

@@ -52,14 +52,15 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     """Split the mean over scenarios of money over the horizon."""
 
     value_served_usd: float  #: Value of the requests served.
-    fees_usd: float  #: Fees paid whether used or not, without prepayment.
+    fees_usd: float  #: Fees paid whether used or not, without prepayment; and for ending contracts.
     prepay_usd: float  #: Paid in advance.
     used_fees_usd: float  #: Fees for chip-hours used.
     energy_usd: float  #: Energy beside the fee.
     request_fees_usd: float  #: Fees by the token.
     refusal_usd: float  #: Cost of refusing requests, beyond their value.
     training_missed_usd: float  #: Training not done by its deadline.
-    net_usd: float  #: Value served less all the others.
+    net_usd: float  #: Value served and terminal value, less all the others.
+    terminal_usd: float = 0.0  #: What is left of terms beyond the horizon, as the offers value it.
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):

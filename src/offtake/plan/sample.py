@@ -210,7 +210,12 @@ def among(problem: Problem, scenarios: Ints) -> Problem:
         demand_rps=problem.demand_rps[scenarios],
         power_kw=problem.power_kw[scenarios],
         lanes=replace(problem.lanes, goodput_rps_per_chip=problem.lanes.goodput_rps_per_chip[:, scenarios]),
-        vintages=replace(vintages, paid_usd=vintages.paid_usd[:, scenarios]),
+        vintages=replace(
+            vintages,
+            paid_usd=vintages.paid_usd[:, scenarios],
+            cancel_usd=vintages.cancel_usd[:, scenarios],
+            terminal_usd=vintages.terminal_usd[:, scenarios],
+        ),
         deliveries=Deliveries(**only),
         nodes=all_apart(problem, count),
         held=held,

@@ -21,8 +21,10 @@ class Money:
 
     ``value_usd`` is what is served; ``fees_usd`` the paid part of kept units (net of prepay), ``prepay_usd`` at
     signing, ``used_usd`` fees for elastic chips used, ``energy_usd``, ``request_usd`` egress and token fees;
-    ``refusal_usd`` and ``missed_usd`` are penalties, not payments. ``net_usd [S]`` is discounted:
-    Σ_t discount·(value − fees − prepay − used − energy − request − refusal) − discount at the deadline·missed.
+    ``refusal_usd`` and ``missed_usd`` are penalties, not payments, and ``terminal_usd [S]``, of the horizon's end, is
+    no payment either. What ending units costs is in ``fees_usd``. ``net_usd [S]`` is discounted:
+    Σ_t discount·(value − fees − prepay − used − energy − request − refusal) − discount at the deadline·missed
+    + discount at the end·terminal.
     """
 
     value_usd: Floats
@@ -33,6 +35,7 @@ class Money:
     request_usd: Floats
     refusal_usd: Floats
     missed_usd: Floats
+    terminal_usd: Floats
     net_usd: Floats
 
     @property

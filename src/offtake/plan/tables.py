@@ -202,7 +202,7 @@ def placement_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
 
 
 def cost_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
-    """Return each part of the money by scenario and period, discounted; every part is a positive amount.
+    """Return each part of the money by scenario and period, discounted; costs are positive amounts too.
 
     Columns
     -------
@@ -211,8 +211,9 @@ def cost_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
     period, start
         Number and first day of the period.
     part
-        ``value_served``, ``fees`` (with prepayment), ``used_fees``, ``energy``, ``request_fees``, ``refusal`` or
-        ``training_missed``: value served less all the others is the scenario's net value.
+        ``value_served``, ``terminal_value`` (of what is left of terms, in the last period), ``fees`` (with prepayment),
+        ``used_fees``, ``energy``, ``request_fees``, ``refusal`` or ``training_missed``: the first two less all the
+        others are the scenario's net value.
     usd
         The amount.
     """
@@ -229,8 +230,12 @@ def cost_frame(assembled: Assembled, solution: Solution) -> pl.DataFrame:
         "refusal": money.refusal_usd,
         "training_missed": missed,
     }
-    usd = np.stack([part * problem.discount for part in parts.values()], axis=-1).transpose(1, 0, 2)
-    frame = long_frame(assembled, {"scenario": problem.axes.scenarios, "part": list(parts)}, {"usd": usd})
+    discounted = {name: part * problem.discount for name, part in parts.items()}
+    if money.terminal_usd.any():
+        discounted["terminal_value"] = np.zeros_like(money.fees_usd)
+        discounted["terminal_value"][:, -1] = problem.end_discount * money.terminal_usd
+    usd = np.stack(list(discounted.values()), axis=-1).transpose(1, 0, 2)
+    frame = long_frame(assembled, {"scenario": problem.axes.scenarios, "part": list(discounted)}, {"usd": usd})
     weights = pl.DataFrame({"scenario": problem.axes.scenarios, "probability": problem.probability})
     frame = frame.join(weights, on="scenario", maintain_order="left")
     return frame.select("scenario", "probability", "period", "start", "part", "usd")

@@ -21,7 +21,7 @@ from scipy.special import ndtri, pdtrik
 from offtake.plan.given import ways_of
 from offtake.schema.tables import DeploymentRow, SiteRow, TrancheRow
 from offtake.supply.delivery import Draw
-from offtake.supply.offer import NEVER, Terms, provider_exit_day
+from offtake.supply.offer import NEVER, Terms, provider_exit_day, provider_exit_usd
 from offtake.supply.portfolio import Portfolio
 from offtake.units import DAYS_PER_YEAR, HOURS_PER_YEAR
 
@@ -74,6 +74,7 @@ class Tree:
             slip_days=luck.slip_days,
             exit_day=provider_exit_day(terms, sign_day, luck.reading, luck.wait_years),
             lost_day=np.stack([self.lost_day[tranche.site] for tranche in terms.tranches], axis=1),
+            exit_usd=provider_exit_usd(terms, luck.reading),
         )
 
 

@@ -47,6 +47,14 @@ class Model:
         return shared(self["kept"].ids, keep_as(self.problem))
 
     @cached_property
+    def kept_before(self) -> Index:
+        """Give the column of what was kept through the period before, or, in the first one, of what is signed."""
+        before = np.roll(self.kept, 1, axis=2)
+        before[..., :1] = -1
+        started: Index = np.where(before >= 0, before, self.signed[..., None])
+        return started
+
+    @cached_property
     def kept_like(self) -> Ints:
         """Give the first scenario in which all is kept as in this one, by period [S, T]."""
         kept = self.kept

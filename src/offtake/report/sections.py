@@ -260,6 +260,7 @@ def money_grid(plan: PlanResult) -> Grid:
         ["Egress and token fees", money(-money_of.request_fees_usd)],
         ["Refused requests", money(-money_of.refusal_usd)],
         ["Training missed", money(-money_of.training_missed_usd)],
+        ["Terms beyond the horizon", money(money_of.terminal_usd)],
         ["Net", money(money_of.net_usd)],
         [f"Mean of the worst {share(1.0 - plan.risk_alpha)}", money(-plan.cvar_loss_usd)],
     ]

@@ -28,8 +28,9 @@ COST_PARTS: Mapping[str, str] = {
     "request_fees": "egress and token fees",
     "refusal": "refusals",
     "training_missed": "training missed",
+    "terminal_value": "terms beyond the horizon",
 }
-EARNED = "value_served"
+EARNED = ("value_served", "terminal_value")
 
 
 def by_interest(decisions: list[Decision]) -> list[Decision]:
@@ -157,7 +158,7 @@ def money_by_period(cost: pl.DataFrame, end: date | None) -> pl.DataFrame:
     """
     days = (pl.col("end") - pl.col("start")).dt.total_days()
     month_days = HOURS_PER_MONTH / HOURS_PER_DAY
-    sign = pl.when(pl.col("part") == EARNED).then(1.0).otherwise(-1.0)
+    sign = pl.when(pl.col("part").is_in(EARNED)).then(1.0).otherwise(-1.0)
     order = {part: place for place, part in enumerate(COST_PARTS)}
     return (
         cost.group_by("period", "part")

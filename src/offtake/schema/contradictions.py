@@ -64,6 +64,9 @@ def term_needs(row: OfferRow, fault: Callable[[str, str, str], Fault]) -> Iterat
     for column, kind in (("renewal_days", "a renewal"), ("terminal_usd_per_chip_hour", "a value beyond the horizon")):
         if getattr(row, column) and row.term_days is None:
             yield fault(column, f"{kind} needs a term to go on from", f"Give term_days, or leave {column} blank.")
+    if row.renewal_term_days is not None and not row.renewal_days:
+        mend = "Give renewal_days, all renewals together, too."
+        yield fault("renewal_term_days", "the length of a renewal is given and no renewal", mend)
     if row.renewal_fee_ratio != 1 and not row.renewal_days:
         yield fault("renewal_fee_ratio", "the fee of a renewal is given and no renewal", "Give renewal_days too.")
     if row.renewal_fee_ratio != 1 and row.take_or_pay_share < 1:

@@ -196,10 +196,18 @@ class OfferRow(Row):
         ge=0,
         le=36_500,
     )
+    renewal_term_days: int | None = column(
+        "Length of one renewal, counted from the latest day on which the term can end: they follow each other, and one "
+        "that has begun is kept to its end; blank for one that may be ended on any day.",
+        "days",
+        None,
+        gt=0,
+        le=36_500,
+    )
     renewal_fee_ratio: float = column("Fee after the term, over the fee within it.", "ratio", 1.0, ge=0, le=100)
     terminal_usd_per_chip_hour: float = column(
         "What a chip-hour of the term beyond the horizon is worth above its fee, if the unit is kept to the last day; "
-        "below zero a burden. It is taken off the fees of the last period.",
+        "below zero a burden. It is no payment: budgets and fees leave it out.",
         "USD per chip-hour",
         0.0,
         ge=-1e6,
@@ -263,6 +271,12 @@ class ExitRow(Row):
     who: Literal["buyer", "provider", "either"] = column("Who may leave.")
     exit_from: CalendarDate = column("First day on which the exit can take effect, notice included.", "date")
     notice_days: int = column("Notice.", "days", ge=0, le=4000)
+    fee_usd_per_unit: Money = column(
+        "What the side that leaves pays the other for each unit, where the term still runs; of the buyer, the most of "
+        "any reading; may be written 1.25 bn.",
+        "USD per unit",
+        0.0,
+    )
 
 
 class TrainingRow(Row):

@@ -7,7 +7,7 @@ mean over its days, so a tranche that comes in mid-month counts for the days on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,15 @@ class Draw:
     """Hold what chance decided for one offer, by scenario S and tranche R.
 
     ``there [S]`` whether it can be had; ``slip_days [S, R]``; ``exit_day [S]`` the provider's exit and
-    ``lost_day [S, R]`` the loss of the tranche's site, as ordinals (``NEVER`` where it does not happen).
+    ``lost_day [S, R]`` the loss of the tranche's site, as ordinals (``NEVER`` where it does not happen);
+    ``exit_usd [S]`` what the provider then pays for each unit (of length 1: the same in every scenario).
     """
 
     there: Bools
     slip_days: Ints
     exit_day: Ints
     lost_day: Ints
+    exit_usd: Floats = field(default_factory=lambda: np.zeros(1))
 
 
 @dataclass(frozen=True, kw_only=True)

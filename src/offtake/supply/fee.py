@@ -6,7 +6,9 @@ Comes in: terms and a delivery. Goes out: US dollars by scenario and day. Pure f
 - a monthly fee is spread evenly over the days of each calendar month, and owed in the proportion of what is
   owed to what was promised by then, so that ``late_remedy_share = 1`` pays only what is delivered;
 - after the term the fee is ``renewal_fee_ratio`` of what it was, and nothing of a renewal is prepaid;
-- chip-hours of the term beyond the last day have a terminal value, an income of the last day;
+- chip-hours of the term beyond the last day have a terminal value, which is no payment;
+- who leaves within the term pays the fee of its exit for each unit: the provider on the day on which it is gone, the
+  buyer in the period from which on the unit is ended;
 - chips lost with their site are not owed; the ramp discount holds to its last day, that day included;
 - only the take-or-pay share is due whether used or not: the rest is :func:`used_usd_per_chip_hour`;
 - the prepayment is a share of the take-or-pay fee of the first 365 days as promised; it is set off against the
@@ -23,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.schema.tables import OfferRow
-from offtake.supply.delivery import Delivery, Draw, as_promised, deliver
-from offtake.supply.offer import Terms, promised_day
+from offtake.supply.delivery import Delivery, Draw, as_promised, deliver, first_days, term_over
+from offtake.supply.offer import Terms, buyer_exit_usd, buyer_lock_day, promised_day
 from offtake.units import DAYS_PER_YEAR, HOURS_PER_DAY, HOURS_PER_MONTH
 
 Floats = npt.NDArray[np.float64]
@@ -111,12 +113,26 @@ def set_off(fee_usd: Floats, prepaid_usd: float) -> Floats:
 def paid_usd_by_day(terms: Terms, sign_day: int, draw: Draw, delivery: Delivery) -> Floats:
     """Return what one kept unit costs on each day [S, D] whether used or not, the prepayment taken off.
 
-    A return of the prepayment, and the terminal value on the last day, are negative costs. The days of ``delivery``
+    A return of the prepayment, and what the provider pays for leaving, are negative costs. The days of ``delivery``
     must hold the day of signing.
     """
     paid = set_off_by_day(terms, sign_day, draw, delivery)
-    paid[:, -1] -= terminal_usd(terms, draw, delivery)
-    return paid
+    if not draw.exit_usd.any():
+        return paid
+    leaves = draw.there & (draw.exit_day < delivery.term_over + terms.row.renewal_days)
+    day = leaves[:, np.newaxis] & (delivery.days == draw.exit_day[:, np.newaxis])
+    return np.asarray(paid - draw.exit_usd[:, np.newaxis] * day, dtype=np.float64)
+
+
+def cancel_usd(terms: Terms, sign_day: int, draw: Draw, starts: Ints) -> Floats:
+    """Return what the buyer pays for each unit that it ends on the first day of each period [S, T].
+
+    Nothing is due once the term is over, or the provider gone, or where the offer cannot be had.
+    """
+    fee = buyer_exit_usd(terms)
+    over = np.minimum(draw.exit_day, term_over(terms, first_days(terms, sign_day, draw)))
+    due = draw.there[:, np.newaxis] & (starts < over[:, np.newaxis]) & (starts >= buyer_lock_day(terms, sign_day))
+    return np.asarray(fee * due, dtype=np.float64)
 
 
 def set_off_by_day(terms: Terms, sign_day: int, draw: Draw, delivery: Delivery) -> Floats:

@@ -25,10 +25,14 @@ NEVER = date.max.toordinal()
 
 @dataclass(frozen=True, kw_only=True)
 class Right:
-    """Hold one side's right to leave: the first day on which it can take effect, and its notice in days."""
+    """Hold one side's right to leave: the first day on which it can take effect, its notice in days, and its price.
+
+    ``fee_usd`` is paid to the other side for each unit.
+    """
 
     exit_from: date
     notice_days: int
+    fee_usd: float = 0.0
 
     def first_day(self, sign_day: int) -> int:
         """Return the first day (ordinal) on which an exit can take effect, if signed on ``sign_day``."""
@@ -83,7 +87,9 @@ def reading_of(name: str, rows: Sequence[ExitRow]) -> Reading:
 
     def right(side: str) -> Right | None:
         rights = [
-            Right(exit_from=row.exit_from, notice_days=row.notice_days) for row in rows if row.who in {side, "either"}
+            Right(exit_from=row.exit_from, notice_days=row.notice_days, fee_usd=row.fee_usd_per_unit)
+            for row in rows
+            if row.who in {side, "either"}
         ]
         return min(rights, key=lambda right: (right.exit_from, right.notice_days), default=None)
 
@@ -119,6 +125,18 @@ def buyer_notice_days(terms: Terms) -> int:
     """Return the days of notice that the buyer gives, the longest of any reading with weight; 0 without a right."""
     rights = [reading.buyer for reading in terms.readings if reading.weight > 0]
     return max((right.notice_days for right in rights if right is not None), default=0)
+
+
+def buyer_exit_usd(terms: Terms) -> float:
+    """Return what the buyer pays for each unit that it ends within the term: the most of any reading with weight."""
+    rights = [reading.buyer for reading in terms.readings if reading.weight > 0]
+    return max((right.fee_usd for right in rights if right is not None), default=0.0)
+
+
+def provider_exit_usd(terms: Terms, reading: Ints) -> Floats:
+    """Return what the provider pays for each unit where it leaves [S]; ``reading [S]`` says which holds."""
+    fees = np.array([0.0 if one.provider is None else one.provider.fee_usd for one in terms.readings])
+    return np.asarray(fees[reading], dtype=np.float64)
 
 
 def provider_exit_day(terms: Terms, sign_day: int, reading: Ints, wait_years: Floats) -> Ints:
