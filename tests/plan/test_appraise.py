@@ -52,7 +52,7 @@ def newsvendor(*, fee: float = 1.0, risk: float = 0.0, **terms: Any) -> Assemble
             growth=FAN,
             risk=Risk(weight=risk, alpha=0.8),
             workloads=(workload(value_usd_per_request=0.001),),
-            offers=(offer(units_max=3.0, fee_usd_per_chip_hour=fee, **terms),),
+            offers=(offer(**({"units_max": 3.0, "fee_usd_per_chip_hour": fee} | terms)),),
             tranches=(tranche(chips_per_unit=100.0, available=date(2026, 6, 1)),),
         ),
         rate_rps=DEMAND,
@@ -181,6 +181,24 @@ def test_an_appraisal_tells_what_is_displaced() -> None:
     found = appraised(some)
     assert found.difference_usd == pytest.approx(72_000)  # the rival's two hundred chips cost half as much again
     assert found.displaces == ["rival: 2 units less (-0.28 MW)."]
+
+
+def test_an_appraisal_tells_how_much_less_is_paid_by_use() -> None:
+    on_demand = offer("rival", signed=True, units_max=3.0, fee_usd_per_chip_hour=1.5, take_or_pay_share=0.0)
+    some = assembled(
+        tables(
+            settings=JUNE,
+            growth=FAN,
+            workloads=(workload(value_usd_per_request=0.001),),
+            offers=(offer(units_max=3.0, fee_usd_per_chip_hour=1.0), on_demand),
+            tranches=(tranche(available=date(2026, 6, 1)), tranche("rival", available=date(2026, 6, 1))),
+        ),
+        rate_rps=DEMAND,
+    )
+    found = appraised(some)
+    # 190 chips on average at 1.5 USD an hour without; the third hundred in a fifth of the futures with two units.
+    assert found.units == pytest.approx(2.0)
+    assert found.displaces == ["rival: $183,600 less paid for its use."]
 
 
 def test_an_appraisal_is_written_whole_under_the_offers_name(tmp_path: Any) -> None:

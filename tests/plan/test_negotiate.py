@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from offtake.plan.appraise import Case, appraisal_of, barred, break_even_ratio, with_forced
 from offtake.plan.clauses import amendments
-from offtake.plan.negotiate import Desk, deepened
+from offtake.plan.negotiate import Desk, deepened, part_of, size_points
 from offtake.plan.plan import PlanOptions
 from offtake.plan.result import Appraisal, OffersAppraisal
 from offtake.plan.solve import Options, solve
@@ -53,6 +54,31 @@ def test_the_curve_gives_value_and_break_even_fee_of_each_size(sheet: Appraisal)
     fees = [72_000 * units for units in (0.75, 1.5, 2.25, 3.0)]
     ratios = [1 + value / fee for value, fee in zip((140_400, 241_920, 291_600, 276_480), fees, strict=True)]
     assert [point.break_even_fee_ratio for point in sheet.sizes] == pytest.approx(ratios)
+
+
+@pytest.mark.parametrize("lot", [{"units_max": 1.0, "whole_units": True}, {"units_max": 1.0, "all_or_nothing": True}])
+def test_a_lot_has_a_curve_over_the_sizes_that_it_could_have(lot: dict[str, Any]) -> None:
+    some = newsvendor(**lot)
+    best, without = exactly(some.problem), exactly(barred(some.problem, 0))
+    case = Case(assembled=some, offer=0, best=best, without=without, forced=None)
+    points = list(size_points(Desk(case=case, solve=exactly, progress=lambda _stage, _done: None)))
+    assert [point.units for point in points] == [0.25, 0.5, 0.75, 1.0]
+    # Up to a hundred chips are busy in every future and add 1,872 USD each.
+    assert [point.value_usd for point in points] == pytest.approx([46_800, 93_600, 140_400, 187_200])
+
+
+@pytest.mark.parametrize(
+    "terms, part",
+    [
+        ({}, 1.5),
+        ({"whole_units": True}, 1.0),
+        ({"units_min": 2.0}, 0.0),
+        ({"all_or_nothing": True}, 0.0),
+        ({"whole_units": True, "units_max": 1.0}, 0.0),
+    ],
+)
+def test_a_part_is_one_that_can_be_had(terms: dict[str, Any], part: float) -> None:
+    assert part_of(offer(**({"units_max": 8.0} | terms)), 3.0) == part
 
 
 def test_each_choice_is_regretted_where_another_would_have_been_better(sheet: Appraisal) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.plan.assemble import Assembled
+from offtake.plan.decisions import fees_by_scenario
 from offtake.plan.solution import Solution
-from offtake.plan.words import count, percent, power
+from offtake.plan.words import count, money, percent, power
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,9 +25,10 @@ def displaced_by(assembled: Assembled, signing: Solution, without: Solution, off
 
 
 def other_offers(assembled: Assembled, signing: Solution, without: Solution, offer: int) -> list[str]:
-    """Tell which other offers are signed for less or more, or kept for shorter or longer."""
+    """Tell which other offers are signed for less or more, kept for shorter or longer, or else used less or more."""
     problem = assembled.problem
     names = problem.axes.offers
+    fees = [fees_by_scenario(assembled, one) @ problem.probability for one in (signing, without)]
     changes: list[tuple[float, str]] = []
     for index, terms in enumerate(assembled.inputs.portfolio.offers.values()):
         mine = problem.vintages.offer == index
@@ -43,6 +45,10 @@ def other_offers(assembled: Assembled, signing: Solution, without: Solution, off
         elif abs(kw[0] - kw[1]) > UNITS_TOLERANCE * max(kw):
             word = "longer" if kw[0] > kw[1] else "for a shorter time"
             changes.append((abs(kw[0] - kw[1]), f"{names[index]}: kept {word} ({power(kw[0] - kw[1])} on average)."))
+        elif abs(usd := float(fees[0][index] - fees[1][index])) > SHARE_TOLERANCE * max(fees[0][index], fees[1][index]):
+            changes.append(
+                (0.0, f"{names[index]}: {money(abs(usd))} {'more' if usd > 0 else 'less'} paid for its use.")
+            )
     return [sentence for _, sentence in sorted(changes, key=lambda change: -change[0])]
 
 

@@ -40,6 +40,7 @@ from offtake.plan.story import growth_name
 from offtake.plan.tornado import fresh_sentence, out_of_sample, swings_of
 from offtake.plan.words import percent
 from offtake.schema.portfolio import Tables
+from offtake.schema.tables import OfferRow
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
@@ -208,11 +209,17 @@ def size_points(desk: Desk) -> Iterator[PointOfCurve]:
     mine = np.flatnonzero(problem.vintages.offer == case.offer)
     row = case.terms_row
     first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
-    sizes = sorted({round(share * row.units_max) if row.whole_units else share * row.units_max for share in SIZES})
+    whole = row.whole_units and not one_lot(row)
+    sizes = sorted({round(share * row.units_max) if whole else share * row.units_max for share in SIZES})
     for place, units in enumerate(sizes):
         desk.progress("curve", place / (len(sizes) + len(mine)))
-        if units > 0 and units >= row.units_min:
+        if units > 0 and (one_lot(row) or units >= row.units_min):
             yield point(desk, first, float(units))
+
+
+def one_lot(row: OfferRow) -> bool:
+    """Tell whether an offer can only be had whole; its curve then shows what lots of other sizes would be worth."""
+    return row.all_or_nothing or (row.whole_units and row.units_max <= 1)
 
 
 def start_points(desk: Desk) -> Iterator[PointOfCurve]:
@@ -244,14 +251,15 @@ def point(desk: Desk, vintage: int, units: float) -> PointOfCurve:
 def signed_so(problem: Problem, vintage: int, units: float) -> Problem:
     """Return the problem in which exactly some units of an offer are signed, at one date whatever has been seen.
 
-    What is all or nothing stays so at every size: it is kept or ended whole.
+    What can only be had whole stays so at every size: it is kept or ended whole.
     """
     vintages = problem.vintages
     none = barred(problem, int(vintages.offer[vintage]))
     units_max, signed = none.vintages.units_max.copy(), none.vintages.signed.copy()
     units_max[vintage], signed[vintage] = units, True
     lots = none.vintages.all_or_nothing.copy()
-    lots[vintage] = vintages.all_or_nothing[vintage]
+    single = vintages.whole_units[vintage] & (vintages.units_max[vintage] <= 1)
+    lots[vintage] = vintages.all_or_nothing[vintage] | single
     return replace(none, vintages=replace(none.vintages, units_max=units_max, signed=signed, all_or_nothing=lots))
 
 
@@ -308,11 +316,18 @@ def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
     if best is not None:
         step = next(one for one in amendments(tables, name) if one.clause == best.clause)
         found["amend"] = desk.plan_of(amended(assembled, step.tables).problem)
-    if not case.terms_row.all_or_nothing:
-        found["part"] = desk.try_to(signed_so(problem, first, units / 2))
+    part = part_of(case.terms_row, units)
+    if part > 0:
+        found["part"] = desk.try_to(signed_so(problem, first, part))
     if len(mine) > 1:
         found["wait"] = desk.try_to(not_today(problem, case.offer))
     return {choice: plan for choice, plan in found.items() if plan is not None}
+
+
+def part_of(row: OfferRow, units: float) -> float:
+    """Return half of some units, as many as can be had of them; 0 where no part can be had."""
+    part = round(units) // 2 if row.whole_units else units / 2
+    return 0.0 if one_lot(row) or part < row.units_min else float(part)
 
 
 def not_today(problem: Problem, offer: int) -> Problem:
