@@ -180,7 +180,7 @@ def test_an_appraisal_tells_what_is_displaced() -> None:
     )
     found = appraised(some)
     assert found.difference_usd == pytest.approx(72_000)  # the rival's two hundred chips cost half as much again
-    assert found.displaces == ["rival: 2 units less (-0.28 MW)."]
+    assert found.displaces == ["rival: 2 units less (−0.28 MW)."]
 
 
 def test_an_appraisal_tells_how_much_less_is_paid_by_use() -> None:

@@ -36,7 +36,27 @@ def test_the_answer_comes_first_and_what_is_open_before_what_is_signed(run: Run)
     assert lines[0].startswith("Keep ten contracts, take the Azure option")
     offers = [line.split()[0] for line in lines if " of 1 " in line]
     assert offers[:4] == ["azure-option", "h100-year", "spacex-c1", "aws-base"]
-    assert lines[-1].split() == ["Mean", "of", "the", "worst", "10%", "$4.1", "bn"]
+    assert lines[-1].split() == ["Worst", "10%,", "mean", "$4.1", "bn"]
+
+
+def test_no_name_and_no_figure_is_cut_on_a_terminal_of_80_columns(run: Run) -> None:
+    assert run.plan is not None
+    for made in (
+        plan_table(run.plan),
+        appraisal_table(run.appraisals[0]),
+        rehearsal_table([summary("bid_price", Wish())]),
+    ):
+        lines = printed(made, width=80)
+        assert not [line for line in lines if "…" in line or len(line) > 80]
+    words = " ".join(printed(plan_table(run.plan), width=80)).split()
+    assert {each.offer for each in run.plan.decisions} <= set(words)
+
+
+def test_who_serves_stands_below_the_answer(run: Run) -> None:
+    assert run.plan is not None
+    plan = msgspec.structs.replace(run.plan, serving="Of all requests, 90% are served on reserved chips.")
+    lines = printed(plan_table(plan))
+    assert lines[lines.index("") - 1] == "Of all requests, 90% are served on reserved chips."
 
 
 def test_an_appraisal_shows_what_signing_is_worth_and_the_fee_that_flips_it(run: Run) -> None:

@@ -34,6 +34,7 @@ from offtake.plan.load import load_of
 from offtake.plan.pool import Pool
 from offtake.plan.prices import budget_prices, prices_of
 from offtake.plan.result import PLAN_FORMAT, Decision, Mark, Money, PlanResult, Size
+from offtake.plan.serving import sentence_of, supplies_of
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from offtake.plan.story import assumptions_of, warnings_of
@@ -157,7 +158,8 @@ def solve_with(assembled: Assembled, options: PlanOptions) -> Solution:
 def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanResult:
     """Return the record of a plan."""
     tables = assembled.inputs.portfolio.tables
-    decisions = decisions_of(assembled, solution)
+    decisions, supplies = decisions_of(assembled, solution), supplies_of(assembled, solution)
+    refused = max(1.0 - sum(one.share for one in supplies), 0.0)
     return PlanResult(
         format=PLAN_FORMAT,
         name=tables.settings.name,
@@ -187,6 +189,8 @@ def result_of(assembled: Assembled, solution: Solution, fleet: Fleet) -> PlanRes
         assumptions=assumptions_of(assembled.inputs),
         warnings=warnings_of(assembled) + rivals(assembled, decisions) + uncertain_gap(solution),
         fleet_week=fleet.week,
+        supplies=supplies,
+        serving=sentence_of(supplies, refused),
     )
 
 

@@ -37,6 +37,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str  #: The decision in plain English.
 
 
+class Supply(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how much one kind of supply serves, with how many chips, for which fees."""
+
+    kind: str  #: `reserved`, `by use` (chips paid as they are used, in whole or in part) or `API` (paid by the token).
+    share: float  #: Share of all requests asked for that it serves, over all scenarios.
+    chips_mean: float  #: Chips on average: there if reserved, at work if paid by use; 0 for APIs.
+    chips_most: float  #: Most of them in any period, block and scenario.
+    fees_usd: float  #: Its fees, discounted: mean over scenarios.
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Give one shadow price: what is scarce, where and when, its price with its unit, and what that means."""
 
@@ -196,6 +206,8 @@ class PlanResult(msgspec.Struct, frozen=True, kw_only=True):
     assumptions: list[str]  #: Assumed figures that the answer leans on most, one a line.
     warnings: list[str]  #: Sentences that a reader must see beside the answer.
     fleet_week: str  #: Monday of the week in `fleet.json`.
+    supplies: list[Supply] = []  #: Who serves: reserved chips, chips paid by use, APIs.
+    serving: str = ""  #: Who serves, in a sentence.
     trust: Trust | None = None  #: How far the plan can be trusted; null where it was not asked for.
 
 

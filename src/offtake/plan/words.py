@@ -12,6 +12,7 @@ import numpy as np
 
 from offtake.units import KW_PER_MW, PERCENT, USD_PER_BILLION, USD_PER_MILLION
 
+MINUS = "−"
 DIGITS = 3
 WHOLE = 1e-6
 
@@ -20,9 +21,9 @@ def money(usd: float) -> str:
     """Write US dollars.
 
     >>> money(1.25e9), money(-3.2e8), money(12345.0)
-    ('$1.25 bn', '-$320 m', '$12,345')
+    ('$1.25 bn', '−$320 m', '$12,345')
     """
-    sign, size = ("-", -usd) if usd < 0 else ("", usd)
+    sign, size = (MINUS, -usd) if usd < 0 else ("", usd)
     if size >= USD_PER_BILLION:
         return f"{sign}${significant(size / USD_PER_BILLION)} bn"
     if size >= USD_PER_MILLION:
@@ -33,13 +34,13 @@ def money(usd: float) -> str:
 def significant(number: float) -> str:
     """Write a number with three significant digits, never in powers of ten.
 
-    >>> significant(1234.5), significant(0.5), significant(12.0)
-    ('1,230', '0.5', '12')
+    >>> significant(1234.5), significant(0.5), significant(-12.0)
+    ('1,230', '0.5', '−12')
     """
     if number == 0:
         return "0"
     places = DIGITS - 1 - int(np.floor(np.log10(abs(number))))
-    text = f"{round(number, places):,.{max(places, 0)}f}"
+    text = f"{round(number, places):,.{max(places, 0)}f}".replace("-", MINUS)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -50,7 +51,8 @@ def count(number: float) -> str:
     ('325,000', '2.5')
     """
     whole = round(number)
-    return f"{whole:,}" if isclose(number, whole, rel_tol=WHOLE, abs_tol=WHOLE) else significant(number)
+    near = isclose(number, whole, rel_tol=WHOLE, abs_tol=WHOLE)
+    return f"{whole:,}".replace("-", MINUS) if near else significant(number)
 
 
 def power(kw: float) -> str:

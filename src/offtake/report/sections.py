@@ -42,7 +42,7 @@ def page(run: Run) -> Page:
         title=f"{question} · Offtake",
         question=question,
         decision=answers[0] if answers else "No decision: this run holds no plan and no appraisal.",
-        more=answers[1:],
+        more=[*answers[1:], *([plan.serving] if plan and plan.serving else [])],
         key_figures=key_figures(run),
         warnings=warnings(run),
         sections=[section for section in sections if section.parts],

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -46,13 +47,23 @@ def table(columns: list[tuple[str, bool]]) -> Table:
     """Start a table; each column is a name and whether it holds figures, which are set to the right."""
     made = Table(box=None, pad_edge=False, show_edge=False)
     for name, figures in columns:
-        made.add_column(Text(name), justify="right" if figures else "left", header_style="dim", no_wrap=True)
+        made.add_column(Text(name), justify="right" if figures else "left", header_style="dim")
     return made
 
 
-def answered(answer: str, made: Table) -> Group:
-    """Put the answer above its table."""
-    return Group(Text(answer, style="bold"), Text(""), made)
+def answered(answer: str, made: Table, more: str = "") -> Group:
+    """Put the answer above its table, and what is said beside it between them."""
+    return Group(Text(answer, style="bold"), *([Text(more)] if more else []), Text(""), settled(made))
+
+
+def settled(made: Table) -> Table:
+    """Let names and headings of a finished table wrap where the terminal is narrow, and no figure."""
+    for column in made.columns:
+        column.no_wrap, column.overflow = False, "fold"
+        if column.justify == "right":
+            words = [*str(column.header).split(), *(str(cell) for cell in column.cells)]
+            column.min_width = max(map(cell_len, words), default=0)
+    return made
 
 
 def check_table(tables: Tables, counts: Mapping[str, Counter[Confidence]]) -> Group:
@@ -70,8 +81,8 @@ def check_table(tables: Tables, counts: Mapping[str, Counter[Confidence]]) -> Gr
 
 def plan_table(plan: PlanResult) -> Group:
     """Table what the plan does with each offer."""
-    names = [("Offer", False), ("Decision", False), ("Units", True), ("Signed", False), ("Firm power", True)]
-    made = table([*names, ("Fees, mean", True)])
+    names = [("Offer", False), ("Decision", False), ("Units", True), ("Signed", False), ("Firm\npower", True)]
+    made = table([*names, ("Fees,\nmean", True)])
     for each in by_interest(plan.decisions):
         cells = [
             each.offer,
@@ -84,11 +95,9 @@ def plan_table(plan: PlanResult) -> Group:
         made.add_row(*(Text(cell) for cell in cells), style=STYLES.get(each.action, ""))
     made.add_section()
     made.add_row(Text("Net value, mean"), *[Text("")] * 4, Text(money(plan.mean_net_usd)))
-    made.add_row(
-        Text(f"Mean of the worst {share(1.0 - plan.risk_alpha)}"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd))
-    )
+    made.add_row(Text(f"Worst {share(1.0 - plan.risk_alpha)}, mean"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd)))
     lines = [Text(line) for line in trust_lines(plan)]
-    return Group(answered(plan.answer, made), *lines)
+    return Group(answered(plan.answer, made, plan.serving), *lines)
 
 
 def trust_lines(plan: PlanResult) -> list[str]:
@@ -110,12 +119,13 @@ def plan_comparison_table(found: PlanComparison) -> Group:
             until = " to ".join(dict.fromkeys(one or NOTHING for one in move.kept_until))
             decisions.add_row(*map(Text, (move.offer, *sides, until, change(move.fees_usd[1] - move.fees_usd[0]))))
     value = table([("Risk-adjusted value", False), ("Change", True), ("Value", True)])
-    value.columns[0].no_wrap = False
     value.add_row(Text(found.first), Text(""), Text(money(found.objective_usd[0])))
     for cause in found.waterfall:
         value.add_row(Text(cause.cause), Text(change(cause.change_usd)), Text(money(cause.value_usd)))
     value.add_row(Text(found.second), Text(""), Text(money(found.objective_usd[1])), style="bold")
-    parts: list[RenderableType] = [decisions, Text("")] if any(move.changed for move in found.decisions) else []
+    parts: list[RenderableType] = (
+        [settled(decisions), Text("")] if any(move.changed for move in found.decisions) else []
+    )
     kept, new = found.decisions_kept_usd, found.objective_usd[1]
     if kept is None:
         parts += [Text("The first plan's decisions of the first day cannot be kept now."), Text("")]
@@ -124,7 +134,7 @@ def plan_comparison_table(found: PlanComparison) -> Group:
             Text(f"Keeping the first plan's decisions of the first day would cost {money(new - kept)}."),
             Text(""),
         ]
-    return Group(Text(found.answer, style="bold"), Text(""), *parts, value)
+    return Group(Text(found.answer, style="bold"), Text(""), *parts, settled(value))
 
 
 def appraisal_table(appraisal: Appraisal) -> Group:
@@ -152,7 +162,6 @@ def appraisal_table(appraisal: Appraisal) -> Group:
 def sheet_table(appraisal: Appraisal) -> Group:
     """Table what each clause is worth, the most valuable first."""
     made = table([("Clause", False), ("Moved to", False), ("Worth to us", True), ("Signing then adds", True)])
-    made.columns[1].no_wrap = False
     for one in appraisal.clauses:
         step = one.step if one.asked else f"{one.step} (ours to give)"
         style = "bold green" if one.flips else ""
@@ -176,15 +185,12 @@ def tornado_table(appraisal: Appraisal) -> Group:
             cells += [side.setting, f"{value}{' (flips)' if side.flips else ''}"]
         style = "bold" if one.low.flips or one.high.flips else ""
         made.add_row(*(Text(cell) for cell in cells), style=style)
-    for column in made.columns:
-        column.no_wrap = False
     return answered(say_swings(appraisal), made)
 
 
 def offers_table(found: OffersAppraisal) -> Group:
     """Table what every open offer is worth, and which pairs stand in for each other."""
     made = table([("Offer", False), ("Units", True), ("Worth", True), ("Stands in for, or adds to", False)])
-    made.columns[3].no_wrap = False
     for one in found.offers:
         pairs = [pair for pair in found.pairs if one.offer in {pair.one, pair.other} and pair.kind != "apart"]
         words = [
@@ -203,7 +209,6 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
     main = summaries[0]
     names = ["Requests", "In time", "Refused", "Failed", "TTFT p95", "TPOT p95"]
     made = table([("Workload", False), *((name, True) for name in names)])
-    made.columns[0].no_wrap = False
     for group in main.workloads:
         made.add_row(*service_cells(group.workload, group))
     made.add_row(*service_cells(main.total.workload, verdicts.overall(main)), style="bold")
@@ -213,7 +218,7 @@ def rehearsal_table(summaries: list[Summary]) -> Group:
             made.add_row(*service_cells(run_name(each, main), verdicts.overall(each)))
     lines = [*happenings.extrapolated(main), *happenings.event_lines(main)]
     below = [Text(""), *(Text(line) for line in lines)] if lines else []
-    return Group(Text(verdicts.answer(main), style="bold"), Text(""), made, *below)
+    return Group(Text(verdicts.answer(main), style="bold"), Text(""), settled(made), *below)
 
 
 def comparison_table(comparison: Comparison) -> Group:
@@ -238,7 +243,7 @@ def comparison_table(comparison: Comparison) -> Group:
         "kind served in time."
     )
     notes = [Text(doubt) for doubt in verdicts.doubts(comparison)]
-    return Group(Text(answer, style="bold"), Text(""), values, Text(""), people, *notes)
+    return Group(Text(answer, style="bold"), Text(""), settled(values), Text(""), settled(people), *notes)
 
 
 def marked_short(part: float, row: Row) -> str:
