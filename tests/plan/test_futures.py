@@ -14,7 +14,7 @@ from offtake.plan.fleets import cut_week, fleet_of
 from offtake.plan.futures import with_futures
 from offtake.plan.solve import Options, solve
 from tests.plan.fakes import assembled
-from tests.supply.small import offer, settings, shock, site, tables, tranche, way_out
+from tests.supply.small import chip, deployment, offer, settings, shock, site, tables, tranche, way_out
 
 MONDAY = date(2026, 6, 8)
 EARLY = date(2026, 5, 1)
@@ -59,6 +59,19 @@ def test_a_tranche_that_slips_into_the_week_is_late_until_its_day() -> None:
     assert all(event.target == "east/h100/small" and event.start_hour == 0.0 for event in late)
     assert all(event.hours % 24 == 0 and 0 < event.hours <= 168 for event in late)
     assert max(event.value for event in late) == 1.0
+
+
+def test_chips_of_another_kind_leave_those_promised_away_all_week() -> None:
+    found = futures(
+        small(
+            4,
+            chips=(chip(), chip("h200")),
+            deployments=(deployment(), deployment(chip_name="h200")),
+            slips={"substitute_chip": "h200", "substitute_probability": 0.5},
+        )
+    )
+    told = [[(event.kind, event.hours, event.value) for event in one.events] for one in found]
+    assert sorted(told) == [[], [], [("late_tranche", 168.0, 1.0)], [("late_tranche", 168.0, 1.0)]]
 
 
 def test_a_partner_that_leaves_before_the_week_has_reclaimed_everything() -> None:

@@ -22,7 +22,7 @@ from offtake.plan.result import Appraisal, OffersAppraisal
 from offtake.plan.solve import Options, solve
 from offtake.plan.substitutes import appraise_all, pair_of, write_offers
 from tests.plan.test_appraise import exactly, newsvendor
-from tests.supply.small import growth, offer, settings, tables, tranche, way_out, workload
+from tests.supply.small import chip, growth, offer, settings, tables, tranche, way_out, workload
 
 OPTIONS = Options(gap=1e-9)
 
@@ -115,7 +115,17 @@ def test_every_clause_moves_one_thing_and_leaves_the_others() -> None:
     lease = tables(
         settings=settings(start=date(2026, 6, 1), end=date(2026, 12, 31)),
         offers=(offer(fee_usd_per_chip_hour=1.0, prepay_share=0.2, term_days=200, reclaim_per_year=1.0),),
-        tranches=(tranche(available=date(2026, 8, 1), lead_days=40, slip_days_max=20, ramp_days=10),),
+        chips=(chip(), chip("h200")),
+        tranches=(
+            tranche(
+                available=date(2026, 8, 1),
+                lead_days=40,
+                slip_days_max=20,
+                ramp_days=10,
+                substitute_chip="h200",
+                substitute_probability=0.25,
+            ),
+        ),
         exits=(way_out("only", "either", date(2026, 10, 1), notice_days=60, fee_usd_per_unit=1_000.0),),
     )
     some = {one.clause: one for one in amendments(lease, "lease")}
@@ -132,6 +142,7 @@ def test_every_clause_moves_one_thing_and_leaves_the_others() -> None:
     assert some["lead time"].tables.tranches[0].available == date(2026, 7, 2)
     assert [one.fee_usd_per_unit for one in some["our cancelling fee"].tables.exits] == [500.0, 1_000.0]
     assert [one.fee_usd_per_unit for one in some["their cancelling fee"].tables.exits] == [1_000.0, 74_000.0]
+    assert some["substitution"].tables.tranches[0].substitute_probability == 0.0
     assert some["prepay"].tables.offers[0].prepay_share == 0.0
     assert amendments(lease, "lease", 2.0)[0].tables.offers[0].fee_usd_per_chip_hour == pytest.approx(0.9)
 

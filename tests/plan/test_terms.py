@@ -109,6 +109,34 @@ def test_leaving_within_the_term_costs_its_fee(fee: float, kept: list[float], us
     assert found.money.fees_usd.sum() == pytest.approx(31 * HOURS * 1.0 + fee if kept[0] else 0.0)
 
 
+@pytest.mark.parametrize(("odds", "kept", "usd"), [(0.0, 1, 1.0), (0.5, 1, 2.5), (1.0, 1, 4.0)])
+def test_a_provider_may_deliver_another_chip_for_the_same_fee(odds: float, kept: int, usd: float) -> None:
+    # A chip serves one request a second, worth 3 USD an hour; two of the other kind come for each one promised.
+    one = assembled(
+        small.tables(
+            settings=small.settings(end=date(2026, 7, 31), scenarios=4, signing_every_months=120),
+            chips=(small.chip(), small.chip("h200")),
+            deployments=(small.deployment(), small.deployment(chip_name="h200")),
+            offers=(small.offer(fee_usd_per_chip_hour=2.0),),
+            tranches=(
+                small.tranche(
+                    chips_per_unit=1.0, substitute_chip="h200", substitute_probability=odds, substitute_ratio=2.0
+                ),
+            ),
+            workloads=(small.workload(rate_rps=2.0, value_usd_per_request=3.0 / 3600),),
+        ),
+        rate_rps=np.full((4, 3, 1), 2.0),
+    )
+    assert one.problem.axes.cells == ["east/h100", "east/h200"]
+    found = solve(one.problem)
+    assert found.kept[0, 0, 0] == pytest.approx(kept)
+    assert found.objective_usd == pytest.approx(92 * HOURS * usd)
+    assert found.money.fees_usd.sum(axis=1) == pytest.approx([92 * HOURS * 2.0] * 4)
+    swapped = one.inputs.tree.luck["lease"].swapped[:, 0]
+    assert found.served_rps[:, 0, 0].tolist() == [[0.0, 2.0] if other else [1.0, 0.0] for other in swapped]
+    assert swapped.sum() == 4 * odds
+
+
 def test_critical_work_survives_a_grid_that_carries_two_sites_of_one_partner() -> None:
     # cheap chips on one grid; a quarter of the work must be served without it
     def plan_with(limits: Limits) -> list[float]:

@@ -59,6 +59,7 @@ def test_the_smallest_portfolio_contradicts_itself_nowhere() -> None:
             "ramp_discount_until",
             "the discount ends before delivery",
         ),
+        ({"renewal_term_days": 30}, "renewal_term_days", "the length of a renewal is given and no renewal"),
         ({"renewal_days": 30}, "renewal_days", "a renewal needs a term to go on from"),
         (
             {"terminal_usd_per_chip_hour": -1.0},
@@ -97,6 +98,17 @@ def test_delivery_before_an_offer_can_be_signed_is_a_fault_and_a_standing_offer_
     offers = (small.offer(sign_by=date(2026, 6, 30)),)
     assert found(offers=offers, tranches=tranches) == [("tranches.csv", 2, "available", problem)]
     assert found(tranches=tranches) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"substitute_probability": 0.5}, "another chip may come, and none is named"),
+        ({"substitute_chip": "h100"}, "the other chip is the one promised"),
+    ],
+)
+def test_another_chip_that_may_come_is_named_and_another(given: dict[str, Any], problem: str) -> None:
+    assert found(tranches=(small.tranche(at=2, **given),)) == [("tranches.csv", 2, "substitute_chip", problem)]
 
 
 def test_a_tranche_after_the_term_and_testing_for_all_of_it_are_faults() -> None:

@@ -50,8 +50,10 @@ def job_faults(portfolio: Portfolio, job: TrainingRow, cells: list[Cell]) -> lis
     chips: dict[str, float] = {}
     for terms in portfolio.offers.values():
         for tranche in terms.tranches:
-            if job.chips.get(tranche.chip) and not refused_by_site(job, portfolio.sites[tranche.site]):
-                more = tranche.chips_per_unit * terms.row.units_max
+            kinds = ((tranche.chip, 1.0), (tranche.substitute_chip, tranche.substitute_ratio))
+            ratio = max((ratio for chip, ratio in kinds if job.chips.get(chip)), default=0.0)
+            if ratio and not refused_by_site(job, portfolio.sites[tranche.site]):
+                more = ratio * tranche.chips_per_unit * terms.row.units_max
                 chips[tranche.site] = chips.get(tranche.site, 0.0) + more
     if not chips:
         sites = dict.fromkeys(cell.site for cell in cells if not cell.is_api)

@@ -250,6 +250,17 @@ def slip(contract: Contract, size: float) -> Iterator[Amendment]:
         )  # fmt: skip
 
 
+def substitution(contract: Contract, size: float) -> Iterator[Amendment]:
+    """Yield that the provider may not deliver another chip than the one promised."""
+    del size
+    new = [changed(one, substitute_probability=0.0) for one in contract.tranches]
+    if tuple(new) != contract.tranches:
+        yield Amendment(
+            clause="substitution", step="none: the chips promised are those that come",
+            tables=contract.amended(tranches=new),
+        )  # fmt: skip
+
+
 def term(contract: Contract, size: float) -> Iterator[Amendment]:
     """Yield a shorter term."""
     row = contract.row
@@ -338,6 +349,7 @@ CLAUSES: tuple[Callable[[Contract, float], Iterator[Amendment]], ...] = (
     lead_time,
     ramp,
     slip,
+    substitution,
     size_of_order,
     prepay,
     take_or_pay,

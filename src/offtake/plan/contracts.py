@@ -19,7 +19,7 @@ from offtake.plan.problem import Deliveries, Vintages
 from offtake.plan.tree import Tree
 from offtake.schema.tables import TrancheRow
 from offtake.supply.chip import kw_at_site
-from offtake.supply.delivery import deliver, end_day, first_days
+from offtake.supply.delivery import deliver, end_day, first_days, kinds
 from offtake.supply.fee import cancel_usd, paid_usd_by_day, prepay_usd, terminal_usd, used_usd_per_chip_hour
 from offtake.supply.offer import NEVER, Terms, buyer_lock_day, buyer_notice_days, latest_term_over, promised_day
 from offtake.supply.portfolio import Portfolio
@@ -106,13 +106,16 @@ class Contracts:
 
 
 def cells_of(portfolio: Portfolio) -> list[Cell]:
-    """List the cells that some tranche fills, in the order of the offers."""
-    return list(dict.fromkeys(cell_of(terms, row) for terms in portfolio.offers.values() for row in terms.tranches))
+    """List the cells that some tranche fills, in the order of the offers; those of chips that may come instead last."""
+    rows = [(terms, row) for terms in portfolio.offers.values() for row in terms.tranches]
+    promised = [cell_of(terms, row, row.chip) for terms, row in rows]
+    other = [cell_of(terms, row, row.substitute_chip) for terms, row in rows if row.substitute_chip]
+    return list(dict.fromkeys([*promised, *other]))
 
 
-def cell_of(terms: Terms, tranche: TrancheRow) -> Cell:
-    """Return the cell that a tranche fills."""
-    return Cell(site=tranche.site, chip=tranche.chip, api_offer=terms.row.offer if terms.is_api else "")
+def cell_of(terms: Terms, tranche: TrancheRow, chip: str) -> Cell:
+    """Return the cell that a tranche fills with a chip: the one promised, or the one that may come instead."""
+    return Cell(site=tranche.site, chip=chip, api_offer=terms.row.offer if terms.is_api else "")
 
 
 def contracts_of(frame: Frame) -> Contracts:
@@ -176,13 +179,15 @@ def vintage_of(frame: Frame, index: int, terms: Terms, sign_day: int) -> Vintage
     chips: dict[int, Floats] = {}
     group_member: dict[int, Bools] = {}
     firm_kw, group_kw = np.zeros(calendar.periods), np.zeros((calendar.periods, len(frame.groups)))
-    for tranche, one in enumerate(terms.tranches):
-        cell = frame.cells.index(cell_of(terms, one))
-        delivered = counted[:, tranche] * chips_of_unit(terms, one, float(frame.tokens_per_request[cell]))
+    brought = [(place, one, kind) for place, one in enumerate(terms.tranches) for kind in kinds(terms, place, draw)]
+    for place, one, (chip, ratio) in brought:
+        cell = frame.cells.index(cell_of(terms, one, chip))
+        size = chips_of_unit(terms, one, float(frame.tokens_per_request[cell]))
+        delivered = counted[:, place] * size * ratio[:, np.newaxis]
         chips[cell] = chips.get(cell, 0.0) + delivered
-        group_member[cell] = member_of(frame, terms, one)
+        group_member[cell] = member_of(frame, terms, one, chip)
         if not terms.is_api and row.firmness in FIRM:
-            kw = kw_at_site(frame.portfolio.chips[one.chip], frame.portfolio.sites[one.site])
+            kw = kw_at_site(frame.portfolio.chips[chip], frame.portfolio.sites[one.site])
             mean_kw = kw * (frame.tree.probability @ delivered)
             firm_kw += mean_kw
             group_kw += mean_kw[:, np.newaxis] * group_member[cell]
@@ -219,9 +224,9 @@ def renewed(terms: Terms, sign_day: int, calendar: Calendar) -> Bools:
     return runs
 
 
-def member_of(frame: Frame, terms: Terms, tranche: TrancheRow) -> Bools:
-    """Return which groups a tranche is in [G]; all tranches of an offer in one cell are in the same."""
-    mine = frame.portfolio.groups_of_tranche(terms, tranche)
+def member_of(frame: Frame, terms: Terms, tranche: TrancheRow, chip: str) -> Bools:
+    """Return which groups a tranche with a chip is in [G]; all tranches of an offer in one cell are in the same."""
+    mine = frame.portfolio.groups_of_tranche(terms, tranche, chip)
     return np.array([group in mine for group in frame.groups], dtype=np.bool_)
 
 

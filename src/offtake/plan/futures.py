@@ -18,10 +18,9 @@ import numpy.typing as npt
 
 from offtake.demand.shock import sample_shocks, shock_paths, shocks_of
 from offtake.fleet import Fleet, Pool, Scenario, ScenarioEvent
-from offtake.plan.contracts import cell_of
 from offtake.plan.fleets import NOTHING, Cut
 from offtake.plan.tree import Chance
-from offtake.supply.delivery import Delivery, deliver, end_day, first_days
+from offtake.supply.delivery import Delivery, Draw, deliver, end_day, first_days, kinds
 from offtake.supply.offer import Terms
 from offtake.units import DAYS_PER_WEEK, DAYS_PER_YEAR, HOURS_PER_DAY, HOURS_PER_WEEK
 
@@ -87,7 +86,7 @@ def presents_of(cut: Cut) -> Iterator[Present]:
         draw = assembled.inputs.tree.draw(terms, sign_day)
         ends = end_day(terms, first_days(terms, sign_day, draw), draw)
         now, mean = (deliver(terms, sign_day, draw, days) for days in (week_days(cut), period))
-        for (site, chip), (week, usual) in chips_by_cell(terms, now, mean, cut.scenario).items():
+        for (site, chip), (week, usual) in chips_by_cell(terms, (now, mean), draw, cut.scenario).items():
             kept = (units[vintage, :, np.newaxis] * week, float(units[vintage, cut.scenario]) * usual, ends)
             found.setdefault((offer, site, chip), []).append(kept)
     for (offer, site, chip), parts in found.items():
@@ -99,16 +98,20 @@ def presents_of(cut: Cut) -> Iterator[Present]:
 
 
 def chips_by_cell(
-    terms: Terms, now: Delivery, mean: Delivery, scenario: int
+    terms: Terms, deliveries: tuple[Delivery, Delivery], draw: Draw, scenario: int
 ) -> dict[tuple[str, str], tuple[Floats, float]]:
-    """Return chips of one unit by site and chip: on each day of the week [S, 7], and their mean in one scenario."""
+    """Return chips of one unit by site and chip: on each day of the week [S, 7], and their mean in one scenario.
+
+    ``deliveries`` are those of the week and of the fleet's period.
+    """
+    now, mean = deliveries
     found: dict[tuple[str, str], tuple[Floats, float]] = {}
-    for place, tranche in enumerate(terms.tranches):
-        cell = cell_of(terms, tranche)
-        size = 1.0 if terms.is_api else tranche.chips_per_unit
-        week, usual = found.get((cell.site, cell.chip), (np.zeros(1), 0.0))
-        usual += size * float(mean.counted[scenario, place].mean())
-        found[cell.site, cell.chip] = (week + size * now.counted[:, place], usual)
+    brought = [(place, one, kind) for place, one in enumerate(terms.tranches) for kind in kinds(terms, place, draw)]
+    for place, tranche, (chip, ratio) in brought:
+        size = (1.0 if terms.is_api else tranche.chips_per_unit) * ratio
+        week, usual = found.get((tranche.site, chip), (np.zeros(1), 0.0))
+        usual += float(size[scenario] * mean.counted[scenario, place].mean())
+        found[tranche.site, chip] = (week + size[:, np.newaxis] * now.counted[:, place], usual)
     return found
 
 

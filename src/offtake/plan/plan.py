@@ -314,7 +314,8 @@ def kw_by_mark(assembled: Assembled, solution: Solution) -> dict[Confidence, flo
     offers = list(assembled.inputs.portfolio.offers.values())
     for (offer, cell), chips in chips_by_offer(assembled, solution).items():
         place = assembled.cells[cell]
-        rows = [row for row in offers[offer].tranches if (row.site, row.chip) == (place.site, place.chip)]
+        here = [row for row in offers[offer].tranches if row.site == place.site]
+        rows = [row for row in here if place.chip in {row.chip, row.substitute_chip}]
         sums[chips_mark(rows)] += float(problem.probability @ chips @ hours * problem.cells.kw_per_chip[cell])
     return sums
 

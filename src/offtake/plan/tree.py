@@ -35,12 +35,16 @@ THROUGHPUT_LEAST = 0.05  #: assumption: no deployment runs slower than this shar
 
 @dataclass(frozen=True, kw_only=True)
 class Luck:
-    """Hold what chance decided for one offer: ``there``, ``reading``, ``wait_years [S]``; ``slip_days [S, R]``."""
+    """Hold what chance decided for one offer: ``there``, ``reading``, ``wait_years [S]``; ``slip_days [S, R]``.
+
+    ``swapped [S, R]``: the provider delivers the other chip that it may.
+    """
 
     there: Bools
     reading: Ints
     wait_years: Floats
     slip_days: Ints
+    swapped: Bools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ class Tree:
             exit_day=provider_exit_day(terms, sign_day, luck.reading, luck.wait_years),
             lost_day=np.stack([self.lost_day[tranche.site] for tranche in terms.tranches], axis=1),
             exit_usd=provider_exit_usd(terms, luck.reading),
+            swapped=luck.swapped,
         )
 
 
@@ -187,18 +192,21 @@ def share_out(weights: Floats, total: int) -> Ints:
 def luck_of(terms: Terms, chance: Chance, reading: Ints | None) -> Luck:
     """Draw what happens to one offer; ``reading [S]`` where the strata fix it.
 
-    Tranches at one site slip together: deliveries slip with the building, not with the chips.
+    Tranches at one site slip together: deliveries slip with the building, not with the chips. A provider that has
+    other chips has them for all its tranches.
     """
     name = terms.row.offer
     if reading is None:
         edges = np.cumsum([one.weight for one in terms.readings])[:-1]
         reading = np.searchsorted(edges, chance.uniform(f"reading {name}"), side="right").astype(np.int64)
+    odds = np.array([one.substitute_probability for one in terms.tranches])
     slips = [slip_days(one, chance.uniform(f"slip {one.site}")) for one in terms.tranches]
     return Luck(
         there=chance.uniform(f"there {name}") < terms.row.probability,
         reading=reading,
         wait_years=wait_years(chance.uniform(f"exit {name}"), terms.row.reclaim_per_year),
         slip_days=np.stack(slips, axis=1),
+        swapped=chance.uniform(f"substitute {name}")[:, np.newaxis] < odds,
     )
 
 

@@ -90,12 +90,26 @@ def delivery_faults(tables: Tables, row: OfferRow) -> Iterator[Fault]:
         problem = f"the contract was over on {over}, before the horizon"
         yield Fault(OFFERS, problem, mend, row.at, "term_days", str(row.term_days))
     for tranche in mine:
+        yield from substitute_faults(tranche)
         if not row.signed and row.sign_by is not None and tranche.available < start:
             problem = "delivery starts before the offer can be signed"
             mend = f"Give a day from {start} on; or set signed, or leave sign_by blank for a standing offer."
             yield Fault(TRANCHES, problem, mend, tranche.at, "available", str(tranche.available))
         if row.term_days is not None:
             yield from term_faults(row.term_days, first, tranche)
+
+
+def substitute_faults(tranche: TrancheRow) -> Iterator[Fault]:
+    """Yield the contradictions of a right to deliver another chip."""
+    if tranche.substitute_probability > 0 and not tranche.substitute_chip:
+        mend = "Name the chip in substitute_chip, or leave the chance blank."
+        yield Fault(TRANCHES, "another chip may come, and none is named", mend, tranche.at, "substitute_chip", "")
+    if tranche.substitute_chip and tranche.substitute_chip == tranche.chip:
+        problem, mend = "the other chip is the one promised", "Name another chip, or leave it blank."
+        yield Fault(TRANCHES, problem, mend, tranche.at, "substitute_chip", tranche.substitute_chip)
+    if tranche.substitute_chip and not tranche.chip:
+        problem, mend = "a token-priced API delivers no chip", "Leave substitute_chip blank."
+        yield Fault(TRANCHES, problem, mend, tranche.at, "substitute_chip", tranche.substitute_chip)
 
 
 def term_faults(term_days: int, first: date, tranche: TrancheRow) -> Iterator[Fault]:

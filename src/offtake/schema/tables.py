@@ -248,6 +248,15 @@ class TrancheRow(Row):
     site: Name = column("Where it stands.", refers="sites.site")
     chip: str = column("The chip; blank for a token-priced API.", default="", refers="chips.chip")
     chips_per_unit: float = column("Chips that one unit of the offer brings here.", "chips per unit", 0.0, ge=0, le=1e9)
+    substitute_chip: str = column(
+        "Another chip that the provider may deliver here instead, for the same fee; blank: it may not.",
+        default="",
+        refers="chips.chip",
+    )
+    substitute_probability: Share = column("Chance that it does.", "share", 0.0)
+    substitute_ratio: float = column(
+        "Chips of the other kind that come for each one promised.", "ratio", 1.0, gt=0, le=1000
+    )
     available: CalendarDate = column("First day of delivery as promised, if signed in time.", "date")
     lead_days: int = column("Days from signing to delivery at the earliest.", "days", 0, ge=0, le=4000)
     slip_days_min: int = column("Least slip.", "days", 0, ge=0, le=4000)

@@ -7,6 +7,7 @@ mean over its days, so a tranche that comes in mid-month counts for the days on 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +26,8 @@ class Draw:
 
     ``there [S]`` whether it can be had; ``slip_days [S, R]``; ``exit_day [S]`` the provider's exit and
     ``lost_day [S, R]`` the loss of the tranche's site, as ordinals (``NEVER`` where it does not happen);
-    ``exit_usd [S]`` what the provider then pays for each unit (of length 1: the same in every scenario).
+    ``exit_usd [S]`` what the provider then pays for each unit, and ``swapped [S, R]`` whether it delivers the other
+    chip that it may (of length 1: the same in every scenario, and for every tranche).
     """
 
     there: Bools
@@ -33,6 +35,7 @@ class Draw:
     exit_day: Ints
     lost_day: Ints
     exit_usd: Floats = field(default_factory=lambda: np.zeros(1))
+    swapped: Bools = field(default_factory=lambda: np.zeros((1, 1), dtype=np.bool_))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,17 @@ def deliver(terms: Terms, sign_day: int, draw: Draw, days: Ints) -> Delivery:
         alive=alive,
         term_over=term_over(terms, first),
     )
+
+
+def kinds(terms: Terms, tranche: int, draw: Draw) -> Iterator[tuple[str, Floats]]:
+    """Yield each chip that a tranche may bring, with how many come for each one promised, by scenario [S]."""
+    row = terms.tranches[tranche]
+    swapped = np.broadcast_to(draw.swapped, draw.slip_days.shape)[:, tranche]
+    if not row.substitute_chip:
+        yield row.chip, np.ones(swapped.size)
+        return
+    yield row.chip, (~swapped).astype(np.float64)
+    yield row.substitute_chip, row.substitute_ratio * swapped.astype(np.float64)
 
 
 def as_promised(terms: Terms) -> Draw:

@@ -2,7 +2,8 @@
 
 Comes in: terms and a delivery. Goes out: US dollars by scenario and day. Pure functions of dates. Rules:
 
-- a chip-hour fee is owed for the chips owed (present, and late ones as far as the remedy leaves them owed);
+- a chip-hour fee is owed for the chips owed (present, and late ones as far as the remedy leaves them owed); where
+  another chip is delivered it is that of the chips promised;
 - a monthly fee is spread evenly over the days of each calendar month, and owed in the proportion of what is
   owed to what was promised by then, so that ``late_remedy_share = 1`` pays only what is delivered;
 - after the term the fee is ``renewal_fee_ratio`` of what it was, and nothing of a renewal is prepaid;

@@ -47,12 +47,18 @@ class Portfolio:
         """Return the correlated-loss groups of an offer: its partner's, and those of each site and chip of it."""
         terms = self.offers[offer]
         partner = groups_of_provider(self.providers[terms.row.provider])
-        return set(partner).union(*(self.groups_of_tranche(terms, tranche) for tranche in terms.tranches))
+        return set(partner).union(
+            *(
+                self.groups_of_tranche(terms, tranche, chip)
+                for tranche in terms.tranches
+                for chip in (tranche.chip, tranche.substitute_chip or tranche.chip)
+            )
+        )
 
-    def groups_of_tranche(self, terms: Terms, tranche: TrancheRow) -> set[str]:
-        """Return the correlated-loss groups of one tranche: its partner's, and those of its site and its chip."""
+    def groups_of_tranche(self, terms: Terms, tranche: TrancheRow, chip: str) -> set[str]:
+        """Return the correlated-loss groups of one tranche: its partner's, and those of its site and of its chip."""
         groups = {*groups_of_provider(self.providers[terms.row.provider]), *groups_of_site(self.sites[tranche.site])}
-        return groups | {f"chip:{tranche.chip}"} if tranche.chip else groups
+        return groups | {f"chip:{chip}"} if chip else groups
 
     def partners(self) -> list[str]:
         """Return the ``provider:`` groups of the partners that make an offer, in the order of their file."""
