@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.harness import Figure
-from offtake.performance.goodput import default_cache
+from offtake.files import cache_folder
 from offtake.plan.appraise import asking, at_fee, forced_in_full
 from offtake.plan.clauses import amendments
 from offtake.plan.negotiate import amended
@@ -34,7 +34,7 @@ def run() -> list[Figure]:
     """Return the CPU seconds of each, beside its goal, and those of the plan and of the question asked alone."""
     options = Options(threads=1)
     tables = read_folder(EXAMPLE)
-    some = prepare(tables, PlanOptions(solver=options, cache=default_cache()))
+    some = prepare(tables, PlanOptions(solver=options, cache=cache_folder()))
     offer = some.problem.axes.offers.index("spacex-colossus")
     pool = Pool(some.problem, options)
     ask = asking(pool)

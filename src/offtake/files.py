@@ -15,6 +15,12 @@ from pathlib import Path
 import msgspec
 
 
+def cache_folder() -> Path:
+    """Return the folder in which the user's machine keeps what can be made again (``XDG_CACHE_HOME/offtake``)."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "offtake"
+
+
 def write_whole(path: Path, data: bytes) -> Path:
     """Write a file; whoever looks sees the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.part")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from offtake.cli.main import main
-from offtake.performance.deployment import load_named
+from offtake.performance.named import load_named
 
 HEADER = "name,isl,osl,max_concurrency,random_range_ratio,mean_ttft_ms,mean_tpot_ms\n"
 ROWS = "east,1024,128,4,0.8,120,9.5\neast,1024,128,32,0.8,400,13\neast,4096,128,8,0.8,700,14\n"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from offtake.errors import InputError
-from offtake.performance.deployment import load_named, resolve_all
+from offtake.performance.deployment import resolve_all
 from offtake.performance.library import load_shipped, save_table
+from offtake.performance.named import load_named
 from offtake.performance.steps import ReplicaLimits, decode_step_ns
 from offtake.schema.columns import Confidence
 from tests.performance.portfolio import deployment_row, portfolio

@@ -16,7 +16,7 @@ from offtake.demand.request import Requests, part, requests_of
 from offtake.errors import InputError, VerificationError
 from offtake.fleet import Fleet
 from offtake.performance.compiled import entry
-from offtake.performance.deployment import load_named
+from offtake.performance.named import load_named
 from offtake.performance.steps import ReplicaLimits, scaled
 from offtake.policy.view import Policy
 from offtake.rehearse.arrivals import checked, thin_fleet

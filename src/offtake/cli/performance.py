@@ -142,13 +142,13 @@ def score(
 ) -> None:
     """Replay measured serving runs and tell how far off the simulation is, by system, backend and model."""
     from offtake.files import write_json
-    from offtake.performance.goodput import default_cache
+    from offtake.files import cache_folder
     from offtake.performance.score import Options, record_of
     from offtake.performance.score import score as replay_all
     from offtake.report.performance import score_table
 
     with progress_bars() as progress:
-        options = Options(path=file, cache=default_cache(), every=every, own=own)
+        options = Options(path=file, cache=cache_folder(), every=every, own=own)
         found = replay_all(options, lambda done, total, _: progress("replay", done / max(total, 1)))
         progress("replay", 1.0)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ def gathered(faults: list[Fault]) -> Iterator[None]:
 
 def starting_tables(found: list[Measured], table: str, folder: Path, faults: list[Fault]) -> list[StoredTable]:
     """Return the table that each deployment starts from; raise all faults found so far."""
-    from offtake.performance.deployment import load_named
+    from offtake.performance.named import load_named
 
     mend = "Give --table NAME, or a column `table`; `offtake performance list` names them."
     starts: list[StoredTable] = []

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 # ── the work, without a word printed ─────────────────────────────────────────────────────────────────────────────────
 def plan_options(gap: float, limit_s: float, progress: Progress, stop: Callable[[], bool] = bool) -> PlanOptions:
     """Return the options of a plan made from the command line."""
-    from offtake.performance.goodput import default_cache
+    from offtake.files import cache_folder
     from offtake.plan.plan import PlanOptions
     from offtake.plan.solve import Options
 
     solver = Options(gap=gap, time_limit_s=limit_s, clock=time.perf_counter, stop=stop)
-    return PlanOptions(solver=solver, cache=default_cache(), progress=progress)
+    return PlanOptions(solver=solver, cache=cache_folder(), progress=progress)
 
 
 def earlier_plan(run: Path | None, churn: str) -> Earlier | None:

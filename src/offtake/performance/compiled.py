@@ -12,11 +12,10 @@ into one another. The stamp of every module that holds kernels is therefore adde
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
-
-import numba
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +78,11 @@ def sources_stamp() -> str:
     return f"{zlib.crc32(repr(stats).encode()):08x}"
 
 
+def _compile(**options: object) -> Callable[[object], Any]:
+    """Return what compiles a function so; numba comes with the first kernel, so that the names here stay light."""
+    return cast("Callable[[object], Any]", importlib.import_module("numba").njit(**options))
+
+
 def _stamped(dispatcher: Any) -> Any:  # noqa: ANN401  # a dispatcher, or the plain function when compiling is off
     """Make the code on disk stale when any kernel's source has changed."""
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
@@ -87,7 +91,6 @@ def _stamped(dispatcher: Any) -> Any:  # noqa: ANN401  # a dispatcher, or the pl
     return dispatcher
 
 
-_compile: Any = numba.njit  #: its types do not know that a function may be without its doors
 OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 #: No door from Python: one would hold a copy of all that the function calls, at each level of the calls anew.
 INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}

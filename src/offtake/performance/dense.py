@@ -92,6 +92,12 @@ def prepare(deployments: Sequence[tuple[StepTable, ReplicaLimits]]) -> Tables:
     return Tables(token, grid, value, slope, start, context, cells, end, chunk, chunk_ns, known)
 
 
+def nothing() -> tuple[StepTable, ReplicaLimits]:
+    """Return a table for fleets of token-priced APIs alone, in which nothing ever runs."""
+    pair, square = np.array([1.0, 2.0]), np.ones((2, 2))
+    return StepTable(pair, pair, pair, pair, pair, pair, square, square, 0.0), ReplicaLimits(1, 1, 1, 1, 1)
+
+
 def _prefill_cells(tables: Sequence[StepTable]) -> Ints:
     """Return the prefill cell in which each bucket of tokens begins [deployment, bucket]."""
     count = (int(max(table.prefill_grid[-1] for table in tables)) >> BUCKET_BITS) + 1

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,17 +20,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from offtake.errors import Fault, InputError
-from offtake.performance.library import StoredTable, load_shipped, load_table, shipped_names
+from offtake.performance.library import StoredTable, shipped_names
 from offtake.performance.model import ModelSpec, Served, find_model, weight_bytes
+from offtake.performance.named import load_base, sped_up
 from offtake.performance.roofline import Claim, Hardware, decode_step_ns_bound, refuse_implausible
-from offtake.performance.steps import scaled
 from offtake.schema.columns import Confidence
 from offtake.schema.settings import ModelRow
 from offtake.schema.tables import ChipRow, DeploymentRow
 from offtake.units import BYTES_PER_GB
 
 FILE = "deployments.csv"
-NAME = re.compile(r"^(?P<table>[^*@]+)(?:\*(?P<speed>[0-9.e+-]+))?(?:@(?P<blocks>[0-9]+))?$")
 USER_COLUMNS = ("workload", "goodput_rps", "like")
 MEMORY_SHARE = 0.9  #: of a chip's memory that an engine takes (vLLM's default), where no memory model says better
 ORDER = list(Confidence)
@@ -134,37 +132,6 @@ def known_hardware(deployment: Deployment) -> Hardware:
     return Hardware(chip, int(notes["tensor_parallel"]))
 
 
-def load_named(name: str, folder: Path | None = None) -> StoredTable:
-    """Load the table that a deployment's name means: ``TABLE``, ``TABLE*SPEED`` or ``TABLE*SPEED@BLOCKS``.
-
-    ``folder``: where tables that do not ship with the package are kept.
-
-    Raises
-    ------
-    InputError
-        If the name has another form, or there is no such table.
-    """
-    found = NAME.match(name)
-    if found is None:
-        raise InputError([Fault("deployment", "no such form of name", "Write TABLE*SPEED@BLOCKS.", value=name)])
-    stored = _stored(found["table"], folder)
-    if found["speed"] is None and found["blocks"] is None:
-        return stored
-    return sped_up(stored, float(found["speed"] or 1.0), int(found["blocks"]) if found["blocks"] else None)
-
-
-def sped_up(stored: StoredTable, speed: float, kv_blocks: int | None = None) -> StoredTable:
-    """Return a table ``speed`` times as fast, with other KV blocks if given; its name becomes TABLE*SPEED@BLOCKS."""
-    parts = NAME.match(stored.name)
-    base = parts["table"] if parts else stored.name
-    total = speed * float(parts["speed"] or 1.0) if parts else speed
-    blocks = stored.limits.kv_blocks if kv_blocks is None else kv_blocks
-    name = f"{base}*{total!r}@{blocks}"
-    limits = stored.limits._replace(kv_blocks=blocks)
-    notes = stored.provenance | {"speed": total, "confidence": Confidence.ASSUMPTION.value}
-    return StoredTable(name, scaled(stored.table, 1.0 / speed), limits, notes)
-
-
 def _resolve(context: _Context, row: DeploymentRow) -> Deployment:
     """Resolve one row by its source of step times."""
     kind, _, rest = row.performance.partition(":")
@@ -191,7 +158,7 @@ def _possible(deployment: Deployment, row: DeploymentRow) -> Deployment:
 
 def _from_table(context: _Context, row: DeploymentRow, name: str) -> Deployment:
     """Take a table as it is."""
-    stored = _stored(name, context.folder)
+    stored = load_base(name, context.folder)
     chips = int(stored.provenance.get("tensor_parallel", row.chips_per_replica))
     if chips != row.chips_per_replica:
         mend = f"Write {chips}, or take a table for {row.chips_per_replica} chips."
@@ -230,7 +197,7 @@ def _from_ratio(context: _Context, row: DeploymentRow, rest: str) -> Deployment:
 def _from_user(context: _Context, row: DeploymentRow, name: str) -> Deployment:
     """Take measured goodputs, and the shape of the table they name."""
     measured, like = _read_measured(context.folder / name, row)
-    stored = _stored(like, context.folder)
+    stored = load_base(like, context.folder)
     served = _served(context, row, stored)
     hardware = _hardware(context, row)
     base = Deployment(row.model, like, hardware, served, stored, row.confidence)
@@ -277,13 +244,6 @@ def _positive(text: str) -> float | None:
     except ValueError:
         return None
     return number if number > 0 and math.isfinite(number) else None
-
-
-def _stored(name: str, folder: Path | None) -> StoredTable:
-    """Load a table from the user's folder when it is there, else from the package."""
-    if folder is not None and (folder / f"{name}.npz").exists():
-        return load_table(folder, name)
-    return load_shipped(name)
 
 
 def _served(context: _Context, row: DeploymentRow, stored: StoredTable) -> Served:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from offtake.performance.compiled import kernel
 from offtake.policy.admit import can_serve, is_open
 from offtake.policy.price import block_at, load, paid_when_used_usd, ttft_ns
-from offtake.policy.view import NO_POOL, Request, View
+from offtake.policy.view import NO_POOL, PRIME, Request, View
 
-PRIME = 2**31 - 1  #: hashes stay below it, so that their squares are whole in 64 bits
 BOUND = 1.25  #: times the mean load, beyond which a session's own pool is passed over (Mirrokni et al., 2018)
 
 

@@ -7,18 +7,33 @@ fleet become arrays here once, so that no policy ever sees an object.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from offtake.errors import Fault, InputError
 from offtake.fleet import Fleet, Pool, Workload
 from offtake.performance.compiled import Rows
-from offtake.performance.dense import Tables
+from offtake.performance.dense import Tables, nothing, prepare
+from offtake.performance.named import load_named
 from offtake.policy.speed import Lengths, Speed, replica_speed, speeds_of
 from offtake.policy.view import BUCKET_NS, POOL_VIEW, WORKLOAD_VIEW, Bools, Floats, Ints, View
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S, S_PER_HOUR, S_PER_MINUTE, TOKENS_PER_MILLION
 
 ANY_ZONE = "any"
 UNLIMITED_TOKENS = 2**40  #: the context of a pool that states none
+
+
+def live_view(fleet: Fleet, start_hour: float, folder: Path | None = None) -> View:
+    """Return the view of ``fleet`` on the step tables that its pools name; see ``view_of``.
+
+    ``folder``: where tables that do not ship with the package are kept.
+    """
+    names = sorted({pool.deployment for pool in fleet.pools if pool.kind == "chips"})
+    stored = [load_named(name, folder) for name in names]
+    tables = prepare([(one.table, one.limits) for one in stored] or [nothing()])
+    deployment = np.array([names.index(p.deployment) if p.kind == "chips" else -1 for p in fleet.pools], np.int64)
+    return view_of(fleet, tables, deployment, start_hour)
 
 
 def view_of(fleet: Fleet, tables: Tables, deployment: Ints, start_hour: float = 0.0) -> View:

@@ -10,7 +10,7 @@ from offtake.performance.compiled import entry
 from offtake.policy import admit as admitting
 from offtake.policy import choose as choosing
 from offtake.policy import update as updating
-from offtake.policy.view import Answer, Choice, Event, Request, View
+from offtake.policy.view import NO_POOL, NO_RETRY_NS, Answer, Choice, Event, Reason, Request, View
 
 _admit, _can_serve, _choose = admitting.admit, admitting.can_serve, choosing.choose
 _late_by_load, _update = updating.late_by_load, updating.update
@@ -31,6 +31,15 @@ def can_serve(view: View, request: Request, pool: int) -> bool:
 @entry
 def choose(policy: int, view: View, request: Request, now_ns: int, u: float) -> Choice:
     """Return the pool for ``request`` under ``policy``; as ``policy.choose.choose``."""
+    return _choose(policy, view, request, now_ns, u)
+
+
+@entry
+def decide(view: View, policy: int, request: Request, now_ns: int, u: float) -> Choice:
+    """Admit ``request`` and choose its pool, as the rehearsal's engine does."""
+    reason = _admit(view, request, now_ns)
+    if reason != Reason.NONE:
+        return Choice(NO_POOL, reason, 0.0, NO_RETRY_NS)
     return _choose(policy, view, request, now_ns, u)
 
 

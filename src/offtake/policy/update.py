@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from offtake.performance.compiled import kernel
 from offtake.policy.price import REACH_MIN, block_at, caution_at, nearness, own_ns, predicted_wait_ns, price_at
-from offtake.policy.view import Answer, Event, EventKind, View
+from offtake.policy.view import BUCKET_NS, Answer, Event, EventKind, View
 
 SMOOTHING = 0.02  #: weight of one finished request in the smoothed service time (assumption)
 LATE_SHARE = 0.05  #: of answers may be late, since limits are on the 95th percentile
@@ -57,6 +57,14 @@ def update(view: View, event: Event) -> None:
         _count(view, event.pool, event.workload, -1)
     elif event.kind == EventKind.CAPACITY:
         row.replicas_up = event.size
+    elif event.kind == EventKind.ELSEWHERE:
+        row.in_flight += event.size
+        row.queued_tokens += event.tokens
+        _count(view, event.pool, event.workload, event.size)
+    elif event.kind == EventKind.TAKEN:
+        full_ns = event.now_ns - BUCKET_NS
+        taken_ns = int(event.tokens * row.token_ns + 0.5)
+        row.free_ns = max(max(row.free_ns, full_ns) + taken_ns, full_ns)
     _see(view, event.pool, event.now_ns)
 
 
@@ -89,7 +97,7 @@ def _learn_reach(view: View, pool: int, answers: int, late: int) -> None:
 
 @kernel
 def _count(view: View, pool: int, workload: int, change: int) -> None:
-    """Count a request of ``workload`` in or out of ``pool``."""
+    """Count requests of ``workload`` in or out of ``pool``."""
     row = view.pools[pool]
     before = view.running[pool, workload]
     view.running[pool, workload] = before + change

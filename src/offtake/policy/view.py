@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NO_POOL = -1
+PRIME = 2**31 - 1  #: hashes of sessions stay below it, so that their squares are whole in 64 bits
 BUCKET_NS = S_PER_MINUTE * NS_PER_S  #: an API's limit is per minute, so a minute's tokens may be taken at once
 NO_RETRY_NS = -1  #: there is no time at which trying again would help
 
@@ -63,6 +64,8 @@ class EventKind(IntEnum):
     GONE = 5  # one request of ``workload`` left, finished or not: ``tokens`` of its prompt if without a first token,
     # ``size`` 1 if it had not begun to run
     DECLINED = 6  # one request of ``workload`` turned away or put off, at no pool
+    ELSEWHERE = 7  # others sent ``size`` requests of ``workload`` more (fewer), ``tokens`` of prompt not yet read
+    TAKEN = 8  # ``tokens`` of an API's rate limit used (below 0: given back)
 
 
 class Request(NamedTuple):

@@ -20,7 +20,7 @@ from offtake.performance.replica import NEVER_NS, NONE, arrive, boundary
 from offtake.policy.admit import admit
 from offtake.policy.choose import choose
 from offtake.policy.update import late_by_load, update
-from offtake.policy.view import BUCKET_NS, NO_POOL, NO_RETRY_NS, Answer, Event, EventKind, Policy, Reason, Request
+from offtake.policy.view import NO_POOL, NO_RETRY_NS, Answer, Event, EventKind, Policy, Reason, Request
 from offtake.rehearse.ahead import look_at_door, look_at_replica, look_at_requests
 from offtake.rehearse.queues import ROOT, least_leaf, pop_timer, second_leaf, set_key
 from offtake.rehearse.scaling import became_ready, stopped
@@ -250,8 +250,7 @@ def _call_api(engine: Engine, slot: int, pool: int, now_ns: int) -> None:
     work, view = engine.plant.work, engine.seen
     inputs, outputs = int(work[slot].input_tokens), int(work[slot].output_tokens)
     start_ns = max(now_ns, view.pools[pool].free_ns)
-    taken_ns = int((inputs + outputs) * view.pools[pool].token_ns + 0.5)
-    view.pools[pool].free_ns = max(view.pools[pool].free_ns + BUCKET_NS, now_ns) + taken_ns - BUCKET_NS
+    update(view, Event(EventKind.TAKEN, pool, 0, 1, inputs + outputs, 0, now_ns))
     work[slot].start_ns = start_ns
     work[slot].first_token_ns = start_ns + int(view.pools[pool].ttft_ns + 0.5)
     end_ns = work[slot].first_token_ns + int((outputs - 1) * engine.pools[pool].tpot_ns + 0.5)

@@ -18,8 +18,8 @@ import polars as pl
 from offtake.demand.request import Requests
 from offtake.files import write_json
 from offtake.fleet import Fleet
-from offtake.performance.deployment import load_named
 from offtake.performance.library import StoredTable
+from offtake.performance.named import load_named
 from offtake.performance.steps import ReplicaLimits, StepTable
 from offtake.rehearse.arrivals import ahead, checked, thin_fleet
 from offtake.rehearse.ceiling import ceilings

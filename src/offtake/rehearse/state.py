@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from offtake.fleet import Fleet
 from offtake.performance.compiled import Rows
-from offtake.performance.dense import prepare
+from offtake.performance.dense import nothing, prepare
 from offtake.performance.lines import zeros_in_lines
 from offtake.performance.replica import NEVER_NS, NONE, WORK, Plant, new_replicas
 from offtake.performance.steps import ReplicaLimits, StepTable
@@ -220,7 +220,7 @@ def new_engine(
     ``deployments`` by the names that its pools use; ``slots`` to begin with, 0 for what most loads will need.
     """
     names = sorted({pool.deployment for pool in fleet.pools if pool.kind == "chips"})
-    tables = prepare([deployments[name] for name in names] or [_nothing()])
+    tables = prepare([deployments[name] for name in names] or [nothing()])
     deployment = np.array([names.index(p.deployment) if p.kind == "chips" else NONE for p in fleet.pools], np.int64)
     size = np.array([pool.replicas if pool.kind == "chips" else 0 for pool in fleet.pools], np.int64)
     pool_of_replica = np.repeat(np.arange(len(size)), size)
@@ -323,9 +323,3 @@ def _pools(fleet: Fleet, size: Ints, deployment: Ints) -> tuple[Any, Ints]:
         tree[pool.leaves : pool.leaves + pool.replicas] = 0
         raise_all(tree, int(pool.leaves))
     return pools, trees
-
-
-def _nothing() -> tuple[StepTable, ReplicaLimits]:
-    """Return a table for fleets of token-priced APIs alone, in which nothing ever runs."""
-    pair, square = np.array([1.0, 2.0]), np.ones((2, 2))
-    return StepTable(pair, pair, pair, pair, pair, pair, square, square, 0.0), ReplicaLimits(1, 1, 1, 1, 1)
