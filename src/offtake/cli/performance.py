@@ -141,8 +141,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Replay measured serving runs and tell how far off the simulation is, by system, backend and model."""
-    from offtake.files import write_json
-    from offtake.files import cache_folder
+    from offtake.files import cache_folder, write_json
     from offtake.performance.score import Options, record_of
     from offtake.performance.score import score as replay_all
     from offtake.report.performance import score_table

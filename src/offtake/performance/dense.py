@@ -14,12 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from offtake.errors import Fault, InputError
-from offtake.performance.steps import MAY_BE_ZERO, ReplicaLimits, Scheduler
+from offtake.performance.steps import MAY_BE_ZERO, ReplicaLimits, Scheduler, StepTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from offtake.performance.steps import StepTable
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

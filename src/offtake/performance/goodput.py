@@ -210,6 +210,35 @@ def shape_of(lengths: Lengths) -> Shape:
     return Shape(float(lengths.input_tokens.mean()), float(lengths.output_tokens.mean()))
 
 
+def _alone(table: StepTable, limits: ReplicaLimits) -> _System:
+    """Return one replica to be searched."""
+    from offtake.performance.replica import simulate_prepared
+
+    tables = prepare([(table, limits)])
+
+    def run(arrival_ns: Ints, lengths: Lengths) -> tuple[Ints, Ints]:
+        outcome = simulate_prepared(tables, arrival_ns, *lengths)
+        return outcome.first_token_ns, outcome.finish_ns
+
+    return _System(run, [limits], int(tables.limits[0].request_ns))
+
+
+def _together(pair: Pair) -> _System:
+    """Return a disaggregated replica to be searched, all its workers together."""
+    from offtake.performance.disaggregated import Disaggregation, simulate_disaggregated
+
+    both = (pair.prefill, pair.decode)
+    prefill, decode = (prepare([(each.table, each.limits)]) for each in both)
+    times = (pair.transfer_ns_per_token, pair.transfer_ns)
+    replica = Disaggregation(prefill, decode, pair.prefill.workers, pair.decode.workers, *times)
+
+    def run(arrival_ns: Ints, lengths: Lengths) -> tuple[Ints, Ints]:
+        outcome = simulate_disaggregated(replica, arrival_ns, *lengths)
+        return outcome.first_token_ns, outcome.finish_ns
+
+    return _System(run, [each.limits for each in both], int(prefill.limits[0].request_ns))
+
+
 def _search(system: _System, case: Case) -> Goodput:
     """Bisect for the highest rate that holds; a request must fit every kind of worker."""
     lengths, too_long = _fitting(system.limits, case.lengths)
