@@ -15,8 +15,8 @@ from typing import TypeVar
 from benchmarks.harness import Figure
 from offtake.files import cache_folder
 from offtake.plan.appraise import asking, at_fee, forced_in_full
+from offtake.plan.assemble import amended
 from offtake.plan.clauses import amendments
-from offtake.plan.negotiate import amended
 from offtake.plan.plan import PlanOptions, prepare
 from offtake.plan.pool import Pool
 from offtake.plan.solve import Options, solve
