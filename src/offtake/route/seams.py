@@ -147,7 +147,12 @@ class Hold(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """Say that the upstream's answer goes to the client, under this head (status line and headers, whole)."""
+    """Say that the upstream's answer goes to the client, under this head.
+
+    The head is a status line and headers, each with its line end, and no empty line. The bytes add what they alone
+    know: ``content-length`` or ``transfer-encoding``, and ``connection``; none of these may be in it.
+    ``http1.head_of`` writes one.
+    """
 
     head: bytes
 

@@ -1,0 +1,522 @@
+"""Carry one request from its last byte to the end of its answer: hold, send, send again, pass on, end once.
+
+Comes in: a whole request, and what happens to it: a link, bytes, a loss, a time that is up, a client that leaves. Goes
+out: calls of the desk, which decides, and bytes to the client. It knows no policy and parses no body.
+
+What is kept: nothing of an answer is passed on before the desk heard its head and its body began, so that until then
+another attempt can be made; its last bytes are passed on only once the desk has closed the request, so that no client
+ever sees a clean end of a request that the ledger does not hold; an answer that broke never ends cleanly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import IntEnum
+from http import HTTPStatus
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from offtake.route.http1 import (
+    LAST_CHUNK,
+    NO_BODY,
+    AnswerReader,
+    Limits,
+    MalformedError,
+    OversizedError,
+    Request,
+    head_of,
+    status_line,
+    whole,
+)
+from offtake.route.seams import Case, Desk, Failure, Feed, Hold, Leave, Outcome, Pass, Reply, Sending, Step
+from offtake.route.upstream import Link, Pools
+from offtake.route.wheel import NEVER, Clock, Wheel
+
+CHUNKED = b"transfer-encoding: chunked\r\n"
+END = b"\r\n"
+CLOSE_END = b"connection: close\r\n\r\n"
+
+
+class Phase(IntEnum):
+    """Say what an exchange waits for."""
+
+    HOLDING = 0  # until the desk is asked again
+    OPENING = 1  # for a link
+    SENT = 2  # for the first byte of the answer's body
+    PASSING = 3  # for the rest of it
+    FEEDING = 4  # for the client to leave
+    OVER = 5
+
+
+class Way(IntEnum):
+    """Say how a body goes to the client."""
+
+    VERBATIM = 0  # as it came, framing included
+    CHUNKED = 1  # in chunks of our own
+    RAW = 2  # without framing: the connection's end ends it (HTTP/1.0)
+
+
+class Works(NamedTuple):
+    """Hold what all exchanges of a worker share."""
+
+    desk: Desk
+    clock: Clock
+    limits: Limits
+    wheel: Wheel
+    pools: Pools
+    loop: asyncio.AbstractEventLoop
+    date: Callable[[int], bytes]
+
+
+class Client(Protocol):
+    """Be the connection on which a request came; at most one exchange at a time has it."""
+
+    transport: asyncio.Transport
+    paused: bool  #: whether the client lags behind
+
+    def ended(self, *, keep: bool) -> None:
+        """Learn that the answer is whole; without ``keep`` the connection ends after it."""
+
+    def wants_close(self) -> bool:
+        """Tell whether the connection should end after this answer."""
+
+    def due(self, due_ns: int) -> None:
+        """Call the exchange's ``expired`` at a time."""
+
+
+class Exchange:
+    """Hold the life of one request."""
+
+    __slots__ = (
+        "_case",
+        "_client",
+        "_end_feed",
+        "_head",
+        "_keep",
+        "_last_ns",
+        "_left",
+        "_link",
+        "_passed",
+        "_phase",
+        "_renewed",
+        "_request",
+        "_seen",
+        "_sending",
+        "_total_ns",
+        "_verdict",
+        "_way",
+        "_works",
+    )
+
+    def __init__(self, works: Works, client: Client, request: Request) -> None:
+        self._works, self._client, self._request = works, client, request
+        self._case: Case | None = None
+        self._link: Link | None = None
+        self._sending: Sending  #: of the last attempt
+        self._head: bytes  #: of its answer, once it was heard and is passed on
+        self._way: Way
+        self._seen: int  #: pieces of its body that were turned
+        self._total_ns: int  #: when it has lasted too long
+        self._passed = False  #: whether the client saw any of it
+        self._renewed = False  #: whether it was sent on a second link
+        self._keep = False  #: whether the client was told that its connection goes on
+        self._end_feed: Callable[[], None] | None = None
+        self._phase = Phase.HOLDING
+        self._verdict = Outcome.REFUSED  #: how it ended, if the next thing is an answer of our own
+        self._left = False
+        self._last_ns = 0  #: when the last bytes of the answer came
+
+    # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def begin(self, now_ns: int) -> None:
+        """Ask the desk what this is, and do what it says."""
+        head, body = self._request.head, self._request.body
+        made = self._works.desk.arrived(head, body, now_ns)
+        if isinstance(made, Case):
+            self._case = made
+            self._carry_out(self._works.desk.place(made, now_ns), now_ns)
+        elif isinstance(made, Reply):
+            self._answer(made, now_ns)
+        else:
+            self._feed(made)
+
+    def _carry_out(self, step: Step, now_ns: int) -> None:
+        if isinstance(step, Sending):
+            self._attempt(step, now_ns)
+        elif isinstance(step, Hold):
+            self._hold(step, now_ns)
+        else:
+            self._close_and_answer(step, now_ns)
+
+    def _hold(self, step: Hold, now_ns: int) -> None:
+        self._phase = Phase.HOLDING
+        self._the_case().wake = self._wake
+        self._client.due(max(step.until_ns, now_ns))
+
+    def _wake(self) -> None:
+        """Ask again in the loop's next round, whoever wakes it."""
+        self._the_case().wake = None
+        self._works.loop.call_soon(self._ask_again)
+
+    def _ask_again(self) -> None:
+        if self._phase is Phase.HOLDING:
+            case = self._the_case()
+            case.wake = None
+            now_ns = self._works.clock.now_ns()
+            self._carry_out(self._works.desk.place(case, now_ns), now_ns)
+
+    def _the_case(self) -> Case:
+        if self._case is None:
+            raise RuntimeError("an exchange without a case is answered at once")
+        return self._case
+
+    # ── answers of our own ───────────────────────────────────────────────────────────────────────────────────────
+    def _close_and_answer(self, reply: Reply, now_ns: int) -> None:
+        if self._close(self._verdict, b"", 0, now_ns) and not self._left:
+            self._answer(reply, now_ns)
+        else:
+            self._cut()
+
+    def _answer(self, reply: Reply, now_ns: int) -> None:
+        self._phase = Phase.OVER
+        client, request = self._client, self._request
+        keep = request.keep and not client.wants_close()
+        headless = request.head.method == b"HEAD"
+        client.transport.write(whole(reply, self._works.date(now_ns), keep=keep, headless=headless))
+        client.ended(keep=keep)
+
+    def _close(self, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
+        """Close the case, once; tell whether its row is kept."""
+        case, self._case = self._case, None
+        if case is None:
+            return True
+        case.wake = None
+        return self._works.desk.ended(case, outcome, tail, chunks, now_ns)
+
+    def _cut(self) -> None:
+        """End the client's connection with no clean end."""
+        self._phase = Phase.OVER
+        self._client.transport.abort()
+        self._client.ended(keep=False)
+
+    # ── an attempt ───────────────────────────────────────────────────────────────────────────────────────────────
+    def _attempt(self, sending: Sending, now_ns: int) -> None:
+        self._sending = sending
+        self._phase = Phase.OPENING
+        self._head = b""
+        self._passed = self._renewed = False
+        upstream = sending.upstream
+        self._total_ns = now_ns + upstream.times.total_ns
+        link = self._works.pools.of(upstream).take(self)
+        if link is not None:
+            self._send(link, now_ns)
+        else:
+            self._client.due(min(now_ns + upstream.times.connect_ns, self._total_ns))
+
+    def opened(self, link: Link) -> None:
+        """Send the request."""
+        self._send(link, self._works.clock.now_ns())
+
+    def _send(self, link: Link, now_ns: int) -> None:
+        sending = self._sending
+        self._link, self._phase = link, Phase.SENT
+        link.send(sending.head, sending.body)
+        self._client.due(min(now_ns + sending.upstream.times.first_ns, self._total_ns))
+
+    def unopened(self, failure: Failure) -> None:
+        """Ask for another attempt."""
+        self._fail(failure)
+
+    def lost(self, link: Link, *, clean: bool) -> None:
+        """End what the link carried: wholly if its end was the body's, else as a failure."""
+        self._link = None
+        answer = link.answer
+        if clean and answer.ends_by_close():
+            answer.done = True
+            self._finish(link, b"")
+        elif link.used > 1 and answer.is_silent() and not self._renewed:
+            self._renew()
+        else:
+            self._fail(Failure.RESET, link)
+
+    def _renew(self) -> None:
+        """Send once more, on a new link: the upstream closed the old one while it was idle, and answered nothing."""
+        upstream = self._sending.upstream
+        self._renewed, self._phase = True, Phase.OPENING
+        self._client.due(min(self._works.clock.now_ns() + upstream.times.connect_ns, self._total_ns))
+        self._works.pools.of(upstream).open(self)
+
+    def _fail(self, failure: Failure, link: Link | None = None) -> None:
+        """End the attempt: try another if nothing was passed on, else cut."""
+        now_ns = self._works.clock.now_ns()
+        if self._link is not None:
+            link, self._link = self._link, None
+            link.abort()
+        if self._left or self._passed:
+            self._break_off(Outcome.LEFT if self._left else Outcome.CUT, link, now_ns)
+        else:
+            self._verdict = Outcome.FAILED
+            self._carry_out(self._works.desk.failed(self._the_case(), failure, now_ns), now_ns)
+
+    def _break_off(self, outcome: Outcome, link: Link | None, now_ns: int) -> None:
+        """Close the case of an answer that is not whole, and the client's connection without a clean end."""
+        tail, chunks = (b"", 0) if link is None else (link.answer.tail(), link.answer.count())
+        self._close(outcome, tail, chunks, now_ns)
+        if not self._passed or self._way is Way.RAW:  # what only the connection's end would end must not end so
+            self._client.transport.abort()
+        self._phase = Phase.OVER
+        self._client.ended(keep=False)
+
+    # ── its answer ───────────────────────────────────────────────────────────────────────────────────────────────
+    def received(self, data: bytes) -> None:
+        """Take bytes of the answer and pass on what can be."""
+        link = self._link
+        if link is None:
+            return
+        answer = link.answer
+        try:
+            part = answer.feed(data)
+        except MalformedError:
+            self._fail(Failure.MALFORMED)
+            return
+        except OversizedError:
+            self._fail(Failure.TOO_LARGE)
+            return
+        if self._phase is not Phase.PASSING and not self._begun(link):
+            return
+        if answer.done:
+            self._finish(link, part)
+        else:
+            self._last_ns = self._works.clock.now_ns()
+            self._pass(answer, part)
+
+    def _begun(self, link: Link) -> bool:
+        """Hear the head once it is whole, and tell whether the body has begun."""
+        answer = link.answer
+        if not answer.status:
+            return False
+        now_ns = self._works.clock.now_ns()
+        if not self._head and not self._hear(link, now_ns):
+            return False
+        if not answer.pieces:
+            return answer.done
+        self._works.desk.first(self._the_case(), now_ns)
+        self._phase = Phase.PASSING
+        if not answer.done:
+            self._client.due(min(now_ns + self._sending.upstream.times.between_ns, self._total_ns))
+        return True
+
+    def _hear(self, link: Link, now_ns: int) -> bool:
+        """Let the desk judge the head; tell whether the answer is passed on."""
+        answer = link.answer
+        step = self._works.desk.heard(self._the_case(), answer.status, answer.headers, now_ns)
+        if isinstance(step, Pass):
+            self._head, self._seen = step.head, 0
+            self._way = self._choose(answer)
+            return True
+        self._verdict = verdict_of(answer.status)
+        self._link = None
+        link.release()
+        if self._left:
+            self._break_off(Outcome.LEFT, link, now_ns)
+        else:
+            self._carry_out(step, now_ns)
+        return False
+
+    def _choose(self, answer: AnswerReader) -> Way:
+        """Choose how the body goes to the client."""
+        verbatim = self._sending.translator is None and not answer.ends_by_close()
+        if self._request.modern:
+            return Way.VERBATIM if verbatim else Way.CHUNKED
+        return Way.VERBATIM if verbatim and not answer.chunked else Way.RAW
+
+    def _pass(self, answer: AnswerReader, part: bytes) -> None:
+        """Pass on the next part of a body that goes on."""
+        way = self._way
+        if way is not Way.VERBATIM:
+            try:
+                part = self._turned(answer)
+            except (ValueError, msgspec.MsgspecError):
+                self._fail(Failure.MALFORMED)
+                return
+            if part and way is Way.CHUNKED:
+                part = chunk(part)
+        if not part or self._left:
+            return
+        if not self._passed:
+            part = self._head + self._framing(answer, -1) + part
+            self._passed = True
+        self._client.transport.write(part)
+
+    def _turned(self, answer: AnswerReader) -> bytes:
+        """Return what came of the body since the last time, without its framing, in the client's dialect."""
+        data = answer.since(self._seen)
+        self._seen = answer.count()
+        translator = self._sending.translator
+        return data if translator is None else translator.feed(data)
+
+    def _framing(self, answer: AnswerReader, length: int) -> bytes:
+        """Write the headers that say how the body is framed, and end the head; ``length`` is -1 while it is unknown."""
+        self._keep = self._request.keep and not self._client.wants_close()
+        if answer.status in NO_BODY:
+            frame = b""
+        elif length >= 0:
+            frame = b"content-length: %d\r\n" % length
+        elif self._way is Way.VERBATIM and not answer.chunked:
+            frame = b"content-length: %d\r\n" % answer.length
+        elif self._way is Way.RAW:
+            frame, self._keep = b"", False
+        else:
+            frame = CHUNKED
+        return frame + END if self._keep else frame + CLOSE_END
+
+    def _finish(self, link: Link, part: bytes) -> None:
+        """Close the case, and only then pass on the last bytes."""
+        answer = link.answer
+        if answer.junk and answer.chunked:
+            self._fail(Failure.MALFORMED, link)
+            return
+        try:
+            last = self._last(answer, part)
+        except (ValueError, msgspec.MsgspecError):
+            self._fail(Failure.MALFORMED, link)
+            return
+        tail, chunks = answer.tail(), answer.count()
+        if self._link is not None:
+            self._link = None
+            link.release()
+        outcome = Outcome.LEFT if self._left else verdict_of(answer.status)
+        if not self._close(outcome, tail, chunks, self._works.clock.now_ns()) and not self._left:
+            self._cut()
+            return
+        self._phase = Phase.OVER
+        client = self._client
+        if not self._left:
+            client.transport.write(last)
+        client.ended(keep=self._keep and not client.wants_close())
+
+    def _last(self, answer: AnswerReader, part: bytes) -> bytes:
+        """Return the last bytes for the client: all of them, if none were passed on before."""
+        way = self._way
+        if way is not Way.VERBATIM:
+            part = self._turned(answer)
+            if self._sending.translator is not None:
+                part += self._sending.translator.close()
+        if self._passed:
+            if way is Way.CHUNKED:
+                return chunk(part) + LAST_CHUNK if part else LAST_CHUNK
+            return part
+        known = answer.length if way is Way.VERBATIM else len(part)
+        return self._head + self._framing(answer, known) + part
+
+    # ── the client ───────────────────────────────────────────────────────────────────────────────────────────────
+    def pause(self) -> None:
+        """Read no more of the answer while the client lags behind."""
+        if self._link is not None and self._phase is Phase.PASSING:
+            self._link.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._link is not None:
+            self._last_ns = self._works.clock.now_ns()
+            self._link.transport.resume_reading()
+
+    def left(self) -> None:
+        """Learn that the client is gone: stop the upstream, or read to the end, as its contract says."""
+        self._left = True
+        if self._phase is Phase.FEEDING:
+            self._end_the_feed()
+        elif self._phase is Phase.OVER:
+            return
+        elif self._link is not None and self._sending.upstream.leave is Leave.DRAIN:
+            self.resume()
+        else:
+            self.stop(Outcome.LEFT)
+
+    def stop(self, outcome: Outcome | None = None) -> None:
+        """End at once, wherever it is; without an outcome it is the router that ends it."""
+        if self._phase is Phase.FEEDING:
+            self._end_the_feed()
+            return
+        if self._phase is Phase.OPENING:
+            self._works.pools.of(self._sending.upstream).leave(self)
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort()
+        passed = self._phase is Phase.PASSING and self._passed
+        outcome = outcome or (Outcome.CUT if passed else Outcome.FAILED)
+        self._break_off(outcome, link, self._works.clock.now_ns())
+
+    def wind_up(self) -> None:
+        """End what would never end by itself."""
+        if self._phase is Phase.FEEDING:
+            self._end_the_feed()
+
+    def expired(self, now_ns: int) -> None:
+        """Act on a time that is up."""
+        if self._phase is Phase.HOLDING:
+            self._ask_again()
+        elif self._phase is Phase.OPENING:
+            self._works.pools.of(self._sending.upstream).leave(self)
+            self._fail(Failure.CONNECT_TIME)
+        elif self._phase is Phase.SENT:
+            self._fail(Failure.TOTAL_TIME if now_ns >= self._total_ns else Failure.FIRST_TIME)
+        elif self._phase is Phase.PASSING:
+            self._check_pace(now_ns)
+
+    def _check_pace(self, now_ns: int) -> None:
+        """End an answer, or a client, that stands still."""
+        lagging = self._client.paused and not self._left
+        still_ns = self._works.limits.stall_ns if lagging else self._sending.upstream.times.between_ns
+        due_ns = min(self._last_ns + still_ns, self._total_ns)
+        if now_ns < due_ns:
+            self._client.due(due_ns)
+        elif now_ns >= self._total_ns:
+            self._fail(Failure.TOTAL_TIME)
+        elif lagging:
+            self._client.transport.abort()  # its loss is learnt as any other
+        else:
+            self._fail(Failure.BETWEEN_TIME)
+
+    # ── feeds ────────────────────────────────────────────────────────────────────────────────────────────────────
+    def _feed(self, feed: Feed) -> None:
+        self._phase = Phase.FEEDING
+        modern, head = self._request.modern, head_of(status_line(HTTPStatus.OK), feed.headers)
+        self._client.transport.write(head + (CHUNKED if modern else b"") + CLOSE_END)
+        self._client.due(NEVER)
+        if self._request.head.method == b"HEAD":
+            self._end_the_feed()
+        else:
+            self._end_feed = feed.begin(self._send_feed)
+
+    def _send_feed(self, data: bytes) -> None:
+        """Pass on what a feed sends; who lags too far behind is dropped."""
+        transport = self._client.transport
+        if self._phase is not Phase.FEEDING or not data:
+            return
+        if transport.get_write_buffer_size() > self._works.limits.lag_bytes:
+            transport.abort()
+        else:
+            transport.write(chunk(data) if self._request.modern else data)
+
+    def _end_the_feed(self) -> None:
+        self._phase = Phase.OVER
+        if self._end_feed is not None:
+            self._end_feed()
+            if self._request.modern and not self._left:
+                self._client.transport.write(LAST_CHUNK)
+        self._client.ended(keep=False)
+
+
+def verdict_of(status: int) -> Outcome:
+    """Say how a request ended whose whole answer has this status."""
+    if status < HTTPStatus.BAD_REQUEST:
+        return Outcome.SERVED
+    overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return Outcome.FAILED if overloaded else Outcome.FAULTY
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame bytes as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

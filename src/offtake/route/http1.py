@@ -1,0 +1,513 @@
+"""Read and write HTTP/1.1 strictly: whatever could be framed in two ways is refused, in requests and in answers.
+
+Comes in: bytes as they arrive. Goes out: whole requests; the head, the pieces and the end of an answer; bytes of heads
+to send. llhttp does the reading; here stands what it leaves to others: one Host, no other coding than chunked, HTTP/1.0
+and 1.1 alone, no user in a target, limits. It knows no socket, no clock and no policy.
+
+Sources: RFC 9112 sections 3.2, 5.2, 6.1, 6.3, 7.1 and 11; what llhttp itself refuses is pinned by
+``tests/route/test_smuggling.py``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from http import HTTPStatus
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
+
+from offtake.route.seams import Head, Headers, Reply
+from offtake.units import NS_PER_S
+
+TAIL_BYTES = 16_384  #: What is kept of an answer's end.
+TRIM_BYTES = 65_536  #: How much may come between two looks at what is kept.
+METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
+TARGET = bytes(c for c in range(0x21, 0x7F) if chr(c) not in '#"<>\\^`{|}')  # RFC 3986 and the brackets of queries
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+NO_BODY = frozenset((204, 304))  # RFC 9112 section 6.3; 1xx never come this far
+
+PHRASES = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request", 529: "Overloaded"}
+STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in PHRASES.items()}
+JSON: Headers = ((b"content-type", b"application/json"),)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what one worker takes at most, bytes, counts and nanoseconds (all defaults: assumption)."""
+
+    target_bytes: int = 8_192
+    head_bytes: int = 32_768
+    headers: int = 100
+    body_bytes: int = 33_554_432  #: A million tokens and some images.
+    answer_head_bytes: int = 65_536
+    answer_body_bytes: int = 1_073_741_824
+    connections: int = 10_000
+    pipelined: int = 16  #: Requests that wait on one connection for the answer before them.
+    lag_bytes: int = 1_000_000  #: How far a reader of a feed may be behind.
+    idle_ns: int = 75 * NS_PER_S  #: Between two requests.
+    head_ns: int = 15 * NS_PER_S  #: From a request's first byte to the end of its head.
+    body_ns: int = 120 * NS_PER_S  #: From there to its end.
+    stall_ns: int = 120 * NS_PER_S  #: How long a client may read nothing of an answer.
+    linger_ns: int = 2 * NS_PER_S  #: How long a refused client is listened to, so that it sees why.
+    upstream_idle_ns: int = 60 * NS_PER_S
+
+
+class RefusedError(Exception):
+    """Say with which status a request is refused, and why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class MalformedError(Exception):
+    """Say that an answer is not HTTP, or framed in two ways."""
+
+
+class OversizedError(Exception):
+    """Say that an answer is larger than its limit."""
+
+
+class Request(NamedTuple):
+    """Hold a whole request; ``keep`` says whether the connection can go on, ``modern`` whether it is HTTP/1.1."""
+
+    head: Head
+    body: bytes
+    keep: bool
+    modern: bool
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def head_of(first_line: bytes, headers: Headers) -> bytes:
+    """Write a first line (with its line end) and headers, without the empty line.
+
+    Raises
+    ------
+    ValueError
+        A name or value holds a line end or a zero byte.
+    """
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers) or b"\0" in lines:
+        raise ValueError("a header holds a line end or a zero byte")
+    return first_line + lines
+
+
+def status_line(status: int) -> bytes:
+    """Write an answer's first line, with its line end."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def whole(reply: Reply, date: bytes, *, keep: bool, headless: bool = False) -> bytes:
+    """Write an answer of our own; ``headless`` leaves the body out, as HEAD wants it."""
+    end = b"\r\n" if keep else b"connection: close\r\n\r\n"
+    try:
+        head = head_of(status_line(reply.status), reply.headers)
+    except ValueError:  # what came from elsewhere into one of our headers is not passed on
+        head, reply = status_line(500), Reply(500, (), b"")
+    body = b"" if headless else reply.body
+    length = b"" if reply.status in NO_BODY else b"content-length: %d\r\n" % len(reply.body)
+    return b"".join((head, length, b"date: ", date, b"\r\n", end, body))
+
+
+def refusal(status: int, reason: str) -> Reply:
+    """Answer what never became a request, in words that both dialects' clients understand."""
+    kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "overloaded_error"
+    body = msgspec.json.encode({"type": "error", "error": {"type": kind, "message": reason, "code": status}})
+    return Reply(status, JSON, body)
+
+
+# ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+class RequestReader:
+    """Read one client's requests; ``ready`` fills with those that are whole, in order."""
+
+    __slots__ = (
+        "_body",
+        "_coded",
+        "_feed",
+        "_headers",
+        "_limits",
+        "_long",
+        "_parser",
+        "_plain_bytes",
+        "_size",
+        "_target",
+        "_upgrade",
+        "expecting",
+        "in_body",
+        "in_head",
+        "keep",
+        "modern",
+        "ready",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.ready: deque[Request] = deque()
+        self.in_head = self.in_body = self.expecting = False
+        self._long = False  #: whether the head may be over its limit
+        self._plain_bytes = 0  #: of a body that llhttp does not read, because its head asks for an upgrade
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parser = HttpRequestParser(self)
+        self._feed = self._parser.feed_data
+        self.on_message_begin()
+        self.in_head = False
+
+    def close(self) -> None:
+        """Let go of the parser, which knows this reader."""
+        del self._parser, self._feed
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises
+        ------
+        RefusedError
+            What came is not a request that can be answered; the connection must end. ``ready`` keeps what came before.
+        """
+        if self._plain_bytes:
+            self._feed_plain(data)
+            return
+        if not self.in_head and not self.in_body and data[0] in b"\r\n" and data[:2] != b"\r\n":
+            raise RefusedError(400, "a bare line end stands before a request")
+        self._long = self._size + len(data) > self._limits.head_bytes
+        try:
+            self._feed(data)
+        except HttpParserUpgrade as upgrade:
+            self._pass_by(data[upgrade.args[0] :])
+        except HttpParserError as error:
+            cause = error.__context__
+            raise (
+                cause if isinstance(cause, RefusedError) else RefusedError(400, f"malformed request: {error}")
+            ) from None
+        if self.in_head:
+            self._size += len(data)
+            if self._long:
+                raise RefusedError(431, "the head of the request is too long")
+
+    def on_message_begin(self) -> None:
+        """Note that a request begins."""
+        self.in_head = True
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._target = b""
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def on_url(self, target: bytes) -> None:
+        """Take the next part of the target."""
+        self._target += target
+        if len(self._target) > self._limits.target_bytes:
+            raise RefusedError(414, "the request's target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        self.in_head, self.in_body = False, True
+        headers, limits = self._headers, self._limits
+        first = dict(headers)
+        version = self._parser.get_http_version()
+        self.modern = version == "1.1"
+        if not self.modern and version != "1.0":
+            raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        if len(first) != len(headers):
+            check_repeated(headers)
+        if len(headers) > limits.headers or (self._long and head_bytes(headers) > limits.head_bytes):
+            raise RefusedError(431, "the head of the request is too long")
+        if not first.get(b"host") and (self.modern or b"host" in first):
+            raise RefusedError(400, "the request names no host")
+        self._target = check_target(self._target, first.get(b"host", b""))
+        self.keep = self.modern and self._parser.should_keep_alive()
+        self._check_body(first)
+
+    def _check_body(self, first: dict[bytes, bytes]) -> None:
+        self._coded = False
+        self._upgrade = -1
+        length = int(first.get(b"content-length", b"0"))
+        if length > self._limits.body_bytes:
+            raise RefusedError(413, "the body of the request is too large")
+        if b"transfer-encoding" in first:
+            self._coded = True
+            if first[b"transfer-encoding"].lower() != b"chunked" or not self.modern:
+                raise RefusedError(400, "no other coding than chunked is taken, and only in HTTP/1.1")
+        if b"upgrade" in first and self._parser.should_upgrade():
+            if self._coded:
+                raise RefusedError(400, "an upgrade is not offered")
+            self._upgrade = length
+        if b"expect" in first and self.modern:
+            if first[b"expect"].lower() != b"100-continue":
+                raise RefusedError(417, "only 100-continue can be expected")
+            self.expecting = self._coded or length > 0
+
+    def on_body(self, data: bytes) -> None:
+        """Take the next part of the body."""
+        self._body.append(data)
+        if self._coded:
+            self._size += len(data)
+            if self._size > self._limits.body_bytes + self._limits.head_bytes:
+                raise RefusedError(413, "the body of the request is too large")
+
+    def on_message_complete(self) -> None:
+        """Put the request with those that are ready."""
+        if self._upgrade < 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.in_body = self.expecting = False
+        method = self._parser.get_method()
+        if method not in METHODS:
+            raise RefusedError(501, "the method is not known here")
+        body = self._body
+        path, _, query = self._target.partition(b"?")
+        head = Head(method, path, query, tuple(self._headers))
+        whole_body = body[0] if len(body) == 1 else b"".join(body)
+        self.ready.append(Request(head, whole_body, self.keep, self.modern))
+
+    def _pass_by(self, rest: bytes) -> None:
+        """Ignore an offer to upgrade, as RFC 9110 section 7.8 allows: llhttp reads no body after one, so it is here."""
+        if self._upgrade < 0 or self._parser.get_method() not in METHODS:
+            raise RefusedError(501, "the method is not known here")
+        self._plain_bytes, self._size = self._upgrade, 0
+        self._feed_plain(rest)
+
+    def _feed_plain(self, data: bytes) -> None:
+        part = data[: self._plain_bytes]
+        self._plain_bytes -= len(part)
+        if part:
+            self._body.append(part)
+        if self._plain_bytes:
+            return
+        self._finish()
+        self._begin()
+        if len(data) > len(part):
+            self.feed(data[len(part) :])
+
+
+def head_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """Count the bytes of headers as they were sent."""
+    return sum([len(name) + len(value) + 4 for name, value in headers])
+
+
+def check_repeated(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse what may stand once only."""
+    names = [name for name, _ in headers]
+    for name in (b"host", b"content-length", b"transfer-encoding", b"expect", b"authorization"):
+        if names.count(name) > 1:
+            raise RefusedError(400, f"{name.decode()} is given more than once")
+
+
+def check_target(target: bytes, host: bytes) -> bytes:
+    """Return the target as path and query; an absolute one must name the same host and no user."""
+    if target.translate(None, TARGET):
+        raise RefusedError(400, "the request's target holds a character that must be encoded")
+    if host.translate(None, TARGET) or b"@" in host or b"/" in host or b"," in host:
+        raise RefusedError(400, "the host is malformed")
+    if target[:1] == b"/" or target == b"*":
+        return target
+    scheme, mark, rest = target.partition(b"://")
+    authority = rest.partition(b"/")[0].partition(b"?")[0]
+    if not mark or scheme.lower() not in {b"http", b"https"} or authority.lower() != host.lower():
+        raise RefusedError(400, "the request's target is not of this host")
+    path = rest[len(authority) :]
+    return path if path[:1] == b"/" else b"/" + path
+
+
+# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+class AnswerReader:
+    """Read one upstream's answers, one after the other; ``expect`` comes before each.
+
+    ``pieces`` holds the end of the body without its framing, ``trimmed`` how many pieces came before.
+    """
+
+    __slots__ = (
+        "_before",
+        "_feed",
+        "_headers",
+        "_informed",
+        "_kept_bytes",
+        "_limits",
+        "_parser",
+        "_raw",
+        "chunked",
+        "done",
+        "headers",
+        "junk",
+        "keep",
+        "length",
+        "on_body",
+        "pieces",
+        "received",
+        "status",
+        "trimmed",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.pieces: deque[bytes] = deque()
+        self.on_body = self.pieces.append  # straight into the list: no call of ours for a piece
+        self._parser = HttpResponseParser(self)
+        self._feed = self._parser.feed_data
+        self.expect()
+
+    def close(self) -> None:
+        """Let go of the parser, which knows this reader."""
+        del self._parser, self._feed
+
+    def expect(self) -> None:
+        """Be ready for the next answer."""
+        self.status = 0  #: until the head is whole
+        self.headers: Headers = ()
+        self.done = self.junk = self.chunked = self.keep = False
+        self.length = -1  #: of the body, where the head says it
+        self.received = 0  #: bytes after the head, framing included
+        self.trimmed = self._kept_bytes = 0
+        self.pieces.clear()
+        self._raw: bytes | None = b""  #: what came, until the head is whole
+        self._before = b""
+        self._informed = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes and return those of them that belong to the body, framing included.
+
+        Raises
+        ------
+        MalformedError, OversizedError
+        """
+        if self._kept_bytes > TRIM_BYTES:
+            self._trim()
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            cause = error.__context__
+            if isinstance(cause, OversizedError):
+                raise cause from None
+            if not self.done:
+                raise MalformedError(str(error)) from None
+            self.junk = True
+        if self._raw is not None:
+            data = self._after_head(self._raw + data)
+        size = len(data)
+        self.received += size
+        if self.received > self._limits.answer_body_bytes:
+            raise OversizedError
+        self._kept_bytes += size
+        if self.done:
+            return self._cut_junk(data)
+        self._before = data if size > len(LAST_CHUNK) else (self._before + data)[-8:]
+        return data
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer to one request."""
+        if self.done:
+            raise MalformedError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body is passed on unread."""
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        headers, parser = self._headers, self._parser
+        status = parser.get_status_code()
+        if status < HTTPStatus.OK:
+            self._informed += 1
+            return
+        first = dict(headers)
+        if len(first) != len(headers):
+            check_framed_once(headers)
+        version = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise MalformedError
+        coding = first.get(b"transfer-encoding")
+        if coding is not None:
+            if coding.lower() != b"chunked" or version == "1.0":
+                raise MalformedError
+            self.chunked = True
+        elif status in NO_BODY:
+            self.length = 0
+        else:
+            self.length = int(first.get(b"content-length", b"-1"))
+            if self.length > self._limits.answer_body_bytes:
+                raise OversizedError
+        self.keep = parser.should_keep_alive()
+        self.headers, self.status = tuple(headers), status
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer."""
+        if self.status:
+            self.done = True
+        else:
+            self._headers = []
+
+    def is_silent(self) -> bool:
+        """Tell whether nothing came yet, not even a part of a head."""
+        return self._raw == b"" and not self._informed
+
+    def ends_by_close(self) -> bool:
+        """Tell whether only the end of the connection ends the body."""
+        return self.status > 0 and not self.chunked and self.length < 0
+
+    def tail(self) -> bytes:
+        """Return the end of the body without its framing: all of it, or at least 16 kB."""
+        pieces = self.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def count(self) -> int:
+        """Count the pieces of the body so far."""
+        return self.trimmed + len(self.pieces)
+
+    def since(self, count: int) -> bytes:
+        """Return what came of the body, without its framing, since there were ``count`` pieces."""
+        return b"".join(islice(self.pieces, count - self.trimmed, None))
+
+    def _after_head(self, raw: bytes) -> bytes:
+        """Return what of the bytes so far belongs to the body, while the head is looked for."""
+        if not self.status:
+            self._raw = raw
+            if len(raw) > self._limits.answer_head_bytes:
+                raise OversizedError
+            return b""
+        self._raw = None
+        start = 0
+        for _ in range(self._informed + 1):
+            if not raw.startswith(b"HTTP/1.", start):
+                raise MalformedError
+            start = raw.index(b"\r\n\r\n", start) + 4
+        if start > self._limits.answer_head_bytes or len(self._headers) > 2 * self._limits.headers:
+            raise OversizedError
+        return raw[start:]
+
+    def _trim(self) -> None:
+        """Forget the beginning of what is kept."""
+        pieces = self.pieces
+        kept = sum(map(len, pieces))
+        while pieces and kept - len(pieces[0]) >= TAIL_BYTES:
+            kept -= len(pieces.popleft())
+            self.trimmed += 1
+        self._kept_bytes = kept
+
+    def _cut_junk(self, data: bytes) -> bytes:
+        """Return the data up to the answer's end; what comes after it, only line ends by now, is junk."""
+        if not self.chunked:
+            over = self.received - max(self.length, 0)
+            if over > 0:
+                self.junk = True
+                return data[: max(0, len(data) - over)]
+            return data
+        end = (self._before + data)[-8:]
+        if not end.endswith(LAST_CHUNK) and (not end.endswith(b"\r\n\r\n") or end.endswith(b"\r\n\r\n\r\n")):
+            self.junk = True
+        return data
+
+
+def check_framed_once(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a length or a coding that is given more than once."""
+    names = [name for name, _ in headers]
+    if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
+        raise MalformedError

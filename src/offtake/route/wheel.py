@@ -1,0 +1,145 @@
+"""Keep all time limits of one worker in one wheel: setting one costs a few stores, and nothing ticks while none is set.
+
+Comes in: things that have a time at which they are due. Goes out: a call of each one's ``expired``, never early, and
+late by one tick (about 4 ms) and the loop's own lag. It knows nothing of what it times.
+
+A limit that only moves away, as those of a connection mostly do, is not moved in the wheel: the thing is found in its
+old slot, seen not to be due, and put where it belongs (Varghese and Lauck 1987, "Hashed and hierarchical timing
+wheels", scheme 6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from offtake.units import NS_PER_S
+
+TICK_BITS = 22  #: A tick is 2**22 ns, 4.2 ms.
+SLOTS = 1024  #: One turn is 4.3 s; what is due later is looked at once a turn.
+NEVER = 1 << 62
+
+
+class Clock(Protocol):
+    """Tell nanoseconds that never go back."""
+
+    def now_ns(self) -> int:
+        """Return the time, ns."""
+
+
+class Timed:
+    """Have a time at which ``expired`` is called; it is set through the wheel alone."""
+
+    __slots__ = ("due_ns", "tick")
+
+    def __init__(self) -> None:
+        self.due_ns = NEVER
+        self.tick = NEVER  #: of the slot where it is looked for
+
+    def expired(self, now_ns: int) -> None:
+        """Act: the time has come. It may be set again from here."""
+        raise NotImplementedError
+
+
+class Wheel:
+    """Hold timed things in slots of one tick and call each when it is due."""
+
+    __slots__ = ("_clock", "_count", "_handle", "_loop", "_slots", "_tick", "_wake_tick")
+
+    def __init__(self, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
+        self._clock, self._loop = clock, loop
+        self._slots: list[set[Timed] | None] = [None] * SLOTS
+        self._count = 0
+        self._tick = clock.now_ns() >> TICK_BITS  #: every slot before it is empty
+        self._wake_tick = NEVER
+        self._handle: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def set(self, timed: Timed, due_ns: int) -> None:
+        """Call ``timed.expired`` at ``due_ns`` and not before; an earlier setting is forgotten."""
+        timed.due_ns = due_ns
+        tick = (due_ns >> TICK_BITS) + 1
+        if timed.tick > tick:
+            self._put(timed, tick)
+
+    def drop(self, timed: Timed) -> None:
+        """Forget a thing's time."""
+        timed.due_ns = NEVER
+        if timed.tick != NEVER:
+            self._take(timed)
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._slots, self._count = [None] * SLOTS, 0
+
+    def _put(self, timed: Timed, tick: int) -> None:
+        if timed.tick != NEVER:
+            self._take(timed)
+        now_tick = self._clock.now_ns() >> TICK_BITS
+        if not self._count:
+            self._tick = now_tick
+        tick = max(now_tick + 1, min(tick, self._tick + SLOTS - 1))
+        timed.tick = tick
+        index = tick % SLOTS
+        slot = self._slots[index]
+        if slot is None:
+            slot = self._slots[index] = set()
+        slot.add(timed)
+        self._count += 1
+        if tick < self._wake_tick:
+            self._wake_at(tick)
+
+    def _take(self, timed: Timed) -> None:
+        slot = self._slots[timed.tick % SLOTS]
+        timed.tick = NEVER
+        if slot is not None and timed in slot:
+            slot.remove(timed)
+            self._count -= 1
+
+    def _wake_at(self, tick: int) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._wake_tick = tick
+        wait_ns = max(0, (tick << TICK_BITS) - self._clock.now_ns())
+        self._handle = self._loop.call_later(wait_ns / NS_PER_S, self._turn)
+
+    def _turn(self) -> None:
+        """Call what is due in the slots that have passed, and sleep until the next that holds something."""
+        self._handle, self._wake_tick = None, NEVER
+        now_ns = self._clock.now_ns()
+        now_tick = now_ns >> TICK_BITS
+        last = min(now_tick, self._tick + SLOTS - 1)
+        for tick in range(self._tick, last + 1):
+            slot = self._slots[tick % SLOTS]
+            self._tick = tick
+            if slot:
+                self._slots[tick % SLOTS] = None
+                self._empty(slot, now_ns)
+        self._tick = max(self._tick, now_tick) + 1
+        self._sleep()
+
+    def _empty(self, slot: set[Timed], now_ns: int) -> None:
+        self._count -= len(slot)
+        for timed in slot:
+            timed.tick = NEVER
+        for timed in slot:
+            if timed.due_ns > now_ns:
+                if timed.due_ns != NEVER and timed.tick == NEVER:
+                    self._put(timed, (timed.due_ns >> TICK_BITS) + 1)
+            elif timed.tick == NEVER:
+                timed.due_ns = NEVER
+                timed.expired(now_ns)
+
+    def _sleep(self) -> None:
+        if not self._count:
+            return
+        for tick in range(self._tick, self._tick + SLOTS):
+            if self._slots[tick % SLOTS]:
+                if tick < self._wake_tick:
+                    self._wake_at(tick)
+                return
