@@ -1,62 +1,224 @@
-"""Make the head of an answer that goes to a client, from that of an upstream.
+"""Read an upstream's answers as strictly as requests: its head, the pieces of its body, and where it ends.
 
-Comes in: a status and headers. Goes out: bytes. What belongs to one connection alone stays behind, and the answer names
-the pool and the model that served it. How the body is framed is the upstream's, unless it is translated.
+Comes in: bytes as they arrive. Goes out: those that belong to the body, untouched; the end of the body without its
+framing, of which no more is kept than is needed. It knows no socket, no clock and no policy.
+
+Sources: RFC 9112 sections 4, 6.1, 6.3, 7.1 and 11.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from http import HTTPStatus
+from itertools import islice
 
-from offtake.route.seams import Case, Dialect, Headers
-from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-#: What belongs to one connection alone (RFC 9110, 7.6.1), or is given anew.
-OF_CONNECTION = frozenset(
-    {
-        *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer", b"upgrade"),
-        *(b"x-request-id", b"request-id", b"alt-svc", b"set-cookie", b"strict-transport-security"),
-    }
-)
-OF_BODY = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
-LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
-RETRY_MAX_NS = NS_PER_HOUR
+from offtake.route.http1 import LAST_CHUNK, NO_BODY, Limits
+from offtake.route.seams import Headers
+
+TAIL_BYTES = 16_384  #: What is kept of an answer's end.
+TRIM_BYTES = 65_536  #: How much may come between two looks at what is kept.
 
 
-def answer_head(case: Case, status: int, headers: Headers, *, translated: bool) -> bytes:
-    """Return the head of the answer to ``case``, whole; a translated body is chunked anew."""
-    left_out = OF_CONNECTION | OF_BODY if translated else OF_CONNECTION
-    parts = [LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
-    parts += [b"%s: %s\r\n" % (name, value) for name, value in headers if name not in left_out]
-    if translated:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    named = b"request-id" if case.dialect is Dialect.ANTHROPIC else b"x-request-id"
-    upstream = case.upstream
-    pool, model = (upstream.name, upstream.model) if upstream is not None else ("", "")
-    parts.append(b"%s: %s\r\nx-offtake-pool: %s\r\n" % (named, case.request_id.encode(), quoted(pool)))
-    parts.append(b"x-offtake-model: %s\r\n\r\n" % quoted(model))
-    return b"".join(parts)
+class MalformedError(Exception):
+    """Say that an answer is not HTTP, or framed in two ways."""
 
 
-def quoted(name: str) -> bytes:
-    """Return a name as a header's value: printable ASCII, and nothing that could end the line."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in name).encode()
+class OversizedError(Exception):
+    """Say that an answer is larger than its limit."""
 
 
-def header(headers: Headers, wanted: bytes) -> bytes | None:
-    """Return the value of a header, or None."""
-    return next((value for name, value in headers if name == wanted), None)
+class AnswerReader:
+    """Read one upstream's answers, one after the other; ``expect`` comes before each.
+
+    ``pieces`` holds the end of the body without its framing, ``trimmed`` how many pieces came before.
+    """
+
+    __slots__ = (
+        "_before",
+        "_feed",
+        "_headers",
+        "_informed",
+        "_kept_bytes",
+        "_limits",
+        "_parser",
+        "_raw",
+        "chunked",
+        "done",
+        "headers",
+        "junk",
+        "keep",
+        "length",
+        "on_body",
+        "pieces",
+        "received",
+        "status",
+        "trimmed",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.pieces: deque[bytes] = deque()
+        self.on_body = self.pieces.append  # straight into the list: no call of ours for a piece
+        self._parser = HttpResponseParser(self)
+        self._feed = self._parser.feed_data
+        self.expect()
+
+    def close(self) -> None:
+        """Let go of the parser, which knows this reader."""
+        del self._parser, self._feed
+
+    def expect(self) -> None:
+        """Be ready for the next answer."""
+        self.status = 0  #: until the head is whole
+        self.headers: Headers = ()
+        self.done = self.junk = self.chunked = self.keep = False
+        self.length = -1  #: of the body, where the head says it
+        self.received = 0  #: bytes after the head, framing included
+        self.trimmed = self._kept_bytes = 0
+        self.pieces.clear()
+        self._raw: bytes | None = b""  #: what came, until the head is whole
+        self._before = b""
+        self._informed = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes and return those of them that belong to the body, framing included.
+
+        Raises
+        ------
+        MalformedError, OversizedError
+        """
+        if self._kept_bytes > TRIM_BYTES:
+            self._trim()
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            cause = error.__context__
+            if isinstance(cause, OversizedError):
+                raise cause from None
+            if not self.done:
+                raise MalformedError(str(error)) from None
+            self.junk = True
+        if self._raw is not None:
+            data = self._after_head(self._raw + data)
+        size = len(data)
+        self.received += size
+        if self.received > self._limits.answer_body_bytes:
+            raise OversizedError
+        self._kept_bytes += size
+        if self.done:
+            return self._cut_junk(data)
+        self._before = data if size > len(LAST_CHUNK) else (self._before + data)[-8:]
+        return data
+
+    def on_message_begin(self) -> None:
+        """Refuse a second answer to one request."""
+        if self.done:
+            raise MalformedError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body is passed on unread."""
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head."""
+        headers, parser = self._headers, self._parser
+        status = parser.get_status_code()
+        if status < HTTPStatus.OK:
+            self._informed += 1
+            return
+        first = dict(headers)
+        if len(first) != len(headers):
+            check_framed_once(headers)
+        version = parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            raise MalformedError
+        coding = first.get(b"transfer-encoding")
+        if coding is not None:
+            if coding.lower() != b"chunked" or version == "1.0":
+                raise MalformedError
+            self.chunked = True
+        elif status in NO_BODY:
+            self.length = 0
+        else:
+            self.length = int(first.get(b"content-length", b"-1"))
+            if self.length > self._limits.answer_body_bytes:
+                raise OversizedError
+        self.keep = parser.should_keep_alive()
+        self.headers, self.status = tuple(headers), status
+
+    def on_message_complete(self) -> None:
+        """Note the end of the answer."""
+        if self.status:
+            self.done = True
+        else:
+            self._headers = []
+
+    def is_silent(self) -> bool:
+        """Tell whether nothing came yet, not even a part of a head."""
+        return self._raw == b"" and not self._informed
+
+    def ends_by_close(self) -> bool:
+        """Tell whether only the end of the connection ends the body."""
+        return self.status > 0 and not self.chunked and self.length < 0
+
+    def tail(self) -> bytes:
+        """Return the end of the body without its framing: all of it, or at least 16 kB."""
+        pieces = self.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def count(self) -> int:
+        """Count the pieces of the body so far."""
+        return self.trimmed + len(self.pieces)
+
+    def since(self, count: int) -> bytes:
+        """Return what came of the body, without its framing, since there were ``count`` pieces."""
+        return b"".join(islice(self.pieces, count - self.trimmed, None))
+
+    def _after_head(self, raw: bytes) -> bytes:
+        """Return what of the bytes so far belongs to the body, while the head is looked for."""
+        if not self.status:
+            self._raw = raw
+            if len(raw) > self._limits.answer_head_bytes:
+                raise OversizedError
+            return b""
+        self._raw = None
+        start = 0
+        for _ in range(self._informed + 1):
+            if not raw.startswith(b"HTTP/1.", start):
+                raise MalformedError
+            start = raw.index(b"\r\n\r\n", start) + 4
+        if start > self._limits.answer_head_bytes or len(self._headers) > 2 * self._limits.headers:
+            raise OversizedError
+        return raw[start:]
+
+    def _trim(self) -> None:
+        """Forget the beginning of what is kept."""
+        pieces = self.pieces
+        kept = sum(map(len, pieces))
+        while pieces and kept - len(pieces[0]) >= TAIL_BYTES:
+            kept -= len(pieces.popleft())
+            self.trimmed += 1
+        self._kept_bytes = kept
+
+    def _cut_junk(self, data: bytes) -> bytes:
+        """Return the data up to the answer's end; what comes after it, only line ends by now, is junk."""
+        if not self.chunked:
+            over = self.received - max(self.length, 0)
+            if over > 0:
+                self.junk = True
+                return data[: max(0, len(data) - over)]
+            return data
+        end = (self._before + data)[-8:]
+        if not end.endswith(LAST_CHUNK) and (not end.endswith(b"\r\n\r\n") or end.endswith(b"\r\n\r\n\r\n")):
+            self.junk = True
+        return data
 
 
-def retry_after_ns(headers: Headers) -> int:
-    """Return for how long an upstream asks to be left alone, ns; 0 where it does not say, or says it as a date."""
-    for name, unit in ((b"retry-after-ms", NS_PER_MS), (b"retry-after", NS_PER_S)):
-        value = header(headers, name)
-        if value is not None:
-            try:
-                seconds = float(value)
-            except ValueError:
-                continue
-            if 0 <= seconds * unit < RETRY_MAX_NS:
-                return int(seconds * unit)
-    return 0
+def check_framed_once(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a length or a coding that is given more than once."""
+    names = [name for name, _ in headers]
+    if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
+        raise MalformedError

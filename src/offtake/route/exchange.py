@@ -10,33 +10,19 @@ ever sees a clean end of a request that the ledger does not hold; an answer that
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from enum import IntEnum
 from http import HTTPStatus
-from typing import NamedTuple, Protocol
 
 import msgspec
 
-from offtake.route.http1 import (
-    LAST_CHUNK,
-    NO_BODY,
-    AnswerReader,
-    Limits,
-    MalformedError,
-    OversizedError,
-    Request,
-    head_of,
-    status_line,
-    whole,
-)
-from offtake.route.seams import Case, Desk, Failure, Feed, Hold, Leave, Outcome, Pass, Reply, Sending, Step
-from offtake.route.upstream import Link, Pools
-from offtake.route.wheel import NEVER, Clock, Wheel
-
-CHUNKED = b"transfer-encoding: chunked\r\n"
-END = b"\r\n"
-CLOSE_END = b"connection: close\r\n\r\n"
+from offtake.route.answers import AnswerReader, MalformedError, OversizedError
+from offtake.route.feeding import Feeding
+from offtake.route.framing import CLOSE_END, END, Way, chunk, length_line, way_of
+from offtake.route.http1 import LAST_CHUNK, Request, whole
+from offtake.route.seams import Case, Failure, Hold, Leave, Outcome, Pass, Reply, Sending, Step
+from offtake.route.upstream import Link
+from offtake.route.wheel import NEVER
+from offtake.route.works import Client, Works
 
 
 class Phase(IntEnum):
@@ -50,49 +36,13 @@ class Phase(IntEnum):
     OVER = 5
 
 
-class Way(IntEnum):
-    """Say how a body goes to the client."""
-
-    VERBATIM = 0  # as it came, framing included
-    CHUNKED = 1  # in chunks of our own
-    RAW = 2  # without framing: the connection's end ends it (HTTP/1.0)
-
-
-class Works(NamedTuple):
-    """Hold what all exchanges of a worker share."""
-
-    desk: Desk
-    clock: Clock
-    limits: Limits
-    wheel: Wheel
-    pools: Pools
-    loop: asyncio.AbstractEventLoop
-    date: Callable[[int], bytes]
-
-
-class Client(Protocol):
-    """Be the connection on which a request came; at most one exchange at a time has it."""
-
-    transport: asyncio.Transport
-    paused: bool  #: whether the client lags behind
-
-    def ended(self, *, keep: bool) -> None:
-        """Learn that the answer is whole; without ``keep`` the connection ends after it."""
-
-    def wants_close(self) -> bool:
-        """Tell whether the connection should end after this answer."""
-
-    def due(self, due_ns: int) -> None:
-        """Call the exchange's ``expired`` at a time."""
-
-
 class Exchange:
     """Hold the life of one request."""
 
     __slots__ = (
         "_case",
         "_client",
-        "_end_feed",
+        "_feeding",
         "_head",
         "_keep",
         "_last_ns",
@@ -122,7 +72,7 @@ class Exchange:
         self._passed = False  #: whether the client saw any of it
         self._renewed = False  #: whether it was sent on a second link
         self._keep = False  #: whether the client was told that its connection goes on
-        self._end_feed: Callable[[], None] | None = None
+        self._feeding: Feeding | None = None
         self._phase = Phase.HOLDING
         self._verdict = Outcome.REFUSED  #: how it ended, if the next thing is an answer of our own
         self._left = False
@@ -139,9 +89,22 @@ class Exchange:
         elif isinstance(made, Reply):
             self._answer(made, now_ns)
         else:
-            self._feed(made)
+            self._phase = Phase.FEEDING
+            self._client.due(NEVER)
+            self._feeding = Feeding(self._client.transport, self._request, self._works.limits.lag_bytes)
+            self._feeding.begin(made)
+            if self._request.head.method == b"HEAD":
+                self._end_feed()
+
+    def _end_feed(self) -> None:
+        """End a feed, and the connection with it."""
+        self._phase = Phase.OVER
+        if self._feeding is not None:
+            self._feeding.end()
+        self._client.ended(keep=False)
 
     def _carry_out(self, step: Step, now_ns: int) -> None:
+        """Do what the desk says."""
         if isinstance(step, Sending):
             self._attempt(step, now_ns)
         elif isinstance(step, Hold):
@@ -150,6 +113,7 @@ class Exchange:
             self._close_and_answer(step, now_ns)
 
     def _hold(self, step: Hold, now_ns: int) -> None:
+        """Wait until the desk is to be asked again."""
         self._phase = Phase.HOLDING
         self._the_case().wake = self._wake
         self._client.due(max(step.until_ns, now_ns))
@@ -160,6 +124,7 @@ class Exchange:
         self._works.loop.call_soon(self._ask_again)
 
     def _ask_again(self) -> None:
+        """Ask the desk for a place, if the request still waits."""
         if self._phase is Phase.HOLDING:
             case = self._the_case()
             case.wake = None
@@ -167,18 +132,21 @@ class Exchange:
             self._carry_out(self._works.desk.place(case, now_ns), now_ns)
 
     def _the_case(self) -> Case:
+        """Return the case; whoever asks knows that there is one."""
         if self._case is None:
             raise RuntimeError("an exchange without a case is answered at once")
         return self._case
 
     # ── answers of our own ───────────────────────────────────────────────────────────────────────────────────────
     def _close_and_answer(self, reply: Reply, now_ns: int) -> None:
+        """Close the case, and only then answer for ourselves."""
         if self._close(self._verdict, b"", 0, now_ns) and not self._left:
             self._answer(reply, now_ns)
         else:
             self._cut()
 
     def _answer(self, reply: Reply, now_ns: int) -> None:
+        """Send an answer of our own."""
         self._phase = Phase.OVER
         client, request = self._client, self._request
         keep = request.keep and not client.wants_close()
@@ -202,6 +170,7 @@ class Exchange:
 
     # ── an attempt ───────────────────────────────────────────────────────────────────────────────────────────────
     def _attempt(self, sending: Sending, now_ns: int) -> None:
+        """Begin an attempt."""
         self._sending = sending
         self._phase = Phase.OPENING
         self._head = b""
@@ -219,6 +188,7 @@ class Exchange:
         self._send(link, self._works.clock.now_ns())
 
     def _send(self, link: Link, now_ns: int) -> None:
+        """Send the request on a link."""
         sending = self._sending
         self._link, self._phase = link, Phase.SENT
         link.send(sending.head, sending.body)
@@ -313,7 +283,7 @@ class Exchange:
         step = self._works.desk.heard(self._the_case(), answer.status, answer.headers, now_ns)
         if isinstance(step, Pass):
             self._head, self._seen = step.head, 0
-            self._way = self._choose(answer)
+            self._way = way_of(answer, modern=self._request.modern, turned=self._sending.translator is not None)
             return True
         self._verdict = verdict_of(answer.status)
         self._link = None
@@ -323,13 +293,6 @@ class Exchange:
         else:
             self._carry_out(step, now_ns)
         return False
-
-    def _choose(self, answer: AnswerReader) -> Way:
-        """Choose how the body goes to the client."""
-        verbatim = self._sending.translator is None and not answer.ends_by_close()
-        if self._request.modern:
-            return Way.VERBATIM if verbatim else Way.CHUNKED
-        return Way.VERBATIM if verbatim and not answer.chunked else Way.RAW
 
     def _pass(self, answer: AnswerReader, part: bytes) -> None:
         """Pass on the next part of a body that goes on."""
@@ -345,7 +308,7 @@ class Exchange:
         if not part or self._left:
             return
         if not self._passed:
-            part = self._head + self._framing(answer, -1) + part
+            part = self._whole_head(answer, -1) + part
             self._passed = True
         self._client.transport.write(part)
 
@@ -356,20 +319,11 @@ class Exchange:
         translator = self._sending.translator
         return data if translator is None else translator.feed(data)
 
-    def _framing(self, answer: AnswerReader, length: int) -> bytes:
-        """Write the headers that say how the body is framed, and end the head; ``length`` is -1 while it is unknown."""
-        self._keep = self._request.keep and not self._client.wants_close()
-        if answer.status in NO_BODY:
-            frame = b""
-        elif length >= 0:
-            frame = b"content-length: %d\r\n" % length
-        elif self._way is Way.VERBATIM and not answer.chunked:
-            frame = b"content-length: %d\r\n" % answer.length
-        elif self._way is Way.RAW:
-            frame, self._keep = b"", False
-        else:
-            frame = CHUNKED
-        return frame + END if self._keep else frame + CLOSE_END
+    def _whole_head(self, answer: AnswerReader, length: int) -> bytes:
+        """Write the head, framing included; ``length`` is -1 while it is unknown."""
+        line = length_line(answer, self._way, length)
+        self._keep = self._request.keep and not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
+        return self._head + line + (END if self._keep else CLOSE_END)
 
     def _finish(self, link: Link, part: bytes) -> None:
         """Close the case, and only then pass on the last bytes."""
@@ -408,7 +362,7 @@ class Exchange:
                 return chunk(part) + LAST_CHUNK if part else LAST_CHUNK
             return part
         known = answer.length if way is Way.VERBATIM else len(part)
-        return self._head + self._framing(answer, known) + part
+        return self._whole_head(answer, known) + part
 
     # ── the client ───────────────────────────────────────────────────────────────────────────────────────────────
     def pause(self) -> None:
@@ -426,7 +380,7 @@ class Exchange:
         """Learn that the client is gone: stop the upstream, or read to the end, as its contract says."""
         self._left = True
         if self._phase is Phase.FEEDING:
-            self._end_the_feed()
+            self._end_feed()
         elif self._phase is Phase.OVER:
             return
         elif self._link is not None and self._sending.upstream.leave is Leave.DRAIN:
@@ -437,7 +391,7 @@ class Exchange:
     def stop(self, outcome: Outcome | None = None) -> None:
         """End at once, wherever it is; without an outcome it is the router that ends it."""
         if self._phase is Phase.FEEDING:
-            self._end_the_feed()
+            self._end_feed()
             return
         if self._phase is Phase.OPENING:
             self._works.pools.of(self._sending.upstream).leave(self)
@@ -451,7 +405,7 @@ class Exchange:
     def wind_up(self) -> None:
         """End what would never end by itself."""
         if self._phase is Phase.FEEDING:
-            self._end_the_feed()
+            self._end_feed()
 
     def expired(self, now_ns: int) -> None:
         """Act on a time that is up."""
@@ -479,35 +433,6 @@ class Exchange:
         else:
             self._fail(Failure.BETWEEN_TIME)
 
-    # ── feeds ────────────────────────────────────────────────────────────────────────────────────────────────────
-    def _feed(self, feed: Feed) -> None:
-        self._phase = Phase.FEEDING
-        modern, head = self._request.modern, head_of(status_line(HTTPStatus.OK), feed.headers)
-        self._client.transport.write(head + (CHUNKED if modern else b"") + CLOSE_END)
-        self._client.due(NEVER)
-        if self._request.head.method == b"HEAD":
-            self._end_the_feed()
-        else:
-            self._end_feed = feed.begin(self._send_feed)
-
-    def _send_feed(self, data: bytes) -> None:
-        """Pass on what a feed sends; who lags too far behind is dropped."""
-        transport = self._client.transport
-        if self._phase is not Phase.FEEDING or not data:
-            return
-        if transport.get_write_buffer_size() > self._works.limits.lag_bytes:
-            transport.abort()
-        else:
-            transport.write(chunk(data) if self._request.modern else data)
-
-    def _end_the_feed(self) -> None:
-        self._phase = Phase.OVER
-        if self._end_feed is not None:
-            self._end_feed()
-            if self._request.modern and not self._left:
-                self._client.transport.write(LAST_CHUNK)
-        self._client.ended(keep=False)
-
 
 def verdict_of(status: int) -> Outcome:
     """Say how a request ended whose whole answer has this status."""
@@ -515,8 +440,3 @@ def verdict_of(status: int) -> Outcome:
         return Outcome.SERVED
     overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Outcome.FAILED if overloaded else Outcome.FAULTY
-
-
-def chunk(data: bytes) -> bytes:
-    """Frame bytes as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -14,11 +14,12 @@ from ssl import SSLContext
 from typing import cast
 
 from offtake.route.clock import Clock
-from offtake.route.exchange import Exchange, Works
+from offtake.route.exchange import Exchange
 from offtake.route.http1 import CONTINUE, Limits, RefusedError, RequestReader, refusal, whole
 from offtake.route.seams import Desk
 from offtake.route.upstream import Pools
 from offtake.route.wheel import Timed, Wheel
+from offtake.route.works import Works
 from offtake.units import NS_PER_S
 
 BACKLOG = 4_096  #: Connections that the kernel holds until they are accepted.
@@ -178,6 +179,7 @@ class Downstream(asyncio.Protocol, Timed):
         self.transport.close()
 
     def _forget(self) -> None:
+        """Let the server forget the connection."""
         self._works.wheel.drop(self)
         self._server.gone(self)
 
@@ -293,10 +295,12 @@ class Server:
         self._check_empty()
 
     def _check_empty(self) -> None:
+        """Say that the last connection is gone, while draining."""
         if self.draining and not self._clients:
             self._empty.set()
 
     def _meet(self) -> Downstream:
+        """Make the protocol of a new connection."""
         return Downstream(self, self._works)
 
     def _date(self, now_ns: int) -> bytes:

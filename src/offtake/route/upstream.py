@@ -11,7 +11,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Protocol, cast
 
-from offtake.route.http1 import AnswerReader, Limits
+from offtake.route.answers import AnswerReader
+from offtake.route.http1 import Limits
 from offtake.route.seams import Failure, Upstream
 from offtake.route.wheel import NEVER, Clock, Timed, Wheel
 from offtake.units import NS_PER_S
@@ -207,9 +208,11 @@ class Pool(Timed):
                 self.kept(link)
 
     def _link(self) -> Link:
+        """Make the protocol of a new connection."""
         return Link(self, self._pools.limits)
 
     def _fail(self, failure: Failure) -> None:
+        """Tell whoever waits longest that there is no link."""
         if self._waiting:
             self._waiting.popleft().unopened(failure)
 

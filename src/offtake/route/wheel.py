@@ -11,6 +11,7 @@ wheels", scheme 6).
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from offtake.units import NS_PER_S
@@ -27,7 +28,7 @@ class Clock(Protocol):
         """Return the time, ns."""
 
 
-class Timed:
+class Timed(ABC):
     """Have a time at which ``expired`` is called; it is set through the wheel alone."""
 
     __slots__ = ("due_ns", "tick")
@@ -36,9 +37,9 @@ class Timed:
         self.due_ns = NEVER
         self.tick = NEVER  #: of the slot where it is looked for
 
+    @abstractmethod
     def expired(self, now_ns: int) -> None:
         """Act: the time has come. It may be set again from here."""
-        raise NotImplementedError
 
 
 class Wheel:
@@ -78,6 +79,7 @@ class Wheel:
         self._slots, self._count = [None] * SLOTS, 0
 
     def _put(self, timed: Timed, tick: int) -> None:
+        """Put a thing into the slot of a tick, or into the last one there is."""
         if timed.tick != NEVER:
             self._take(timed)
         now_tick = self._clock.now_ns() >> TICK_BITS
@@ -95,6 +97,7 @@ class Wheel:
             self._wake_at(tick)
 
     def _take(self, timed: Timed) -> None:
+        """Take a thing out of its slot."""
         slot = self._slots[timed.tick % SLOTS]
         timed.tick = NEVER
         if slot is not None and timed in slot:
@@ -102,6 +105,7 @@ class Wheel:
             self._count -= 1
 
     def _wake_at(self, tick: int) -> None:
+        """See that the loop wakes the wheel at a tick."""
         if self._handle is not None:
             self._handle.cancel()
         self._wake_tick = tick
@@ -124,6 +128,7 @@ class Wheel:
         self._sleep()
 
     def _empty(self, slot: set[Timed], now_ns: int) -> None:
+        """Call what is due among the things of a slot, and put back the rest."""
         self._count -= len(slot)
         for timed in slot:
             timed.tick = NEVER
@@ -136,6 +141,7 @@ class Wheel:
                 timed.expired(now_ns)
 
     def _sleep(self) -> None:
+        """Have the loop wake the wheel at the next slot that holds something."""
         if not self._count:
             return
         for tick in range(self._tick, self._tick + SLOTS):
