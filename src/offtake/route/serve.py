@@ -186,7 +186,7 @@ class Downstream(asyncio.Protocol, Timed):
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def due(self, due_ns: int) -> None:
         """Call ``expired`` at a time."""
-        self._works.wheel.set(self, due_ns)
+        self._works.wheel.put(self, due_ns)
 
     def expired(self, now_ns: int) -> None:
         """End what takes too long: the exchange knows its limits, everything else ends the connection."""

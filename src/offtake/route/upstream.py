@@ -158,7 +158,7 @@ class Pool(Timed):
             link.idle_ns = self._pools.clock.now_ns()
             self._idle.append(link)
             if self.due_ns == NEVER:
-                self._pools.wheel.set(self, link.idle_ns + self._pools.limits.upstream_idle_ns)
+                self._pools.wheel.put(self, link.idle_ns + self._pools.limits.upstream_idle_ns)
 
     def gone(self, link: Link) -> None:
         """Forget a link; who waits for its place gets a new one."""
@@ -174,7 +174,7 @@ class Pool(Timed):
         while self._idle and self._idle[0].idle_ns <= oldest_ns:
             self._idle.popleft().abort()
         if self._idle:
-            self._pools.wheel.set(self, self._idle[0].idle_ns + self._pools.limits.upstream_idle_ns)
+            self._pools.wheel.put(self, self._idle[0].idle_ns + self._pools.limits.upstream_idle_ns)
         elif not self._links and not self._opening and not self._waiting:
             self._pools.forget(self)
 

@@ -58,12 +58,12 @@ class Wheel:
     def __len__(self) -> int:
         return self._count
 
-    def set(self, timed: Timed, due_ns: int) -> None:
+    def put(self, timed: Timed, due_ns: int) -> None:
         """Call ``timed.expired`` at ``due_ns`` and not before; an earlier setting is forgotten."""
         timed.due_ns = due_ns
         tick = (due_ns >> TICK_BITS) + 1
         if timed.tick > tick:
-            self._put(timed, tick)
+            self._place(timed, tick)
 
     def drop(self, timed: Timed) -> None:
         """Forget a thing's time."""
@@ -78,7 +78,7 @@ class Wheel:
             self._handle = None
         self._slots, self._count = [None] * SLOTS, 0
 
-    def _put(self, timed: Timed, tick: int) -> None:
+    def _place(self, timed: Timed, tick: int) -> None:
         """Put a thing into the slot of a tick, or into the last one there is."""
         if timed.tick != NEVER:
             self._take(timed)
@@ -135,7 +135,7 @@ class Wheel:
         for timed in slot:
             if timed.due_ns > now_ns:
                 if timed.due_ns != NEVER and timed.tick == NEVER:
-                    self._put(timed, (timed.due_ns >> TICK_BITS) + 1)
+                    self._place(timed, (timed.due_ns >> TICK_BITS) + 1)
             elif timed.tick == NEVER:
                 timed.due_ns = NEVER
                 timed.expired(now_ns)
