@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from offtake.fleet import Fleet
+from offtake.performance.library import StoredTable, save_table
+from offtake.route.clock import Clock
 from offtake.route.config import Config, read_config
-from offtake.route.keys import key_text
-from tests.rehearse.fleets import small_fleet
+from offtake.route.decider import Decider, Settings
+from offtake.route.desk import Denied, Parts, RequestDesk
+from offtake.route.entries import Bill
+from offtake.route.health import Health
+from offtake.route.keys import key_text, read_keys
+from offtake.route.ledger.entry import Closed, Opened
+from offtake.route.seams import Dialect, Leave, Times, Upstream
+from tests.rehearse.fleets import small_deployments, small_fleet
 
 ROUTE = """
 region = "{region}"
@@ -58,3 +66,77 @@ def write_setup(folder: Path, text: str | None = None) -> Path:
 
 def config(folder: Path, text: str | None = None) -> Config:
     return read_config(write_setup(folder, text), small_fleet())
+
+
+class Pages:
+    """A ledger in memory, which can be full."""
+
+    def __init__(self) -> None:
+        self.open: list[Opened] = []
+        self.shut: list[Closed] = []
+        self.works = True
+
+    def opened(self, record: Opened) -> bool:
+        self.open += [record] * self.works
+        return self.works
+
+    def closed(self, record: Closed) -> bool:
+        self.shut += [record] * self.works
+        return self.works
+
+
+class Free:
+    """Limits that let everything through, and remember what was settled."""
+
+    def __init__(self) -> None:
+        self.denied: Denied | None = None
+        self.settled: list[float] = []
+
+    def take(self, tenant: int, tokens: int, now_ns: int) -> Denied | None:
+        del tenant, tokens, now_ns
+        return self.denied
+
+    def settle(self, tenant: int, estimate: int, bill: Bill, now_ns: int) -> None:
+        del tenant, estimate, now_ns
+        self.settled.append(bill.cost_usd)
+
+
+def tables(folder: Path) -> Path:
+    """The step tables that the small fleet names, as files."""
+    for name, (table, limits) in small_deployments(1).items():
+        save_table(StoredTable(name, table, limits, {}), folder)
+    return folder
+
+
+def desk_in(folder: Path, fleet: Fleet | None = None, text: str | None = None) -> RequestDesk:
+    fleet = fleet or small_fleet()
+    settings = read_config(write_setup(folder, text), fleet)
+    clock = Clock()
+    times = Times(connect_ns=1, first_ns=1, between_ns=1, total_ns=1)
+    upstreams = [
+        Upstream(
+            pool=index,
+            name=f"{row.pool}#0",
+            host="127.0.0.1",
+            port=9001 + index,
+            path=b"",
+            dialect=Dialect.OPENAI,
+            model=row.model or fleet.pools[index].model,
+            headers=((b"authorization", b"Bearer upstream-secret"),),
+            times=times,
+            leave=Leave.DRAIN if row.on_leave == "drain" else Leave.ABORT,
+        )
+        for index, row in enumerate(settings.file.upstream)
+    ]
+    return RequestDesk(
+        Parts(
+            fleet=fleet,
+            config=settings,
+            keyring=read_keys(folder / "keys.toml", settings.file.tenant),
+            decider=Decider(fleet, Settings(clock.begun_wall_ns, folder=tables(folder))),
+            health=Health(upstreams, settings.file.breaker),
+            book=Pages(),
+            allowance=Free(),
+            clock=clock,
+        )
+    )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from offtake.route.dialects.asked import Refusal, dialect_of, read, with_model
 from offtake.route.dialects.usage import Usage, usage_of
-from offtake.route.seams import NOTHING, Call, Dialect
+from offtake.route.seams import Call, Dialect
 
 
 def test_only_what_a_decision_needs_is_read() -> None:
@@ -64,7 +64,7 @@ def test_turns_of_one_talk_have_one_session_and_other_talks_another() -> None:
     keyed = read(Call.CHAT, b'{"model":"m","messages":["other"],"prompt_cache_key":"k"}')
     assert one.session == next_turn.session
     assert len({one.session, other.session, keyed.session}) == 3
-    assert read(Call.EMBEDDINGS, b'{"model":"m","input":"x"}').session == NOTHING
+    assert read(Call.EMBEDDINGS, b'{"model":"m","input":"x"}').session == b""
 
 
 def test_another_model_is_named_and_nothing_else_changes() -> None:

@@ -6,12 +6,11 @@ prompt is only measured, never read: its size in bytes, and a digest of its begi
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
-from offtake.route.seams import NOTHING, Call, Dialect
+from offtake.route.seams import Call, Dialect
 
 #: What a client may post, and to which call it belongs. Clients put `/v1` before it or have it in their base URL.
 CALLS = {
@@ -24,7 +23,6 @@ CALLS = {
 }
 PATHS = {call: path for path, call in CALLS.items()}
 PREFIX_BYTES = 2_048  #: of a prompt name its session: turns of one talk begin alike (assumption)
-SESSIONS = 2**31 - 1  #: sessions are numbered below this prime, as ``policy`` hashes them
 
 
 class Refusal(Exception):  # noqa: N818  # it is no error of the program: the request cannot be served as it is
@@ -36,14 +34,17 @@ class Refusal(Exception):  # noqa: N818  # it is no error of the program: the re
 
 
 class Asked(NamedTuple):
-    """Hold what a body asks for; ``output_tokens_max`` is 0 where it does not say."""
+    """Hold what a body asks for; ``output_tokens_max`` is 0 where it does not say.
+
+    ``session`` is the same for all turns of a talk; empty for what stands alone.
+    """
 
     model: str
     stream: bool
     prompt_bytes: int
     output_tokens_max: int
     answers: int
-    session: int
+    session: bytes
 
 
 class _Body(msgspec.Struct):
@@ -113,15 +114,15 @@ def read(call: Call, body: bytes) -> Asked:
         prompt_bytes=size,
         output_tokens_max=0 if call in STANDS_ALONE else most,
         answers=answers,
-        session=NOTHING if call in STANDS_ALONE else session_of(found, before, prompt),
+        session=b"" if call in STANDS_ALONE else session_of(found, before, prompt),
     )
 
 
-def session_of(found: _Body, before: bytes, prompt: msgspec.Raw) -> int:
-    """Return the number of the session a request belongs to: by the key it gives, or by how its prompt begins."""
-    named = found.prompt_cache_key or ""
-    start = named.encode() if named else (before + bytes(prompt)[:PREFIX_BYTES])[:PREFIX_BYTES]
-    return int.from_bytes(blake2b(start, digest_size=8).digest()) % SESSIONS
+def session_of(found: _Body, before: bytes, prompt: msgspec.Raw) -> bytes:
+    """Return what names the session of a request: the key it gives, or how its prompt begins."""
+    if found.prompt_cache_key:
+        return found.prompt_cache_key.encode("utf-8", "replace")
+    return (before + bytes(prompt)[:PREFIX_BYTES])[:PREFIX_BYTES]
 
 
 def with_model(body: bytes, model: str) -> bytes:

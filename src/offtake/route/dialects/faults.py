@@ -29,7 +29,7 @@ OTHER = ("api_error", "api_error")
 NO_RETRY = -1
 
 
-class Error(msgspec.Struct, kw_only=True):
+class Error(msgspec.Struct):
     """Hold what is wrong with a request, or with us."""
 
     status: int

@@ -1,0 +1,387 @@
+"""Decide about requests: who asks, whether it may be, where it goes, what happens when that fails, and what is kept.
+
+Comes in: whole requests, heads of answers, failures and ends, each with the time. Goes out: what the bytes shall do.
+The policy decides among pools, health among the upstreams of one; a request is written into the ledger before it is
+sent and before its last bytes are passed on. This module knows no socket, and waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import NamedTuple, Protocol, TypeAlias, cast
+
+from offtake.fleet import Fleet
+from offtake.policy.view import NO_POOL, Choice, Reason
+from offtake.policy.view import Request as Wish
+from offtake.route.clock import Clock, RequestNames
+from offtake.route.config import Config
+from offtake.route.decider import Decider, Sent, Used, session_of
+from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
+from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
+from offtake.route.dialects.sending import sending_of
+from offtake.route.dialects.usage import usage_of
+from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
+from offtake.route.heads import answer_head, header, retry_after_ns
+from offtake.route.health import Health, RetryBudget
+from offtake.route.hold import Queues
+from offtake.route.keys import Caller, Keyring
+from offtake.route.ledger.entry import Closed, Opened
+from offtake.route.lengths import Lengths
+from offtake.route.seams import (
+    NOTHING,
+    Case,
+    Dialect,
+    Failure,
+    Feed,
+    Head,
+    Headers,
+    Hold,
+    Outcome,
+    Pass,
+    Reply,
+    Step,
+    Upstream,
+)
+from offtake.units import NS_PER_HOUR, NS_PER_S
+
+WORKLOAD_HEADER = b"x-offtake-workload"
+OK, FAULT, BUSY, BROKEN = 200, 400, 429, 500
+OVERLOADED = frozenset({429, 503, 529})  #: Anthropic says 529
+LEAST_WAIT_NS = 5_000_000  #: a request that waits is not asked about again before (assumption)
+Page: TypeAlias = Callable[[Head], Reply | Feed]
+
+
+class Book(Protocol):
+    """Keep records: ``ledger.journal.Journal``."""
+
+    def opened(self, record: Opened) -> bool:
+        """Keep a record before its request is sent; False if it cannot be kept."""
+
+    def closed(self, record: Closed) -> bool:
+        """Keep a record before the last bytes are passed on; False if it cannot be kept."""
+
+
+class Denied(NamedTuple):
+    """Say which limit of a tenant a request would break, and when it would not."""
+
+    limit: str
+    retry_ns: int
+
+
+class Allowance(Protocol):
+    """Keep tenants within their limits: ``limits.Allowances``."""
+
+    def take(self, tenant: int, tokens: int, now_ns: int) -> Denied | None:
+        """Take one request of so many tokens from what a tenant may have, or say why not."""
+
+    def settle(self, tenant: int, estimate: int, bill: Bill, now_ns: int) -> None:
+        """Put right what was taken, now that it is known."""
+
+
+class Watcher(Protocol):
+    """Look on: metrics, logs, spans, the live page."""
+
+    def ended(self, case: Case, closed: Closed, now_ns: int) -> None:
+        """Learn that a request ended."""
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """Hold what the desk works with."""
+
+    fleet: Fleet
+    config: Config
+    keyring: Keyring
+    decider: Decider
+    health: Health
+    book: Book
+    allowance: Allowance
+    clock: Clock
+    watchers: Sequence[Watcher] = ()
+    pages: Mapping[bytes, Page] = field(default_factory=dict)
+
+
+class Work:
+    """Hold what the desk itself knows of a case."""
+
+    __slots__ = ("asked", "caller", "open", "reason", "sent", "taken", "trial", "wish")
+
+    def __init__(self, caller: Caller, asked: Asked, taken: int) -> None:
+        self.caller, self.asked, self.taken = caller, asked, taken  #: tokens taken from the tenant's limit
+        self.open = False  #: its open record is kept
+        self.reason = ""
+        self.trial = False  #: its attempt tries an upstream that was left alone
+        self.wish: Wish | None = None
+        self.sent: Sent | None = None  #: its attempt, as the decider counts it
+
+
+class RequestDesk:
+    """Be the desk of one worker: see ``seams.Desk``."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.names = RequestNames()
+        self.lengths = Lengths(len(parts.fleet.workloads))
+        self.queues = Queues(len(parts.fleet.workloads), parts.config.file.queue_max)
+        self.retries = RetryBudget(parts.config.file.retry.budget_share)
+        self.up_share = [1.0] * len(parts.fleet.pools)
+        self.stopping = False  #: the router drains: it is not ready any more
+
+    # ── a request comes ──────────────────────────────────────────────────────────────────────────────────────────────
+    def arrived(self, head: Head, body: bytes, now_ns: int) -> Case | Reply | Feed:
+        """Take a whole request: know its caller, what it asks for and of whom; or answer it at once."""
+        call = CALLS.get(head.path) if head.method == b"POST" else None
+        if call is None:
+            return self._page(head)
+        name = self.names.next()
+        dialect = dialect_of(call)
+        caller = self._caller(head.headers)
+        if caller is None:
+            return reply_of(dialect, Error(401, "The key is missing or not known."), name)
+        try:
+            asked = read(call, body)
+            workload = self._workload(caller, asked, header(head.headers, WORKLOAD_HEADER))
+        except Refusal as refusal:
+            told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
+            return reply_of(dialect, told, name)
+        case = Case(name, head, body, now_ns)
+        case.call, case.dialect, case.stream, case.model = call, dialect, asked.stream, asked.model
+        case.tenant, case.workload = caller.tenant, workload
+        case.session = session_of(caller.tenant, asked.session) if asked.session else NOTHING
+        case.input_tokens = self.lengths.prompt_tokens(workload, asked.prompt_bytes)
+        case.output_tokens_max = asked.output_tokens_max
+        waits_ns = int(self.parts.fleet.workloads[workload].deferral_hours * NS_PER_HOUR)
+        case.last_ns = now_ns + waits_ns
+        taken = case.input_tokens + asked.answers * self._answer_tokens(case)
+        denied = self.parts.allowance.take(caller.tenant, taken, now_ns)
+        if denied is not None:
+            message = f"This key's limit of {denied.limit.replace('_', ' ')} is used up."
+            return reply_of(dialect, Error(429, message, retry_ns=denied.retry_ns, reason=denied.limit), name)
+        case.mark = Work(caller, asked, taken)
+        self.retries.request()
+        return case
+
+    def _page(self, head: Head) -> Reply | Feed:
+        """Answer what is no call: the router's own pages, or that there is nothing there."""
+        page = self.parts.pages.get(head.path)
+        dialect = Dialect.ANTHROPIC if header(head.headers, b"anthropic-version") is not None else Dialect.OPENAI
+        if page is None or head.method not in {b"GET", b"HEAD"}:
+            known = page is not None or head.path in CALLS
+            status, message = (405, "That cannot be done here.") if known else (404, "There is nothing here.")
+            return reply_of(dialect, Error(status, message), self.names.next())
+        return page(head)
+
+    def _caller(self, headers: Headers) -> Caller | None:
+        """Return who asks, by either dialect's header."""
+        secret = header(headers, b"x-api-key")
+        if secret is None:
+            scheme, _, secret = (header(headers, b"authorization") or b"").partition(b" ")
+            if scheme.lower() != b"bearer":
+                return None
+        return self.parts.keyring.caller(secret.strip()) if secret else None
+
+    def _workload(self, caller: Caller, asked: Asked, named: bytes | None) -> int:
+        """Return the workload a request belongs to: one of the caller's that has its model, the named one if it may."""
+        model = self.parts.config.file.models.get(asked.model, asked.model)
+        mine = [
+            index
+            for name in caller.workloads
+            for index, each in enumerate(self.parts.fleet.workloads)
+            if each.name == name and each.model == model
+        ]
+        if not mine or (caller.models and asked.model not in caller.models):
+            raise Refusal(404, f"The model {asked.model!r} does not exist or is not yours.", "model", "model_not_found")
+        if named is None:
+            return mine[0]
+        wanted = [index for index in mine if self.parts.fleet.workloads[index].name == named.decode("ascii", "replace")]
+        if not wanted:
+            raise Refusal(403, "This key may not ask for that workload with that model.", code="workload_not_allowed")
+        return wanted[0]
+
+    def _answer_tokens(self, case: Case) -> int:
+        """Return the answer's tokens to expect, as the tenant's usual ones or the workload's mean."""
+        usual = self.lengths.answer_tokens(case.tenant, case.workload, case.output_tokens_max)
+        return usual or round(self.parts.fleet.workloads[case.workload].output_tokens_mean)
+
+    # ── it looks for a pool ──────────────────────────────────────────────────────────────────────────────────────────
+    def place(self, case: Case, now_ns: int) -> Step:
+        """Find a pool for a request that has none, or let it wait, or refuse it. Its open row is in the ledger then."""
+        work = cast("Work", case.mark)
+        self.queues.take(case)
+        if not work.open:
+            wall_ns = self.parts.clock.wall_ns(case.arrival_ns)
+            tenant = self.parts.config.file.tenant[case.tenant].name
+            work.open = self.parts.book.opened(
+                opened_of(self.parts.fleet, case, Asker(tenant, work.caller.name, self.parts.config.region), wall_ns)
+            )
+            if not work.open:
+                return self._refuse(
+                    case, Error(503, "The ledger cannot be written.", retry_ns=NS_PER_S, reason="ledger")
+                )
+        work.wish = self._wish(case)
+        choice = self.parts.decider.choose(work.wish, now_ns, case.tried)
+        case.margin_usd = choice.margin_usd
+        if choice.pool == NO_POOL:
+            return self._no_pool(case, choice, now_ns)
+        return self._send(case, int(choice.pool), now_ns)
+
+    def _wish(self, case: Case) -> Wish:
+        """Return a request as the policy sees it."""
+        usual = self.lengths.answer_tokens(case.tenant, case.workload, case.output_tokens_max)
+        context = case.input_tokens + case.output_tokens_max
+        region = self.parts.config.region
+        return Wish(case.workload, region, case.input_tokens, usual, context, case.session, case.last_ns)
+
+    def _send(self, case: Case, pool: int, now_ns: int) -> Step:
+        """Send a request to one of the upstreams of ``pool``; without one the pool is tried no more."""
+        work = cast("Work", case.mark)
+        upstream = self.parts.health.pick(pool, case.session, now_ns)
+        if upstream is None:
+            case.tried = (*case.tried, pool)
+            self._tell_capacity(pool, now_ns)
+            return self.place(case, now_ns)
+        try:
+            sending = sending_of(case, upstream)
+        except Refusal as refusal:
+            told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
+            return self._refuse(case, told)
+        case.pool, case.upstream = pool, upstream
+        case.attempts += 1
+        case.bid_usd = float(self.parts.decider.view.pools["price_usd"][pool])
+        work.trial = self.parts.health.began(upstream, now_ns)
+        work.sent = self.parts.decider.routed(cast("Wish", work.wish), pool, now_ns, streamed=case.stream)
+        return sending
+
+    def _no_pool(self, case: Case, choice: Choice, now_ns: int) -> Step:
+        """Let a request wait that may, or say when it is worth asking again."""
+        reason = Reason(choice.reason)
+        self.parts.decider.declined(case.workload, now_ns)
+        wait_ns = int(choice.retry_after_ns)
+        until_ns = now_ns + max(wait_ns, LEAST_WAIT_NS)
+        patient_ns = min(case.last_ns, case.arrival_ns + int(self.parts.config.file.queue_s * NS_PER_S))
+        if wait_ns >= 0 and until_ns <= patient_ns and self.queues.has_room(case):
+            self.queues.put(case)
+            return Hold(until_ns)
+        status, message = REFUSALS[reason]
+        retry_ns = NO_RETRY if reason in FOR_GOOD else max(wait_ns, NS_PER_S if wait_ns < 0 else 0)
+        return self._refuse(case, Error(status, message, retry_ns=retry_ns, reason=reason.name.lower()))
+
+    def _refuse(self, case: Case, error: Error) -> Reply:
+        """Answer a request that is not served; its end is told by ``ended``, as every other."""
+        cast("Work", case.mark).reason = error.reason or "faulty"
+        case.status = error.status
+        return reply_of(case.dialect, error, case.request_id)
+
+    # ── an upstream answers, or does not ─────────────────────────────────────────────────────────────────────────────
+    def heard(self, case: Case, status: int, headers: Headers, now_ns: int) -> Pass | Step:
+        """Judge the head of an answer before anything of it is passed on."""
+        upstream = cast("Upstream", case.upstream)  # only what was sent is answered
+        if status < BROKEN and status != BUSY:
+            self.parts.health.succeeded(upstream)
+            self._tell_capacity(case.pool, now_ns)
+            case.status = status
+            return Pass(answer_head(case, status, headers))
+        if status in OVERLOADED:
+            wait_ns = retry_after_ns(headers)
+            self.parts.health.busy(upstream, wait_ns, now_ns)
+            return self._again(
+                case, Error(BUSY, "Every pool is busy.", retry_ns=max(wait_ns, NS_PER_S), reason="busy"), now_ns
+            )
+        self.parts.health.failed(upstream, Failure.STATUS, now_ns)
+        return self._again(case, Error(502, f"The upstream failed ({status}).", reason="upstream"), now_ns)
+
+    def first(self, case: Case, now_ns: int) -> None:
+        """Learn that the first byte of the body came."""
+        case.first_ns = now_ns
+        self.parts.decider.first_token(cast("Sent", cast("Work", case.mark).sent), now_ns)
+
+    def failed(self, case: Case, failure: Failure, now_ns: int) -> Step:
+        """Learn that an attempt failed before the first byte was passed on; perhaps try another."""
+        upstream = cast("Upstream", case.upstream)  # only what was sent can fail
+        self.parts.health.failed(upstream, failure, now_ns)
+        late = failure in {Failure.FIRST_TIME, Failure.TOTAL_TIME}
+        status, message = (504, "The upstream gave no answer in time.") if late else (502, "The upstream failed.")
+        return self._again(case, Error(status, message, retry_ns=NS_PER_S, reason=failure.name.lower()), now_ns)
+
+    def _again(self, case: Case, error: Error, now_ns: int) -> Step:
+        """Try another pool after a failed attempt, within the budget; else tell ``error``.
+
+        After an overload no second pool that is itself at its limit is asked: a retry there would only move the queue.
+        """
+        pool = case.pool
+        self._leave(case, None, now_ns)
+        self._tell_capacity(pool, now_ns)
+        case.pool, case.upstream = NOTHING, None
+        rules = self.parts.config.file.retry
+        spare = self.parts.health.pick(pool, case.session, now_ns) is not None
+        if case.attempts >= rules.attempts_max or not self.retries.take(now_ns):
+            return self._refuse(case, error)
+        if error.status == BUSY or not spare:
+            case.tried = (*case.tried, pool)
+        choice = self.parts.decider.choose(cast("Wish", cast("Work", case.mark).wish), now_ns, case.tried)
+        full = choice.pool != NO_POOL and self.parts.decider.view.pools["pressure"][choice.pool] >= 1.0
+        if choice.pool == NO_POOL or (error.status == BUSY and full):
+            return self._refuse(case, error)
+        case.margin_usd = choice.margin_usd
+        return self._send(case, int(choice.pool), now_ns)
+
+    def _tell_capacity(self, pool: int, now_ns: int) -> None:
+        """Let the policy know which share of a pool can be reached."""
+        share = self.parts.health.up_share(pool, now_ns)
+        if share != self.up_share[pool]:
+            self.up_share[pool] = share
+            replicas = self.parts.fleet.pools[pool].replicas if self.parts.fleet.pools[pool].kind == "chips" else 1
+            self.parts.decider.capacity(pool, ceil(share * replicas), now_ns)
+
+    def _leave(self, case: Case, used: Used | None, now_ns: int) -> None:
+        """Take a request from its pool and its upstream; it was served if what it ``used`` is known."""
+        work = cast("Work", case.mark)
+        if case.upstream is None or work.sent is None:
+            return
+        self.parts.health.left(case.upstream, trial=work.trial)
+        if used is None:
+            self.parts.decider.gone(work.sent, now_ns)
+        else:
+            self.parts.decider.finished(work.sent, used, now_ns)
+        work.trial, work.sent = False, None
+
+    # ── it ends ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
+        """Close the request before its last bytes are passed on; False if its row could not be kept."""
+        work = cast("Work", case.mark)
+        self.queues.take(case)
+        served = outcome is Outcome.SERVED
+        if served and case.status >= FAULT:
+            outcome, served = Outcome.FAULTY, False
+        told = usage_of(tail) if case.upstream is not None else None
+        bill = bill_of(self.parts.fleet, self.parts.decider.view, case, told, chunks if case.stream else 0)
+        usage = bill.usage
+        used = Used(usage.input_tokens, usage.cached_tokens, usage.output_tokens)
+        self._leave(case, used if served else None, now_ns)
+        if served and told is not None:
+            self.lengths.learn_prompt(case.workload, work.asked.prompt_bytes, told.input_tokens)
+            self.lengths.learn_answer(case.tenant, case.workload, told.output_tokens)
+        self.parts.allowance.settle(case.tenant, work.taken, bill, now_ns)
+        clock = self.parts.clock
+        end = End(
+            outcome, work.reason, clock.wall_ns(case.first_ns) if case.first_ns >= 0 else 0, clock.wall_ns(now_ns)
+        )
+        closed = closed_of(self.parts.fleet, case, end, bill, self.parts.config.policy.name.lower())
+        kept = not work.open or self.parts.book.closed(closed)
+        for watcher in self.parts.watchers:
+            watcher.ended(case, closed, now_ns)
+        self.queues.wake(case.workload)
+        return kept
+
+
+REFUSALS = {
+    Reason.NO_FIT: (404, "No pool may serve this model for this workload."),
+    Reason.TOO_LONG: (400, "The prompt is longer than any pool can hold."),
+    Reason.NO_CAPACITY: (503, "No capacity can be reached at the moment."),
+    Reason.BELOW_BID: (429, "There is no capacity for this workload at the moment."),
+    Reason.SITE_LOST: (503, "The site was lost."),
+    Reason.CONTROL_PLANE: (503, "Nothing can be routed at the moment."),
+}
+FOR_GOOD = frozenset({Reason.NO_FIT, Reason.TOO_LONG})

@@ -1,0 +1,66 @@
+"""Make the head of an answer that goes to a client, from that of an upstream.
+
+Comes in: a status and headers. Goes out: bytes. What belongs to one connection alone stays behind, and the answer names
+the pool and the model that served it. How the body is framed is the bytes' business.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from offtake.route.seams import Case, Dialect, Headers
+from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
+
+#: What belongs to one connection alone (RFC 9110, 7.6.1), or is given anew.
+OF_CONNECTION = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"te", b"trailer", b"upgrade"),
+        *(
+            b"content-length",
+            b"transfer-encoding",
+            b"x-request-id",
+            b"request-id",
+            b"alt-svc",
+            b"set-cookie",
+            b"strict-transport-security",
+        ),
+    }
+)
+LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+RETRY_MAX_NS = NS_PER_HOUR
+
+
+def answer_head(case: Case, status: int, headers: Headers) -> bytes:
+    """Return the head of the answer to ``case`` for ``seams.Pass``."""
+    parts = [LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
+    parts += [b"%s: %s\r\n" % (name, value) for name, value in headers if name not in OF_CONNECTION]
+    named = b"request-id" if case.dialect is Dialect.ANTHROPIC else b"x-request-id"
+    upstream = case.upstream
+    pool, model = (upstream.name, upstream.model) if upstream is not None else ("", "")
+    parts.append(b"%s: %s\r\nx-offtake-pool: %s\r\n" % (named, case.request_id.encode(), quoted(pool)))
+    parts.append(b"x-offtake-model: %s\r\n" % quoted(model))
+    return b"".join(parts)
+
+
+def quoted(name: str) -> bytes:
+    """Return a name as a header's value: printable ASCII, and nothing that could end the line."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in name).encode()
+
+
+def header(headers: Headers, wanted: bytes) -> bytes | None:
+    """Return the value of a header, or None."""
+    return next((value for name, value in headers if name == wanted), None)
+
+
+def retry_after_ns(headers: Headers) -> int:
+    """Return for how long an upstream asks to be left alone, ns; 0 where it does not say, or says it as a date."""
+    for name, unit in ((b"retry-after-ms", NS_PER_MS), (b"retry-after", NS_PER_S)):
+        value = header(headers, name)
+        if value is not None:
+            try:
+                seconds = float(value)
+            except ValueError:
+                continue
+            if 0 <= seconds * unit < RETRY_MAX_NS:
+                return int(seconds * unit)
+    return 0
