@@ -70,8 +70,15 @@ def test_money_is_discounted_from_the_middle_of_its_period() -> None:
 
 def test_an_offer_may_be_signed_at_the_start_and_every_few_months_up_to_its_last_day() -> None:
     given = settings(signing_every_months=3)
-    assert signing_dates(offer(sign_by=date(2026, 10, 31)), given) == [date(2026, 5, 1), date(2026, 8, 1)]
-    assert signing_dates(offer(sign_by=date(2026, 5, 31)), given) == [date(2026, 5, 1)]
+    assert signing_dates(offer(sign_by=date(2026, 10, 31)), given) == [
+        date(2026, 5, 1),
+        date(2026, 8, 1),
+        date(2026, 10, 31),
+    ]
+    assert signing_dates(offer(sign_by=date(2026, 5, 31)), given) == [date(2026, 5, 1), date(2026, 5, 31)]
+    assert signing_dates(offer(sign_by=date(2026, 8, 1)), given) == [date(2026, 5, 1), date(2026, 8, 1)]
+    assert signing_dates(offer(sign_by=date(2099, 1, 1)), given)[-1] == date(2026, 11, 1)  # after the horizon
+    assert signing_dates(offer(sign_by=date(2026, 4, 30)), given) == []
     assert signing_dates(offer(), given)[-1] == date(2026, 11, 1)
 
 

@@ -120,9 +120,10 @@ def add_months(day: date, months: int) -> date:
 
 
 def signing_dates(offer: OfferRow, settings: Settings) -> list[date]:
-    """Return the days on which an offer may be signed: the first day, then every few months, up to ``sign_by``.
+    """Return the days on which an offer may be signed: the first day, then every few months, and ``sign_by`` itself.
 
-    A contract that is signed already has the first day only.
+    On its last day an offer that was left open so far can still be had, so that waiting costs no more than the wait. A
+    contract that is signed already has the first day only.
     """
     if offer.signed:
         return [settings.start]
@@ -131,4 +132,6 @@ def signing_dates(offer: OfferRow, settings: Settings) -> list[date]:
     while (day := add_months(settings.start, step)) <= last:
         dates.append(day)
         step += settings.signing_every_months
+    if offer.sign_by is not None and dates and dates[-1] < last == offer.sign_by:
+        dates.append(last)
     return dates
