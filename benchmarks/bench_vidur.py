@@ -82,7 +82,7 @@ def compare_one(tables: Tables, load: float, requests: Requests, vidurs: Any) ->
     assert (outcome.finish_ns > 0).sum() == (vidurs["finish_s"] > 0).sum() == REQUESTS, "both serve every request"
     ours = [(end - requests.arrival_ns) / NS_PER_S for end in (outcome.first_token_ns, outcome.finish_ns)]
     theirs = [vidurs[name] - requests.arrival_ns / NS_PER_S for name in ("first_s", "finish_s")]
-    iterations = int(outcome.row.iteration), int(vidurs["iterations"])
+    iterations = int(outcome.row.steps), int(vidurs["iterations"])
     return Run(load, (ours[0], ours[1]), (theirs[0], theirs[1]), iterations, (cpu_s, float(vidurs["cpu_s"])))
 
 
