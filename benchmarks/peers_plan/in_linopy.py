@@ -223,8 +223,10 @@ class Plan:
         self.rows("exclusive", (self["exclusive"] * self["taken"]).sum("offer") <= 1)
         locked = self.period < self["vintages.lock_until"]
         self.rows("kept while locked", self.kept - signed == 0, (self.lives & locked).transpose("vintage", "period"))
-        before = self.kept.shift(period=1)
-        self.rows("gone when given up", self.kept - before <= 0, (self.lives & ~locked).transpose("vintage", "period"))
+        self.may_end = (self.lives & ~locked).transpose("vintage", "period")
+        self.ended = self.kept.shift(period=1) - self.kept
+        self.rows("gone when given up", self.ended >= 0, self.may_end)
+        self.rows("renewal kept to its end", self.ended <= 0, self.may_end & self["vintages.renewed"])
 
     def chips(self) -> None:
         """Count fixed chips; use no more elastic ones than delivered; fit work into both."""
@@ -330,6 +332,9 @@ class Plan:
         paid = (self["vintages.paid_usd"] * self.kept).sum("vintage")
         paid += (self["vintages.prepay_usd"] * signs * self.signed).sum("vintage")
         paid += (self.capacity * (self.idle_kw * kwh * self["period_hours"])).sum("cell")
+        fee = self["vintages.cancel_usd"].where(self.may_end & ~self["vintages.renewed"], 0.0)
+        if fee.any():
+            paid += (fee * self.ended).sum("vintage")
         self.rows("committed", self["committed"] - paid == 0)
         d, cell = self.elastic, self.elastic["cell"]
         fee = d["used_usd_per_chip_hour"] + (self.idle_kw * kwh).sel(cell=cell).drop_vars("cell")
@@ -352,7 +357,9 @@ class Plan:
         net = self["committed"] + self["operating"] - self["worth"]
         last = np.minimum(self["jobs.last_period"], self.size["period"] - 1)
         missed = self["jobs.missed_usd"] * self["discount"].sel(period=last).drop_vars("period")
-        return (self["discount"] * net).sum("period") + (missed * self["missed"]).sum("job")
+        loss = (self["discount"] * net).sum("period") + (missed * self["missed"]).sum("job")
+        left = self["vintages.terminal_usd"] * self["end_discount"].item()
+        return loss - (left * self.kept.isel(period=-1, drop=True)).sum("vintage") if left.any() else loss
 
     def risk(self) -> None:
         """Measure each scenario's loss beyond the value at risk."""

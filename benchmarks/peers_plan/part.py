@@ -1,14 +1,14 @@
 """Cut a problem down to the part that PyPSA can state without custom constraints.
 
 Comes in: a problem. Goes out: the same demand, fees and deliveries without what PyPSA has no component for (ending what
-is signed, offers of several cells, least orders, exclusive sets, jobs, deferral, concentration, N-1, budgets, the tail)
-or what would only be more of the same (whole units, several signing dates, power, links). Each delivery of a vintage to
-a cell is an offer.
+is signed, offers of several cells, least orders, exclusive sets, jobs, deferral, concentration, N-1, budgets, the tail,
+what is left at the end) or what would only be more of the same (whole units, several signing dates, power, links). Each
+delivery of a vintage to a cell is an offer.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -57,21 +57,17 @@ def one_cell_each(problem: Problem) -> Vintages:
     """Return a vintage for each pair of vintage and cell, kept to its end, its fees shared out evenly."""
     whole, old = problem.vintages, pairs(problem)[0][:, 0]
     share = 1.0 / np.bincount(old, minlength=whole.offer.size)[old]
-    count = old.size
-    return Vintages(
-        offer=np.arange(count),
-        sign_period=whole.sign_period[old],
-        units_min=np.zeros(count),
-        units_max=whole.units_max[old],
-        whole_units=np.zeros(count, dtype=bool),
-        all_or_nothing=np.zeros(count, dtype=bool),
-        signed=whole.signed[old],
+    each = {field.name: getattr(whole, field.name)[old] for field in fields(whole)}
+    return replace(
+        Vintages(**each),
+        offer=np.arange(old.size),
+        units_min=np.zeros(old.size),
+        whole_units=np.zeros(old.size, dtype=bool),
+        all_or_nothing=np.zeros(old.size, dtype=bool),
         lock_until=whole.term_until[old],
-        term_until=whole.term_until[old],
         paid_usd=whole.paid_usd[old] * share[:, None, None],
         prepay_usd=whole.prepay_usd[old] * share,
-        firm_kw=whole.firm_kw[old],
-        group_kw=whole.group_kw[old],
+        terminal_usd=np.zeros_like(whole.terminal_usd[old]),
     )
 
 

@@ -19,8 +19,6 @@ from benchmarks.process import in_new_process
 from offtake.plan.solve import state
 from tests.plan import problems
 
-TINY = (150, 629)  # variables and coefficients
-
 
 def ticking(*steps: float) -> Callable[[], float]:
     """A clock that moves on by the next of some steps at each look, over and over."""
@@ -82,9 +80,11 @@ def test_what_fails_in_an_environment_is_skipped_with_the_last_line_it_wrote(mon
 
 def test_a_new_process_is_given_its_words(tmp_path: Path) -> None:
     file = tmp_path / "problem.npz"
-    in_offtake.write(file, problems.tiny())
+    problem = problems.tiny()
+    in_offtake.write(file, problem)
     found = in_new_process("peers_plan.measure", "measure", "in_offtake", str(file), "1").returned
-    assert (found["columns"], found["coefficients"]) == TINY
+    program = state(problem)[1]
+    assert (found["columns"], found["coefficients"]) == (program.cost.size, program.matrix.nnz)
     assert 0.0 < found["before_mb"] <= found["peak_mb"]
 
 
