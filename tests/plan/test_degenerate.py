@@ -31,7 +31,7 @@ def test_without_demand_nothing_is_signed_and_no_fee_would_be_low_enough() -> No
     assert plan.mean_net_usd == 0
     appraisal = appraise(tables, "lease")
     assert appraisal.answer.startswith("Do not sign lease")
-    assert appraisal.answer.endswith("would lose even at no fee.")
+    assert appraisal.answer.endswith("would gain nothing even at no fee.")
     assert appraisal.break_even_fee_ratio is None
 
 

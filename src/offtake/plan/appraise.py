@@ -329,14 +329,14 @@ def fee_words(case: Case, ratio: float | None) -> str:
     up to a lower one; so each fee is told with the size that it is for.
     """
     if ratio is None:
-        return "" if case.takes else ", and would lose even at no fee"
+        return "" if case.takes else ", and would gain nothing even at no fee"
     row = case.terms_row
     if row.all_or_nothing:
         return f", and the answer flips at {fee_at(row, ratio)}"
     held = held_ratio(case, case.signing, 1.0)
     some = "" if held is not None and ratio <= held * (1.0 + RATIO_SETTLED) else fee_at(row, ratio)
     if held is None:
-        return f", and {'' if case.takes else 'would lose even at no fee; '}some of it pays up to {some}"
+        return f", and {'' if case.takes else 'would gain nothing even at no fee; '}some of it pays up to {some}"
     priced = "at this size the fee could be" if case.takes else "signing it in full flips at"
     return f", and {priced} {fee_at(row, held)}" + (f"; some of it pays up to {some}" if some else "")
 
