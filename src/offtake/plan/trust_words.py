@@ -9,7 +9,7 @@ from __future__ import annotations
 from offtake.plan.judging import TrustOptions
 from offtake.plan.result import Leeway, Range, Replanned, Trust
 from offtake.plan.solution import Solution
-from offtake.plan.words import listing, money, percent
+from offtake.plan.words import gap_words, listing, money, percent
 
 SAME = 1e-6
 
@@ -17,7 +17,7 @@ SAME = 1e-6
 def sentences_of(trust: Trust, solution: Solution) -> list[str]:
     """Return what a plan's trust record says, a sentence each."""
     return [
-        gap_words(solution),
+        gap_words(solution.objective_usd, solution.bound_usd),
         *foresight_words(trust, solution),
         *fresh_words(trust, solution),
         *rule_words(trust),
@@ -44,14 +44,6 @@ def left_out(options: TrustOptions, replanned: Replanned | None, *, survives: bo
     elif replanned is None:
         sentences.append("Nothing can be decided after the first day, so that there is nothing to plan anew.")
     return sentences
-
-
-def gap_words(solution: Solution) -> str:
-    """Say how much better a plan could be."""
-    doubt = solution.bound_usd - solution.objective_usd
-    if doubt <= SAME * max(abs(solution.objective_usd), 1.0):
-        return "On these scenarios the plan is proven best."
-    return f"No plan is worth over {money(doubt)} more on these scenarios: the solver's gap."
 
 
 def foresight_words(trust: Trust, solution: Solution) -> list[str]:
@@ -147,4 +139,5 @@ def replan_words(trust: Trust) -> list[str]:
         return []
     gain = f"{money(found.gain_usd.estimate)}{interval(found.gain_usd)}"
     dates = f"{len(found.dates)} {'date' if len(found.dates) == 1 else 'dates'}"
-    return [f"Planning anew at {dates} on {found.paths} fresh paths changes the mean net value by {gain}."]
+    paths = f"{found.paths} fresh {'path' if found.paths == 1 else 'paths'}"
+    return [f"Planning anew at {dates} on {paths} changes the mean net value by {gain}."]

@@ -15,6 +15,7 @@ from offtake.units import KW_PER_MW, PERCENT, USD_PER_BILLION, USD_PER_MILLION
 MINUS = "−"
 DIGITS = 3
 WHOLE = 1e-6
+PROVEN_SHARE = 1e-6  #: of a value; less is rounding
 
 
 def money(usd: float) -> str:
@@ -90,3 +91,15 @@ def listing(names: list[str], most: int = 6) -> str:
     """
     shown = names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
+
+
+def gap_words(objective_usd: float, bound_usd: float) -> str:
+    """Say how much better a plan could be than one of some value, given a bound on all.
+
+    >>> gap_words(16.6e6, 16.7e6)
+    "No plan is worth over $100,000 more on these scenarios: the solver's gap."
+    """
+    doubt = bound_usd - objective_usd
+    if doubt <= PROVEN_SHARE * max(abs(objective_usd), 1.0):
+        return "On these scenarios the plan is proven best."
+    return f"No plan is worth over {money(doubt)} more on these scenarios: the solver's gap."

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
+from offtake.plan.words import gap_words
 from offtake.report import happenings, verdicts
 from offtake.report.sums import UNCLEAR, by_interest, say_swings, say_worth, signed_when
 from offtake.report.words import (
@@ -101,9 +102,9 @@ def plan_table(plan: PlanResult) -> Group:
 
 
 def trust_lines(plan: PlanResult) -> list[str]:
-    """Say below the table how far the plan can be trusted, and what was not worked out."""
+    """Say below the table how far the plan can be trusted, and what was not worked out; its gap in any case."""
     if plan.trust is None:
-        return []
+        return ["", gap_words(plan.objective_usd, plan.bound_usd)]
     return ["", "How far to trust it:", *(f"· {line}" for line in [*plan.trust.sentences, *plan.trust.left_out])]
 
 
