@@ -1,8 +1,8 @@
 """State the simple rules that people sign by, as first-day decisions, so that a plan can be held against them.
 
 Comes in: a planning problem. Goes out: for each rule the units that it signs on the first day. What is signed already
-stays; what is decided later, and how work is served, is left to the planner: the kindest reading of every rule. It must
-never know a solver.
+stays; what is decided later, and how work is served, is left to the planner: the kindest reading of every rule. But who
+pays by use alone commits on no later date either. It must never know a solver.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rules_of(problem: Problem) -> list[Rule]:
     today = open_today(problem)
     if not today.any():
         return []
-    vintages, demand = problem.vintages, on_demand(problem)
+    vintages = problem.vintages
     nothing = np.where(today, 0.0, np.nan)
     everything = np.where(today, vintages.units_max, np.nan)
     cheapest, longest = price_of_cover(problem), -vintages.term_until.astype(np.float64)
@@ -49,11 +49,19 @@ def rules_of(problem: Problem) -> list[Rule]:
     covered = f"cover the {percentile}th percentile of today's demand with the"
     return [
         Rule(key="look-back", words=f"{covered} cheapest commitments", units=covering(problem, cheapest)),
-        Rule(key="all on demand", words="commit to nothing, pay by use", units=np.where(demand, everything, nothing)),
+        Rule(key="all on demand", words="commit to nothing, pay by use", units=never_committing(problem)),
         Rule(key="longest terms", words=f"{covered} longest commitments", units=covering(problem, longest)),
         Rule(key="sign everything", words="sign every open offer in full", units=everything),
         Rule(key="sign nothing", words="sign nothing today", units=nothing),
     ]
+
+
+def never_committing(problem: Problem) -> Floats:
+    """Return the units [V] of whoever pays by use alone: all of that today, and nothing else on any date."""
+    demand, today = on_demand(problem), open_today(problem)
+    use = np.where(today, problem.vintages.units_max, np.nan)
+    units: Floats = np.where(demand, use, np.where(problem.vintages.signed, np.nan, 0.0))
+    return units
 
 
 def open_today(problem: Problem) -> Bools:
