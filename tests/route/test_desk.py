@@ -271,6 +271,17 @@ def test_tokens_are_counted_and_marked_where_the_provider_tells_none(tmp_path: P
     assert case.pool != NOTHING
 
 
+def test_a_caller_sees_the_models_that_are_his_in_his_own_dialect(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path, text='[models]\n"gpt-x" = "model"\n' + route_text().replace('region = "us"', ""))
+    reply = cast("Reply", desk.arrived(Head(b"GET", b"/v1/models", b"", (BEARER,)), b"", 0))
+    assert [each["id"] for each in msgspec.json.decode(reply.body)["data"]] == ["gpt-x", "model"]
+    anthropic = ((b"x-api-key", b"ot-acme"), (b"anthropic-version", b"2023-06-01"))
+    reply = cast("Reply", desk.arrived(Head(b"GET", b"/v1/models/gpt-x", b"", anthropic), b"", 0))
+    assert msgspec.json.decode(reply.body)["type"] == "model"
+    assert refused(desk.arrived(Head(b"GET", b"/v1/models/gpt-y", b"", (BEARER,)), b"", 0))[0] == 404
+    assert refused(desk.arrived(Head(b"GET", b"/v1/models", b"", ()), b"", 0))[0] == 401
+
+
 @pytest.mark.parametrize(("path", "method", "status"), [(b"/", b"GET", 404), (b"/v1/messages", b"GET", 405)])
 def test_what_is_not_there_is_said_so(tmp_path: Path, path: bytes, method: bytes, status: int) -> None:
     assert refused(desk_in(tmp_path).arrived(Head(method, path, b"", ()), b"", 0))[0] == status

@@ -20,6 +20,7 @@ from offtake.route.config import Config
 from offtake.route.decider import Decider, Sent, Used, session_of
 from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
 from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
+from offtake.route.dialects.models import list_of, one_of
 from offtake.route.dialects.sending import sending_of
 from offtake.route.dialects.usage import usage_of
 from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
@@ -46,6 +47,7 @@ from offtake.route.seams import (
 )
 from offtake.units import NS_PER_HOUR, NS_PER_S
 
+MODELS = b"/v1/models"
 WORKLOAD_HEADER = b"x-offtake-workload"
 OK, FAULT, BUSY, BROKEN = 200, 400, 429, 500
 OVERLOADED = frozenset({429, 503, 529})  #: Anthropic says 529
@@ -167,11 +169,31 @@ class RequestDesk:
         """Answer what is no call: the router's own pages, or that there is nothing there."""
         page = self.parts.pages.get(head.path)
         dialect = Dialect.ANTHROPIC if header(head.headers, b"anthropic-version") is not None else Dialect.OPENAI
+        if head.path.startswith(MODELS) and head.method == b"GET":
+            return self._models(head, dialect)
         if page is None or head.method not in {b"GET", b"HEAD"}:
             known = page is not None or head.path in CALLS
             status, message = (405, "That cannot be done here.") if known else (404, "There is nothing here.")
             return reply_of(dialect, Error(status, message), self.names.next())
         return page(head)
+
+    def _models(self, head: Head, dialect: Dialect) -> Reply:
+        """List the models that the caller may ask for, or tell of one."""
+        caller, wanted = (
+            self._caller(head.headers),
+            head.path[len(MODELS) :].removeprefix(b"/").decode("utf-8", "replace"),
+        )
+        if caller is None:
+            return reply_of(dialect, Error(401, "The key is missing or not known."), self.names.next())
+        own = {each.model for each in self.parts.fleet.workloads if each.name in caller.workloads}
+        own |= {alias for alias, model in self.parts.config.file.models.items() if model in own}
+        models = sorted(name for name in own if not caller.models or name in caller.models)
+        if not wanted:
+            return list_of(dialect, models)
+        if wanted not in models:
+            told = Error(404, f"The model {wanted!r} does not exist or is not yours.", code="model_not_found")
+            return reply_of(dialect, told, self.names.next())
+        return one_of(dialect, wanted)
 
     def _caller(self, headers: Headers) -> Caller | None:
         """Return who asks, by either dialect's header."""
