@@ -7,7 +7,7 @@ import pytest
 
 from offtake.errors import InfeasibleError
 from offtake.plan.problem import Problem
-from offtake.plan.solve import solve
+from offtake.plan.solve import Options, solve
 from tests.plan.problems import frontier, newsvendor, tiny
 
 
@@ -122,3 +122,38 @@ def test_the_periods_of_a_sentence_run_from_the_first_to_the_last() -> None:
     ]
     assert spans
     assert all(order[first] < order[last] for first, last in spans)
+
+
+def test_more_changes_than_can_be_named_are_counted() -> None:
+    base = newsvendor()
+    groups = [f"group {letter}" for letter in "abcdef"]
+    everywhere = np.ones((1, 1, 6))
+    limits = replace(
+        base.limits,
+        group_cap=np.ones(6),
+        group_cap_from=np.zeros(6, dtype=int),
+        survive_group=np.ones(6, dtype=bool),
+        survive_share=1.0,
+        critical=np.array([True]),
+    )
+    deliveries = replace(base.deliveries, group_member=np.ones((base.deliveries.chips.size, 6), dtype=bool))
+    vintages = replace(base.vintages, group_kw=everywhere)
+    axes = replace(base.axes, groups=groups)
+    error = refuse(replace(base, limits=limits, deliveries=deliveries, vintages=vintages, axes=axes))
+    assert error.sentences[1:] == [
+        "It would take 55 requests/s less to survive for work if group a is lost in hour.",
+        "It would also take 55 requests/s less to survive for work if group b is lost in hour.",
+        "It would also take 55 requests/s less to survive for work if group c is lost in hour.",
+        "It would also take 3 changes beside these.",
+    ]
+
+
+def test_a_large_problem_is_explained_by_any_number_of_threads() -> None:
+    base = frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
+    floor = replace(base, jobs=replace(base.jobs, floor_chips=np.full(10, 1e6)))
+    said = []
+    for threads in (1, 3):
+        with pytest.raises(InfeasibleError) as caught:
+            solve(floor, Options(threads=threads))
+        said.append(caught.value.sentences)
+    assert said[0] == said[1]

@@ -216,7 +216,8 @@ class Search:
         if start is not None:
             n = start.x.size
             solver.setSolution(n, np.arange(n, dtype=np.int32), start.x)
-        solver.run()
+        if highs.run_whole(solver) not in (highs.OK, *highs.STOPPED):
+            return None, -np.inf
         info = solver.getInfo()
         if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
             return None, float(info.mip_dual_bound)

@@ -8,7 +8,7 @@ violation of limits that can be relaxed, each weighed in its own unit. It must n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import highspy
 import numpy as np
@@ -61,7 +61,7 @@ LIMITS = {
     ),
     "no_group_holds_more_than_its_share_of_firm_power": Limit(
         "share of firm power a group may hold",
-        lambda kw: f"a limit that lets the group hold {power(kw)} more",
+        lambda kw: f"room under the limit for {power(kw)} more",
     ),
     "critical_work_survives_the_loss_of_any_one_group (work)": Limit(
         "critical work without any one group", lambda rps: f"{figure(rps)} requests/s less to survive"
@@ -76,6 +76,7 @@ OF_OFFERS = {
     "an_offer_is_signed_at_most_in_full": "size of an offer",
     "at_most_one_of_exclusive_offers": "exclusive offers",
 }
+LEFT_OUT = ("served", "deferred", "training", "trained", "runs", "hosts")
 SHOWN_AXES = ("site", "cell", "workload", "group", "offer", "job", "year", "period")
 
 
@@ -89,7 +90,7 @@ def explain(model: Model, program: Program) -> tuple[list[str], list[str]]:
     last = (
         [] if mends else ["Whole units and lots leave no plan although fractions would: allow smaller units or lots."]
     )
-    return families, [first, *mends, *last][:SENTENCES_MAX]
+    return families, [first, *_told(mends), *last]
 
 
 def find(model: Model, program: Program) -> tuple[list[int], Floats]:
@@ -98,7 +99,7 @@ def find(model: Model, program: Program) -> tuple[list[int], Floats]:
     A large program is not searched whole: its master is, and where that has an answer the operations' least violation
     with the duals that prove it.
     """
-    penalty = _penalty(model, program)
+    penalty, program = _penalty(model, program), idle(model, program)
     if program.cost.size <= SMALL:
         return conflict(program), relax(program, penalty)
     parted = split(model, program)
@@ -116,12 +117,23 @@ def find(model: Model, program: Program) -> tuple[list[int], Floats]:
     return [int(rows_of[row]) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], amounts * program.row_unit
 
 
+def idle(model: Model, program: Program) -> Program:
+    """Leave out of a program the work that no limit asks for: what may be refused or missed breaks none by it.
+
+    A chip that trains counts for the research floor, but no more than one for research would.
+    """
+    ids = np.concatenate([model[name].ids.ravel() for name in LEFT_OUT])
+    upper = program.upper.copy()
+    upper[ids[ids >= 0]] = np.maximum(program.lower[ids[ids >= 0]], 0.0)
+    return replace(program, upper=upper)
+
+
 def conflict(program: Program) -> list[int]:
     """Find an irreducible set of rows that no values meet, integers left out; empty where fractions would do."""
     solver = highs.load(program, highs.Effort(), whole=False)
     solver.setOptionValue("iis_strategy", int(highspy.IisStrategy.kIisStrategyFromLp))
     solver.run()
-    if solver.getModelStatus() == highs.OK:
+    if solver.getModelStatus() == highs.OK or highs.run_otherwise(highs.load(program, highs.Effort(), whole=False)):
         return []
     _, found = solver.getIis()
     return [int(row) for row in found.row_index_]
@@ -133,9 +145,9 @@ def relax(program: Program, penalty: Floats) -> Floats:
     ``penalty`` weighs each row's violation in solver units; a row below 0 must hold.
     """
     solver = highs.load(program, highs.Effort())
-    solver.feasibilityRelaxation(-1.0, -1.0, -1.0, None, None, penalty)
+    done = solver.feasibilityRelaxation(-1.0, -1.0, -1.0, None, None, penalty)
     values = np.asarray(solver.getSolution().col_value)
-    if values.size != program.cost.size:
+    if done == highspy.HighsStatus.kError or values.size != program.cost.size:
         return np.zeros(program.row_lower.size)
     activity = program.matrix @ values
     broken = np.maximum(program.row_lower - activity, activity - program.row_upper)
@@ -189,36 +201,45 @@ def _families(model: Model, rows: list[int]) -> list[str]:
     return list(dict.fromkeys(words[name] for name in model.blocks.row_blocks if name in found and name in words))
 
 
+def _told(mends: list[str]) -> list[str]:
+    """Say what it would take, the largest change first; count those that are too many to name."""
+    shown = mends if len(mends) < SENTENCES_MAX else mends[: SENTENCES_MAX - 2]
+    said = [f"It would {'also ' if place else ''}take {mend}." for place, mend in enumerate(shown)]
+    rest = len(mends) - len(shown)
+    return [*said, f"It would also take {rest} changes beside these."] if rest else said
+
+
 def _place_words(axes: tuple[str, ...], place: str) -> str:
-    """Say where or for what a limit would give: in a year, for work if a group is lost, or at a place."""
+    """Say where or for what a limit would give: in a year, from a group, for work if a group is lost, or at a place."""
     if "workload" in axes and "group" in axes:
         work, _, group = place.partition(", ")
         return f" for {work} if {group} is lost"
     if not place:
         return ""
-    return f" in {place}" if "year" in axes else f" at {place}"
+    return f" {'in' if 'year' in axes else 'from' if 'group' in axes else 'at'} {place}"
 
 
 def _mends(model: Model, program: Program, amounts: Floats) -> list[str]:
-    """Say for each family and place what would have to give, the largest change (in solver units) first."""
+    """Say for each limit and place by how much it would have to give, the largest change (in solver units) first."""
     groups: dict[tuple[str, str], list[tuple[float, float, int]]] = {}
     for row in np.flatnonzero(amounts):
         family, index = model.blocks.name_row(int(row))
         if family not in LIMITS:
             continue
-        named = dict(zip(model.blocks.row_blocks[family].axes, index, strict=True))
+        axes = model.blocks.row_blocks[family].axes
+        named = dict(zip(axes, index, strict=True))
         words = {axis: model.blocks.labels[axis][i] for axis, i in named.items()}
-        place = ", ".join(words[axis] for axis in SHOWN_AXES[:-1] if axis in words)
+        place = _place_words(axes, ", ".join(words[axis] for axis in SHOWN_AXES[:-1] if axis in words))
         size = float(amounts[row] / program.row_unit[row])
-        groups.setdefault((family, place), []).append((size, float(amounts[row]), named.get("period", -1)))
+        key = (LIMITS[family].words, place)
+        groups.setdefault(key, []).append((size, float(amounts[row]), named.get("period", -1)))
+    change = {limit.words: limit.change for limit in LIMITS.values()}
     order = sorted(groups.items(), key=lambda item: (-sum(part[0] for part in item[1]), item[0]))
-    mends = []
-    for (family, place), parts in order:
-        amount = LIMITS[family].change(max(part[1] for part in parts))
-        where = _place_words(model.blocks.row_blocks[family].axes, place)
-        when = _between(model, [part[2] for part in parts if part[2] >= 0])
-        mends.append(f"It would take {amount}{where}{when}.")
-    return mends
+    return [
+        f"{change[words](max(part[1] for part in parts))}{place}"
+        f"{_between(model, [part[2] for part in parts if part[2] >= 0])}"
+        for (words, place), parts in order
+    ]
 
 
 def _between(model: Model, periods: list[int]) -> str:

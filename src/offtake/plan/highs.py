@@ -22,6 +22,7 @@ NEVER = (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnbound
 STOPPED = (highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt)
 COLUMN_WISE, MINIMISE = 1, 1
 WAIT = True
+WHOLE_TOLERANCE = 1e-6  #: of branch and bound, by default
 WARM = "simplex on the extensive form"
 EARLY = ", stopped before it was proven this close"
 Solver = highspy.Highs
@@ -123,7 +124,7 @@ def load(program: Program, effort: Effort, *, whole: bool = True) -> Solver:
     return solver
 
 
-def choose(solver: Solver, **options: bool | float | str) -> None:
+def choose(solver: Solver, /, **options: bool | float | str) -> None:
     """Set options of HiGHS by name."""
     for name, value in options.items():
         solver.setOptionValue(name, value)
@@ -224,20 +225,20 @@ def same_but_bounds(one: Program, other: Program) -> bool:
 
 
 def solve_linear(program: Program, effort: Effort) -> Answer:
-    """Solve without integers: simplex first, interior point before infeasibility or failure is believed."""
-    said = []
-    for algorithm in ("simplex", "ipx"):
+    """Solve without integers: simplex, interior point, simplex without presolve, until one answers or two say never."""
+    said: list[highspy.HighsModelStatus] = []
+    for algorithm, presolve in (("simplex", "choose"), ("ipx", "choose"), ("simplex", "off")):
         solver = load(program, effort, whole=False)
-        solver.setOptionValue("solver", algorithm)
+        choose(solver, solver=algorithm, presolve=presolve)
         solver.run()
         status = solver.getModelStatus()
         if status == OK:
             return read(solver, f"{algorithm} on the extensive form")
         said.append(status)
+        if sum(one in NEVER for one in said) > 1:
+            raise ProgramInfeasibleError
         if status in STOPPED:
             break
-    if said and all(status in NEVER for status in said):
-        raise ProgramInfeasibleError
     raise SolverError(f"no algorithm could solve the linear program: {', '.join(_name(status) for status in said)}")
 
 
@@ -248,27 +249,42 @@ def solve_whole(program: Program, effort: Effort) -> Answer:
     solver = load(program, effort)
     attend(solver, effort)
     patient = replace(effort, late=bool, left_s=lambda: np.inf)  # what ends a search may not end its last step
-    solver.run()
-    status = solver.getModelStatus()
+    status = run_whole(solver)
     if status in NEVER:
         solve_linear(program, patient)  # raises when two more algorithms agree
-        solver.setOptionValue("presolve", "off")
-        solver.run()
-        status = solver.getModelStatus()
-        if status in NEVER:
-            raise ProgramInfeasibleError
+        raise ProgramInfeasibleError
     info = solver.getInfo()
     found = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     if not found or (status != OK and status not in STOPPED):
         raise SolverError(f"the solver found no whole-number plan in its time: {_name(status)}")
     values = np.asarray(solver.getSolution().col_value)
-    answer = solve_linear(fix(program, values, program.integer), patient)
+    answer = _solve_fixed(fix(program, values, program.integer), patient)
     return replace(
         answer,
         bound=min(info.mip_dual_bound, answer.objective),
         algorithm="branch and bound on the extensive form" + EARLY * (status in STOPPED),
         stopped=status in STOPPED,
     )
+
+
+def run_whole(solver: Solver) -> highspy.HighsModelStatus:
+    """Run branch and bound, without presolve before a claim of infeasibility or a failure is believed."""
+    solver.run()
+    if solver.getModelStatus() not in (OK, *STOPPED):
+        solver.setOptionValue("presolve", "off")
+        solver.run()
+    return solver.getModelStatus()
+
+
+def _solve_fixed(program: Program, effort: Effort) -> Answer:
+    """Solve what whole numbers leave; they were found to HiGHS's own tolerance, so no other claim counts."""
+    try:
+        return solve_linear(program, effort)
+    except ProgramInfeasibleError:
+        solver = load(program, effort, whole=False)
+        if run_loosely(solver, WHOLE_TOLERANCE):
+            return read(solver, "simplex on the extensive form")
+    raise SolverError("the whole numbers that the solver found leave no plan when they are fixed")
 
 
 def fix(program: Program, values: Floats, which: Bools) -> Program:

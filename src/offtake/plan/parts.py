@@ -97,13 +97,14 @@ class Solver:
         highs.move_rows(self.solver, lower, upper)
         self.solver.run()
         status = self.solver.getModelStatus()
-        if status in highs.NEVER:
+        if status != highs.OK and (status in highs.NEVER or not highs.run_otherwise(self.solver)):
+            basis = Start.of(self.solver)
             told = self._violation(lower, upper, of_violation)
             if told.violation > BROKEN:
-                return replace(told, starts=(Start.of(self.solver), told.starts[1]))
+                return replace(told, starts=(basis, told.starts[1]))
             of_violation = told.starts[1]
-        if status != highs.OK and not (highs.run_otherwise(self.solver) or highs.run_loosely(self.solver, BROKEN)):
-            raise SolverError("no algorithm could solve one part of the plan, though its limits can be met")
+            if not (highs.run_otherwise(self.solver) or highs.run_loosely(self.solver, BROKEN)):
+                raise SolverError("no algorithm could solve one part of the plan, though its limits can be met")
         cost = float(self.solver.getInfo().objective_function_value)
         return Told(cost, 0.0, *highs.vectors(self.solver), (Start.of(self.solver), of_violation))
 

@@ -83,6 +83,7 @@ def solve_stated(stated: Callable[[], Stated], options: Options, finder: Finder)
         answer = finder(model, program, effort)
     except highs.ProgramInfeasibleError:
         tell("explain", 0.0)
+        highs.start()
         families, sentences = explain.explain(model, program)
         raise InfeasibleError(families, sentences) from None
     tell("check", 0.0)
