@@ -18,6 +18,12 @@ from tests.plan.problems import frontier
 ALONE = Effort(threads=1)
 
 
+@pytest.fixture(autouse=True)
+def anew() -> None:
+    """Forget how many threads earlier tests gave HiGHS."""
+    highs.start()
+
+
 def between(low: float, high: float, *, cost: float = 1.0) -> Program:
     """A column from 0 to ``high`` that must be at least ``low``, and one that must not lie half below it."""
     return Program(
@@ -104,7 +110,6 @@ def test_the_plan_is_the_same_to_the_bit_in_threads_and_in_processes(monkeypatch
 
 def test_parts_that_did_not_change_keep_their_last_answer() -> None:
     problem = frontier(scenarios=2, periods=4, blocks=2, offers=4, sites=3, workloads=2, seed=2)
-    highs.start()
     levels = split(*state(problem)).levels
     parts = Parts(levels, Effort(threads=1))
     x = np.where(np.isfinite(levels.master.upper), levels.master.upper, 0.0)
