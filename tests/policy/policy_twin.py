@@ -116,6 +116,17 @@ class PolicyTwin:
         self.pools[index].replicas = replicas
         self.look(index, now_ns)
 
+    def elsewhere(self, index: int, workload: int, count: int, tokens: int, now_ns: int) -> None:
+        self.pools[index].in_flight += count
+        self.pools[index].queued_tokens += tokens
+        self.enter(index, workload, count)
+        self.look(index, now_ns)
+
+    def taken(self, index: int, tokens: int, now_ns: int) -> None:
+        pool, full = self.pools[index], now_ns - MINUTE_NS
+        pool.free_ns = max(max(pool.free_ns, full) + math.floor(tokens * float(pool.known.token_ns) + 0.5), full)
+        self.look(index, now_ns)
+
     def enter(self, index: int, workload: int, change: int) -> None:
         pool = self.pools[index]
         pool.running[workload] = pool.running.get(workload, 0) + change

@@ -38,12 +38,24 @@ def raw(seen: View) -> list[bytes]:
     return [np.ascontiguousarray(column).tobytes() for column in seen]
 
 
+def others(rng: np.random.Generator, twin: PolicyTwin, held: Any, now_ns: int) -> list[Event]:
+    """Let other routers send more or less, and use up or give back an API's limit; ``held`` is what they have."""
+    index, kind, taken = int(rng.integers(0, 4)), int(rng.integers(0, 2)), int(rng.integers(-500, 3_000))
+    count = int(rng.integers(-held[index, kind], 4))
+    held[index, kind] += count
+    twin.elsewhere(index, kind, count, 30 * count, now_ns)
+    twin.taken(3, taken, now_ns)
+    sent = Event(EventKind.ELSEWHERE, index, kind, count, 30 * count, 0, now_ns)
+    return [sent, Event(EventKind.TAKEN, 3, 0, 1, taken, 0, now_ns)]
+
+
 def log_of(policy: Policy, seed: int, steps: int) -> tuple[list[Any], list[Any]]:
     """Route random requests under a policy; return the log of what was asked and what happened, and the choices."""
     rng, seen, twin = np.random.default_rng([seed, 9]), view(), PolicyTwin(view())
     log: list[Any] = []
     choices: list[Any] = []
     lives: list[Life] = []
+    elsewhere = np.zeros((4, 2), np.int64)
 
     def tell(event: Event) -> None:
         update(seen, event)
@@ -67,6 +79,9 @@ def log_of(policy: Policy, seed: int, steps: int) -> tuple[list[Any], list[Any]]
             up = int(rng.integers(0, 3))
             tell(Event(EventKind.CAPACITY, 1, 0, up, 0, 0, now_ns))
             twin.capacity(1, up, now_ns)
+        if step % 7 == 6:
+            for event in others(rng, twin, elsewhere, now_ns):
+                tell(event)
         tokens, kind = int(rng.integers(1, 250)), int(rng.integers(0, 2))
         last_ns = now_ns + int(rng.integers(0, 40_000_000_000)) if kind else now_ns
         request = Request(kind, int(rng.integers(0, 2)), tokens, 0, tokens + 20, int(rng.integers(-1, 30)), last_ns)

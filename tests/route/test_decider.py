@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from offtake.errors import InputError
 from offtake.fleet import Fleet
 from offtake.performance.library import StoredTable, save_table
-from offtake.policy.view import NO_POOL, Policy, Request
-from offtake.route.decider import Decider, Held, Sent, Settings, Used
+from offtake.policy.view import NO_POOL, Event, EventKind, Policy, Request
+from offtake.route.decider import Decider, Held, Sent, Settings, Used, Worker, session_of, week_hour
+from offtake.route.decisions import entries_of
 from offtake.route.replay import replay
+from offtake.route.shared import Size, make_block
 from tests.rehearse.fleets import small_deployments, small_fleet
 
 BEGUN_NS = 1_780_000_000_000_000_000  #: of 2026, in the afternoon
@@ -44,7 +50,7 @@ def live(one: Decider, seed: int, steps: int) -> list[Sent]:
         now_ns = step * 3_000_000
         one.tick(now_ns)
         request = ask(rng, now_ns)
-        without = (int(rng.integers(0, 4)),) if rng.random() < 0.1 else ()
+        without = (int(rng.integers(0, len(one.fleet.pools))),) if rng.random() < 0.1 else ()
         choice = one.choose(request, now_ns, without)
         assert choice.pool not in without
         if choice.pool == NO_POOL:
@@ -96,3 +102,129 @@ def test_no_count_is_left_when_every_request_has_ended(folder: Path, seed: int) 
     for name in LEVELS:
         assert one.view.pools[name].tolist() == [0, 0, 0, 0]
     assert not any(one._own.levels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_of_one_host_see_the_same_load_and_learn_the_same(folder: Path, seed: int) -> None:
+    size = Size(2, 4, 2)
+    block = make_block(folder / "block", size)
+    one, two = (decider(folder, worker=Worker(number, block)) for number in range(2))
+    held = live(one, seed, 300)
+    two.tick(900_000_000)
+    for kind, name in enumerate(("in_flight", "waiting", "queued_tokens")):
+        here = one.view.pools[name] - one._measured[:, :, kind].sum(axis=1)  # what engines told only the first
+        assert two.view.pools[name].tolist() == here.tolist()
+    assert two.view.pools["in_flight"].sum() > 0
+    assert (two.view.pools["reach"] != 1.0).any()
+    block.clear(0)
+    two.tick(910_000_000)
+    assert not two.view.running.any()
+    assert held
+
+
+def test_an_api_limit_is_used_up_by_what_other_workers_take_and_given_back_by_what_failed(folder: Path) -> None:
+    block = make_block(folder / "block", Size(2, 4, 2))
+    one, two = (decider(folder, worker=Worker(number, block)) for number in range(2))
+    request = Request(0, 0, 1_000, 0, 1_020, -1, -1)
+    sent = one.routed(request, API, 0)
+    two.tick(0)
+    minute_ns = 60_000_000_000
+    assert one.view.pools["free_ns"][API] == 1_020 * minute_ns / 40_000 - minute_ns
+    assert two.view.pools["free_ns"][API] == one.view.pools["free_ns"][API]
+    one.gone(sent, 0)
+    two.tick(0)
+    assert one.view.pools["free_ns"][API] == two.view.pools["free_ns"][API] == -minute_ns
+    again = one.routed(request, API, 0)
+    one.finished(again, Used(1_000, 0, 500), 0)
+    assert one.view.pools["free_ns"][API] == 1_500 * minute_ns / 40_000 - minute_ns
+
+
+def test_what_engines_hold_and_nobody_here_sent_is_load_from_elsewhere(folder: Path) -> None:
+    one = decider(folder)
+    sent = [one.routed(Request(0, 0, 50, 0, 70, -1, -1), 0, 0) for _ in range(4)]
+    one.measured(0, Held(10, 0), 1)
+    assert one.view.running[0].tolist() == [10, 0]
+    one.measured(0, Held(1, 0), 2)
+    assert one.view.running[0].tolist() == [4, 0]
+    one.measured(0, Held(3, 4), 3)
+    assert one.view.pools["in_flight"][0] == 7
+    assert one.view.pools["waiting"][0] == 4
+    for each in sent:
+        one.gone(each, 4)
+    one.measured(0, Held(0, 0), 5)
+    assert one.view.pools["in_flight"][0] == one.view.pools["waiting"][0] == one.view.pools["queued_tokens"][0] == 0
+    one.measured(2, Held(6, 0), 6)
+    assert one.view.running[2].tolist() == [6, 0]
+
+
+def test_the_prompt_of_an_answer_that_comes_whole_counts_as_read_when_it_must_have_been(folder: Path) -> None:
+    one = decider(folder)
+    sent = one.routed(Request(0, 0, 200, 0, 220, -1, -1), 0, 0, streamed=False)
+    one.tick(1)
+    assert one.view.pools["queued_tokens"][0] == 200
+    one.tick(10**9)
+    assert one.view.pools["queued_tokens"][0] == 0
+    one.finished(sent, Used(200, 0, 20), 2 * 10**9)
+    assert one.view.pools["in_flight"][0] == 0
+
+
+def test_an_answer_that_comes_whole_is_late_only_if_it_cannot_have_kept_both_limits(folder: Path) -> None:
+    log: list[bytes] = []
+    one = decider(folder, keep=log.append)
+    for whole_ms in (2_300, 2_500):  # 500 ms to the first token and 19 times 100 ms
+        sent = one.routed(Request(0, 0, 60, 0, 80, -1, -1), 0, 0, streamed=False)
+        one.finished(sent, Used(60, 0, 20), whole_ms * 1_000_000)
+    told = [entry for entry in entries_of(b"".join(log)) if isinstance(entry, Event)]
+    assert [event.tokens for event in told if event.kind == EventKind.FINISHED] == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_new_fleet_goes_on_with_what_is_in_flight_and_what_was_learned(folder: Path, seed: int) -> None:
+    log: list[bytes] = []
+    old = decider(folder)
+    live(old, seed, 400)
+    fleet = small_fleet()
+    turned = msgspec.structs.replace(fleet, pools=fleet.pools[:0:-1])  # without the first, in another order
+    new = decider(folder, turned, keep=log.append)
+    count = [sum(fleet.pools[sent.pool].name == pool.name for sent in old.sent) for pool in turned.pools]
+    every = list(old.sent)
+    new.take_over(old, 10**10)
+    assert not old.sent
+    assert new.view.pools["in_flight"].tolist() == count
+    assert new.view.pools["reach"].tolist() == old.view.pools["reach"][:0:-1].tolist()
+    live(new, seed + 50, 200)
+    assert replay(turned, b"".join(log), folder) == []
+    for sent in (*every, *new.sent):
+        new.gone(sent, 2 * 10**10)
+    for pool in range(3):
+        new.measured(pool, Held(0, 0), 2 * 10**10)
+    assert not new.view.running.any()
+
+
+def test_sessions_are_numbered_the_same_everywhere_and_apart_for_each_tenant() -> None:
+    assert session_of(3, b"conversation-7") == session_of(3, b"conversation-7")
+    assert session_of(3, b"conversation-7") != session_of(4, b"conversation-7")
+    assert all(0 <= session_of(tenant, bytes([tenant])) < 2**31 - 1 for tenant in range(200))
+
+
+def test_the_hour_of_the_week_is_counted_from_monday() -> None:
+    assert week_hour(0) == 72.0  # 1 January 1970 was a Thursday
+    assert week_hour(1_779_667_200_000_000_000) == 0.0  # Monday, 25 May 2026, 00:00 UTC
+
+
+def test_a_log_of_another_fleet_is_refused(folder: Path) -> None:
+    log: list[bytes] = []
+    decider(folder, keep=log.append)
+    other = msgspec.structs.replace(small_fleet(), name="other")
+    with pytest.raises(InputError, match="another fleet"):
+        replay(other, b"".join(log), folder)
+    with pytest.raises(InputError, match="not a log"):
+        replay(other, b"", folder)
+
+
+def test_the_decider_loads_no_compiler_and_no_heavy_library() -> None:
+    program = "import sys, offtake.route.decider; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "numpy" in loaded
+    assert not loaded & {"numba", "scipy", "polars", "pydantic", "typer", "rich", "joblib", "highspy"}

@@ -12,6 +12,8 @@ requests in flight, because what is decided now shows only after as many have fi
 
 from __future__ import annotations
 
+import math
+
 from offtake.performance.compiled import kernel
 from offtake.policy.price import REACH_MIN, block_at, caution_at, nearness, own_ns, predicted_wait_ns, price_at
 from offtake.policy.view import BUCKET_NS, Answer, Event, EventKind, View
@@ -63,7 +65,7 @@ def update(view: View, event: Event) -> None:
         _count(view, event.pool, event.workload, event.size)
     elif event.kind == EventKind.TAKEN:
         full_ns = event.now_ns - BUCKET_NS
-        taken_ns = int(event.tokens * row.token_ns + 0.5)
+        taken_ns = math.floor(event.tokens * row.token_ns + 0.5)
         row.free_ns = max(max(row.free_ns, full_ns) + taken_ns, full_ns)
     _see(view, event.pool, event.now_ns)
 
