@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 
 from offtake.fleet import Fleet
+from offtake.policy.admit import admit
+from offtake.policy.choose import choose
+from offtake.policy.update import update
 from offtake.policy.view import NO_POOL, NO_RETRY_NS, Choice, Event, Policy, Reason, Request
 from offtake.rehearse import engine, loss, scaling
 from offtake.rehearse.options import Options
@@ -38,7 +41,6 @@ def heard_fleet() -> Fleet:
 
 def listen(entries: list[Entry]) -> None:
     """Have the engine's calls written down as they are made."""
-    admit, choose, update = engine.admit, engine.choose, engine.update
 
     def admitting(view: Any, request: Request, now_ns: int) -> int:
         reason = admit(view, request, now_ns)
