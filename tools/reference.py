@@ -411,7 +411,11 @@ def constraints() -> str:
     """Make the page of every constraint and account of the plan, with its formula."""
     parts = [f"# Constraints of the plan\n\n{MADE}\nThe plan is a mixed-integer linear program. "]
     parts.append(f"How it is used: [how Offtake plans](../how-it-plans.md).\n\n{INDICES}")
-    for path, title in (("plan/constraints.py", "Limits"), ("plan/objective.py", "Money and the objective")):
+    for path, title in (
+        ("plan/constraints.py", "Limits"),
+        ("plan/training.py", "Training and research"),
+        ("plan/objective.py", "Money and the objective"),
+    ):
         tree = parsed(path)
         parts.append(f"\n## {title}\n\n{for_users(ast.get_docstring(tree))}\n")
         for name in [*names_in_all(tree), *(["price"] if "objective" in path else [])]:
@@ -424,7 +428,8 @@ def names_in_all(tree: ast.Module) -> list[str]:
     """List the functions that a module's ``ALL`` states, in order."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "ALL":
-            return [name.id for name in ast.walk(node.value) if isinstance(name, ast.Name) and name.id != "ALL"]
+            named = node.value.elts if isinstance(node.value, ast.Tuple) else []
+            return [name.id for name in named if isinstance(name, ast.Name)]
     raise ValueError("no ALL")
 
 

@@ -171,6 +171,7 @@ class Case:
             last_period=np.zeros(jobs, dtype=int),
             single_site=np.zeros(jobs, dtype=bool),
             gang_chips=np.zeros(jobs),
+            steady=np.zeros(jobs, dtype=bool),
             speed=np.ones((jobs, N)),
             missed_usd=np.full(jobs, 10.0),
             floor_chips=np.zeros(T),
@@ -298,6 +299,21 @@ CASES: dict[str, tuple[Case, float, str]] = {
         ),
         -60.0,
         "4 chips are no gang of 5, all is missed: -6 x 10",
+    ),
+    "a_job_that_may_not_pause_trains_alike_in_all_blocks": (
+        Case(demand=(((4.0, 0.0),),), job_hours=2.0, given={"jobs__steady": np.array([True])}),
+        -4.0,
+        "2 chips train at all hours beside 4 that serve half of them: 20 - 24; with a pause it would be 20 - 16",
+    ),
+    "a_job_that_may_not_pause_goes_on_once_it_has_begun": (
+        Case(
+            demand=(((0.0,), (4.0,), (0.0,)),),
+            offers=(Offer(size=4.0, signed=True),),
+            job_hours=8.0,
+            given={"jobs__steady": np.array([True]), "jobs__last_period": np.array([2])},
+        ),
+        -28.0,
+        "2, 2 and 4 chips train, so that 2 requests are served: 20 - 48; with a pause it would be 40 - 48",
     ),
     "research_keeps_its_floor": (
         Case(demand=NO_DEMAND, given={"jobs__floor_chips": np.array([3.0])}),

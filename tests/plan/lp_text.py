@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offtake.plan import constraints, objective
+from offtake.plan import constraints, objective, training
 from offtake.plan.blocks import Block, Blocks
 from offtake.plan.variables import Model, declare
 from tests.plan.problems import tiny
@@ -19,7 +19,7 @@ def functions() -> dict[str, Callable[[Model], None]]:
     """Find every constraint function by looking at the modules, not at their own lists."""
     return {
         name: function
-        for module in (constraints, objective)
+        for module in (constraints, training, objective)
         for name, function in vars(module).items()
         if callable(function)
         and getattr(function, "__module__", "") == module.__name__

@@ -258,6 +258,43 @@ class Referee:
                             chips: Terms = {("train", s, t, b, j, n): 1.0 for n in cells if p.cells.site[n] == i}
                             sheet.row({**chips, ("host", j, i): -1e5}, high=0.0)
                 sheet.row(done, low=float(jobs.chip_hours[j]))
+                if jobs.steady[j]:
+                    self.steady(s, j)
+
+    def steady(self, s: int, j: int) -> None:
+        """Let a job that may not pause train alike in all blocks, in periods that follow each other, no less each time.
+
+        Of what it trains only what counts is held, so that a job may use more chips than it needs.
+        """
+        p, row = self.p, self.sheet.row
+        most = 1e5
+        window = range(int(p.jobs.first_period[j]), int(p.jobs.last_period[j]) + 1)
+        goes = {t: self.sheet.column("goes", s, t, j, high=1.0, whole=True) for t in window}
+        begins = {t: self.sheet.column("begins", s, t, j, high=1.0) for t in window}
+        done = {t: self.sheet.column("done", s, t, j) for t in window}
+        speed = p.jobs.speed[j]
+        row(dict.fromkeys(begins.values(), 1.0), high=1.0)
+        row(
+            {("missed", s, j): 1.0, **{done[t]: float(p.period_hours[t]) for t in window}},
+            low=float(p.jobs.chip_hours[j]),
+        )
+        for t in window:
+            work: Terms = {
+                ("train", s, t, b, j, n): -float(p.block_share[b] * speed[n]) for b in self.B for n in self.N
+            }
+            row({**work, done[t]: 1.0}, high=0.0)
+            for b in self.B:
+                row({**{("train", s, t, b, j, n): 1.0 for n in self.N}, goes[t]: -most}, high=0.0)
+                alike: Terms = defaultdict(float)
+                for n in self.N:
+                    alike["train", s, t, b, j, n] += 1.0
+                    alike["train", s, t, 0, j, n] -= 1.0
+                row(alike, 0.0, 0.0)
+            row({goes[t]: 1.0, begins[t]: -1.0} | ({goes[t - 1]: -1.0} if t > window[0] else {}), high=0.0)
+        whole = float(p.jobs.gang_chips[j]) * float(min(speed[speed > 0], default=0.0))
+        for t in window[1:-1]:
+            row({done[t]: 1.0, done[t - 1]: -1.0, goes[t + 1]: -most}, low=-most)
+            row({done[t]: 1.0, goes[t - 1]: -whole, goes[t]: -whole, goes[t + 1]: -whole}, low=-2 * whole)
 
     def gang(self, s: int, t: int, j: int, sites: list[int]) -> None:
         """Run a gang whole or not at all, on chips that are there: at its host, or anywhere that it may be."""

@@ -2,16 +2,18 @@
 
 Comes in: a :class:`~offtake.plan.variables.Model` whose variables are declared. Goes out: rows in its blocks, in
 the user's units, in families named after the function. Symbols: signed x[v], kept u[v,t], capacity A[s,t,n],
-served y[s,t,b,l] at goodput g[l,s], refused r, deferred q, training w[s,t,b,j,n], research z, elastic use e.
-This module knows no solver and no money (see ``objective.py``). Each function has a golden program in the tests.
+served y[s,t,b,l] at goodput g[l,s], refused r, deferred q, training w[s,t,b,j,n], research z, elastic use e. Training
+is in ``training.py``. This module knows no solver and no money (see ``objective.py``). Each function has a golden
+program in the tests.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from offtake.plan import training
 from offtake.plan.blocks import Span
-from offtake.plan.variables import Model, first_like, firsts, lots, research_speed
+from offtake.plan.variables import Model, first_like, firsts, lots
 
 BELOW_ZERO = Span(lower=-np.inf, upper=0.0)
 ZERO = Span(upper=0.0)
@@ -233,82 +235,6 @@ def critical_work_survives_the_loss_of_any_one_group(model: Model) -> None:
     model.blocks.put(row, model.kept[deliveries.unit][:, None], -chips[:, None] * others)
 
 
-def training_done_is_what_its_chips_do(model: Model) -> None:
-    """Count the chip-hours a job gets in a period: trained[s,t,j] ≤ Σ_{b,n} hours·share·speed[j,n]·w."""
-    problem, jobs, trained = model.problem, model.problem.jobs, model["trained"]
-    span = Span(-np.inf, 0.0, trained.ids >= 0, trained.span.unit)
-    rows = model.blocks.rows("training_done_is_what_its_chips_do", trained.axes, span).ids
-    hours = (problem.period_hours[:, None] * problem.block_share)[:, :, None, None]
-    model.blocks.put(rows, trained.ids, 1.0)
-    model.blocks.put(rows[:, :, None, :, None], model["training"].ids, -hours * jobs.speed)
-
-
-def training_is_done_by_its_deadline_or_missed(model: Model) -> None:
-    """Do a job's chip-hours in its window: Σ_t trained[s,t,j] + missed[s,j] ≥ size[j]."""
-    jobs, missed = model.problem.jobs, model["missed"]
-    span = Span(jobs.chip_hours, np.inf, unit=missed.span.unit)
-    rows = model.blocks.rows("training_is_done_by_its_deadline_or_missed", missed.axes, span).ids
-    model.blocks.put(rows[:, None, :], model["trained"].ids, 1.0)
-    model.blocks.put(rows, missed.ids, 1.0)
-
-
-def a_single_site_job_stays_at_its_host(model: Model) -> None:
-    """Run a single-site job at one site: Σ_i host[j,i] ≤ 1, Σ_{n∈i} w ≤ most[j,i]·host[j,i]."""
-    problem, hosts, training = model.problem, model["hosts"].ids, model["training"].ids
-    one = model.blocks.rows(
-        "a_single_site_job_stays_at_its_host (one)", ("job",), Span(-np.inf, 1.0, problem.jobs.single_site)
-    )
-    model.blocks.put(one.ids[:, None], hosts, 1.0)
-    most = _most_chips(model)  # [J, I]
-    chips = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
-    where = np.zeros((*training.shape[:4], hosts.shape[1]), dtype=np.bool_)
-    for site in range(hosts.shape[1]):
-        cells = problem.cells.site == site
-        where[..., site] = (training[..., cells] >= 0).any(axis=-1) & problem.jobs.single_site
-    axes = ("scenario", "period", "block", "job", "site")
-    rows = model.blocks.rows("a_single_site_job_stays_at_its_host", axes, Span(-np.inf, 0.0, where, chips)).ids
-    model.blocks.put(rows[..., problem.cells.site], training, 1.0)
-    model.blocks.put(rows, hosts, -most)
-
-
-def a_gang_runs_whole_or_not_at_all(model: Model) -> None:
-    """Run a gang of G[j] chips only where so many are there: Σ_n w ≤ G·runs[s,t,j], chips at its site(s) ≥ G·runs.
-
-    One gang runs at a time; w is its chips averaged over the block. For a single-site job the chips are those
-    of its host: chips at i ≥ G·(runs + host[j,i] − 1).
-    """
-    problem, jobs, runs = model.problem, model.problem.jobs, model["runs"].ids
-    name, training = "a_gang_runs_whole_or_not_at_all", model["training"].ids
-    gang = jobs.gang_chips
-    unit = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
-    axes = ("scenario", "period", "block", "job")
-    rows = model.blocks.rows(name, axes, Span(-np.inf, 0.0, (runs >= 0)[:, :, None], unit)).ids
-    model.blocks.put(rows[..., None], training, 1.0)
-    model.blocks.put(rows, runs[:, :, None], -gang)
-    single = jobs.single_site
-    there = model.blocks.rows(
-        f"{name} (there)", ("scenario", "period", "job"), Span(0.0, np.inf, (runs >= 0) & ~single, unit)
-    ).ids
-    model.blocks.put(there, runs, -gang)
-    hosts = model["hosts"].ids
-    span = Span(-gang[:, None], np.inf, (runs >= 0)[..., None] & (hosts >= 0), unit)
-    host = model.blocks.rows(f"{name} (at its host)", ("scenario", "period", "job", "site"), span).ids
-    model.blocks.put(host, runs[..., None], -gang[:, None])
-    model.blocks.put(host, hosts, -gang[:, None])
-    for job in np.flatnonzero(gang > 0):
-        _count_chips(model, int(job), there[:, :, job, None] if not single[job] else host[:, :, job])
-
-
-def research_keeps_its_floor(model: Model) -> None:
-    """Keep a floor for research in every block: Σ_n speed·z + Σ_{j,n} speed[j,n]·w ≥ floor[t]."""
-    problem, floor = model.problem, model.problem.jobs.floor_chips
-    unit = float(model.units.chips[~problem.cells.is_api].max(initial=1.0))
-    span = Span(floor[:, None], np.inf, (floor > 0)[:, None], unit)
-    rows = model.blocks.rows("research_keeps_its_floor", ("scenario", "period", "block"), span).ids
-    model.blocks.put(rows[..., None], model["research"].ids[:, :, None, :], research_speed(problem))
-    model.blocks.put(rows[..., None, None], model["training"].ids, problem.jobs.speed)
-
-
 def a_years_spend_is_within_its_budget(model: Model) -> None:
     """Spend no more than a year's budget in any scenario: Σ_{t∈year} (committed + operating)[s,t] ≤ budget[year]."""
     limits = model.problem.limits
@@ -343,13 +269,9 @@ ALL = (
     traffic_fits_the_link_of_a_site,
     no_group_holds_more_than_its_share_of_firm_power,
     critical_work_survives_the_loss_of_any_one_group,
-    training_done_is_what_its_chips_do,
-    training_is_done_by_its_deadline_or_missed,
-    a_single_site_job_stays_at_its_host,
-    a_gang_runs_whole_or_not_at_all,
-    research_keeps_its_floor,
     a_years_spend_is_within_its_budget,
     prepayment_is_within_its_limit,
+    *training.ALL,
 )
 
 
@@ -402,30 +324,3 @@ def _load(model: Model, name: str, span: Span, idle_kw: np.ndarray[tuple[int], n
     at = np.flatnonzero(deliveries.elastic)
     row = rows[deliveries.scenario[at], deliveries.period[at], :, deliveries.cell[at]]
     model.blocks.put(row, model["used"].ids[at], idle_kw[deliveries.cell[at]][:, None])
-
-
-def _most_chips(model: Model) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Give the most chips a job could ever find at a site [J, I]; a gang needs no more than its size."""
-    problem, deliveries = model.problem, model.problem.deliveries
-    total = np.zeros(model.owned.shape)
-    chips = deliveries.chips * problem.vintages.units_max[deliveries.vintage]
-    np.add.at(total, (deliveries.scenario, deliveries.period, deliveries.cell), chips)
-    at_site = np.zeros((*model.owned.shape[:2], len(problem.axes.sites)))
-    for cell in np.flatnonzero(~problem.cells.is_api):
-        at_site[:, :, problem.cells.site[cell]] += total[:, :, cell]
-    most = at_site.max(axis=(0, 1), initial=0.0)
-    gang = np.where(problem.jobs.gang_chips > 0, problem.jobs.gang_chips, np.inf)
-    fewest: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = np.minimum(most[None, :], gang[:, None])
-    return fewest
-
-
-def _count_chips(model: Model, job: int, rows: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> None:
-    """Add the chips a job may use, fixed and elastic, to ``rows [S, T, sites or 1]``."""
-    problem, cells, deliveries = model.problem, model.problem.cells, model.problem.deliveries
-    allowed = (problem.jobs.speed[job] > 0) & ~cells.is_api
-    site = cells.site if rows.shape[2] > 1 else np.zeros_like(cells.site)
-    row = np.where(allowed, rows[:, :, site], -1)
-    model.blocks.put(row, model["capacity"].ids, 1.0)
-    at = np.flatnonzero(deliveries.elastic)
-    there = row[deliveries.scenario[at], deliveries.period[at], deliveries.cell[at]]
-    model.blocks.put(there, model.kept[deliveries.unit][at], deliveries.chips[at])

@@ -30,6 +30,7 @@ def jobs_of(portfolio: Portfolio, calendar: Calendar, cells: list[Cell]) -> Jobs
         last_period=windows[:, 1],
         single_site=np.array([row.single_site or row.gang_chips > 0 for row in rows], dtype=np.bool_),
         gang_chips=np.array([row.gang_chips for row in rows], dtype=np.float64),
+        steady=np.array([not row.interruptible for row in rows], dtype=np.bool_),
         speed=speed.reshape(len(rows), len(cells)),
         missed_usd=np.array([row.value_usd / row.chip_hours for row in rows]),
         floor_chips=np.full(calendar.periods, portfolio.tables.limits.research_floor_chips),

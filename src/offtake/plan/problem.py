@@ -128,6 +128,7 @@ class Jobs:
     ``speed [J, N]`` is 0 where a job may not run; ``single_site`` jobs take one site; ``floor_chips [T]``
     is the research floor: chips (speed-weighted) that training and research together must hold in every block.
     ``gang_chips [J]`` run at once, whole or not at all, one gang at a time; 0 is any number.
+    ``steady [J]``: begun, it may not pause until it is done.
     ``missed_usd [J]`` is the penalty for each chip-hour not done by the deadline.
     """
 
@@ -136,6 +137,7 @@ class Jobs:
     last_period: Ints
     single_site: Bools
     gang_chips: Floats
+    steady: Bools
     speed: Floats
     missed_usd: Floats
     floor_chips: Floats

@@ -235,6 +235,9 @@ def _train(model: Model) -> None:
     blocks.var("hosts", ("job", "site"), span)
     gang = window[None] & (jobs.gang_chips > 0)
     blocks.var("runs", ("scenario", "period", "job"), Span(upper=1.0, where=gang, whole=True))
+    steady = window[None] & jobs.steady & (jobs.chip_hours > 0)
+    blocks.var("goes", ("scenario", "period", "job"), Span(upper=1.0, where=steady, whole=True))
+    blocks.var("begins", ("scenario", "period", "job"), Span(upper=1.0, where=steady))
     floor = np.outer(jobs.floor_chips > 0, research_speed(problem) > 0)
     blocks.var("research", ("scenario", "period", "cell"), Span(where=np.logical_and(floor, there), unit=units.chips))
 

@@ -302,7 +302,7 @@ class TrainingRow(Row):
     gang_chips: Amount = column("Chips that must run together at one site; smaller sites are left out.", "chips", 0.0)
     single_site: bool = column("Whether it must stay at one site.", default=False)
     interruptible: bool = column(
-        "Whether it may pause; for the record, the plan does not hold a job to it.", default=True
+        "Whether it may pause; if not, it trains alike at all hours and, begun, goes on until it is done.", default=True
     )
     value_usd: Money = column("Value of finishing in time.", "USD")
     residency: str = column("Zone it must stay in, or any.", default="any")
