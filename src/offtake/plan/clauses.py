@@ -164,7 +164,7 @@ def our_cancelling_fee(contract: Contract, size: float) -> Iterator[Amendment]:
         for one in sides(contract)
     ]
     if new != sides(contract):
-        step = f"{share:.0%} of it" if asked else f"{money(month)} for each unit that we end, {size:g} months' fee"
+        step = f"{share:.0%} of it" if asked else f"{money(month)} for each unit that we end, {of_months(size)}"
         yield Amendment(clause="our cancelling fee", step=step, asked=asked, tables=contract.amended(exits=new))
 
 
@@ -176,8 +176,17 @@ def their_cancelling_fee(contract: Contract, size: float) -> Iterator[Amendment]
         for one in sides(contract)
     ]
     if new != sides(contract) and contract.row.reclaim_per_year > 0:
-        step = f"{money(month)} more for each unit that they end, {size:g} months' fee"
+        step = f"{money(month)} more for each unit that they end, {of_months(size)}"
         yield Amendment(clause="their cancelling fee", step=step, tables=contract.amended(exits=new))
+
+
+def of_months(months: float) -> str:
+    """Write a fee by its months.
+
+    >>> of_months(1.0), of_months(2.0)
+    ("a month's fee", "2 months' fee")
+    """
+    return "a month's fee" if months == 1.0 else f"{months:g} months' fee"
 
 
 def month_usd(contract: Contract) -> float:
