@@ -59,4 +59,19 @@ def test_an_interrupt_before_the_search_ends_the_work_at_once() -> None:
         search.progress("goodput", 0.5)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert not search.stopped()
+
+
+@pytest.mark.parametrize("stage", ["check", "done", "tables"])
+def test_an_interrupt_after_the_search_loses_no_plan(stage: str) -> None:
+    with first_interrupt_stops_the_search(lambda _stage, _done: None) as search:
+        search.progress(stage, 0.0)
+        signal.raise_signal(signal.SIGINT)
+    assert search.stopped()
+
+
+def test_an_interrupt_of_the_questions_after_a_plan_is_remembered() -> None:
+    with first_interrupt_stops_the_search(lambda _stage, _done: None) as search:
+        search.progress("trust: foresight", 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert search.stopped()

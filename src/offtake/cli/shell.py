@@ -29,6 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object to s
 Gap = Annotated[float, typer.Option(help="Stop when the plan is proven this close to the best.", min=0.0, max=1.0)]
 Limit = Annotated[float, typer.Option(help="Stop the solver after this long, with the best plan so far.", min=1.0)]
 Progress = Callable[[str, float], None]
+KEPT_FROM = ("solve", "check", "done", "tables")  #: stages in which there is, or soon will be, a plan to keep
 
 
 @contextmanager
@@ -71,9 +72,9 @@ class Search:
     def interrupt(self, number: int, frame: object) -> None:
         """Ask a search to stop with what it has; end any other work, and a search asked twice, at once."""
         del number, frame
-        if self.stage != "solve" or self.asked:
+        again, self.asked = self.asked, True
+        if again or self.stage not in KEPT_FROM:
             raise KeyboardInterrupt
-        self.asked = True
         sys.stderr.write("Stopping with the best plan so far; interrupt again to end at once.\n")
 
 
