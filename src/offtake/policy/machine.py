@@ -2,15 +2,18 @@
 
 Comes in: a view. Goes out: the choices of ``policy.doors``, bit for bit, because the code is compiled from them (once,
 by ``make_machine``, in a process of its own). All that a call needs stands in one block of memory, whose address is its
-only argument: eight places for the result, then the view's arrays as Numba passes them, then the numbers.
+only argument: eight places for the result, then the view's arrays as Numba passes them, then the numbers. On Linux on
+x86-64 the code is put into memory as it is; elsewhere LLVM loads it, which takes 40 MB more, most of it shared.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import logging
-import subprocess  # the compiler runs in a process of its own, which gives its memory back
+import mmap
+import platform
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -20,32 +23,43 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple, TypeAlias
 
-import llvmlite
-import llvmlite.binding as llvm
+import msgspec
 import numpy as np
 
 from offtake.errors import OfftakeError
 from offtake.files import cache_folder
+from offtake.policy.link import Linked
 from offtake.policy.view import Answer, Choice, Event, Request, View
 
 PACKAGE = Path(__file__).parent.parent
 SOURCES = (
     *(f"policy/{name}.py" for name in ("admit", "baselines", "choose", "doors", "price", "update", "view")),
+    "policy/link.py",
     "policy/machine.py",
     "policy/make_machine.py",
     "performance/compiled.py",
     "units.py",
 )
+MADE_BY = ("numba", "llvmlite", "numpy")
 DOORS = ("decide", "late_by_load", "update")
 RESULTS = 8  #: places for a result at the beginning of the block
 NUMBERS = 10  #: most numbers that a door takes beside the view
 COMPILE_S_MAX = 600.0
+CPU_FILE = Path("/proc/cpuinfo")
+CPU_LINES = ("vendor_id", "cpu family", "model", "flags")  #: what tells processors of Linux apart
 
 Door: TypeAlias = Callable[[int], int]
 
 _ASKED, _TOLD, _ANSWERED = Struct("=9qd"), Struct("=7q"), Struct("=5qd")
 _CHOICE, _COUNT = Struct("=qqdq"), Struct("=q")
 _LOG = logging.getLogger(__name__)
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the policy's machine code as it lies on disk: laid out, or as an object file for LLVM to load."""
+
+    laid_out: Linked | None
+    object_file: bytes
 
 
 class Machine:
@@ -80,12 +94,12 @@ class Machine:
 
 
 class Code(NamedTuple):
-    """Hold the loaded functions, and the engine that keeps their memory."""
+    """Hold the loaded functions, and what keeps their memory."""
 
     decide: Door
     late_by_load: Door
     update: Door
-    engine: llvm.ExecutionEngine
+    memory: object
 
 
 def machine_of(view: View) -> Machine:
@@ -107,7 +121,7 @@ def compiled() -> Path:
     OfftakeError
         If it cannot be compiled or kept.
     """
-    path = cache_folder() / f"policy-{stamp()}.o"
+    path = cache_folder() / f"policy-{stamp()}.code"
     if not path.is_file():
         _LOG.warning("compiling the policy for this processor, once; this takes about ten seconds")
         _make(path)
@@ -116,6 +130,7 @@ def compiled() -> Path:
 
 def _make(path: Path) -> None:
     """Compile in a process of its own: Numba takes 60 MB and more, and they go with it."""
+    subprocess = importlib.import_module("subprocess")  # hardly ever needed
     command = [sys.executable, "-m", "offtake.policy.make_machine", str(path)]
     whole = {**environ, "NUMBA_DISABLE_JIT": "0"}
     try:
@@ -133,24 +148,63 @@ def stamp() -> str:
     digest = hashlib.blake2b(digest_size=12)
     for name in SOURCES:
         digest.update((PACKAGE / name).read_bytes())
-    made_by = (version("numba"), llvmlite.__version__, np.__version__, sys.implementation.cache_tag)
-    digest.update(repr((made_by, llvm.get_process_triple(), llvm.get_host_cpu_name())).encode())
-    digest.update(llvm.get_host_cpu_features().flatten().encode())
+    made_by = [version(name) for name in MADE_BY]
+    digest.update(repr((made_by, sys.implementation.cache_tag, platform.system(), platform.machine())).encode())
+    digest.update(_processor().encode())
     return digest.hexdigest()
+
+
+def _processor() -> str:
+    """Tell this processor from others, by what Linux or else LLVM says of it."""
+    if CPU_FILE.is_file():
+        first = CPU_FILE.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
+        known = [line for line in first if line.partition("\t")[0].strip() in CPU_LINES]
+        if len(known) == len(CPU_LINES):
+            return "\n".join(known)
+    llvm = importlib.import_module("llvmlite.binding")
+    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
 @cache
 def load(path: Path) -> Code:
     """Load the machine code of a file into this process."""
+    kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    placed = None if kept.laid_out is None else _put(kept.laid_out)
+    addresses, memory = placed or _loaded(kept.object_file)
+    door = ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_size_t)  # the GIL is kept: a call takes microseconds
+    decide, late_by_load, update = (door(addresses[symbol(name)]) for name in DOORS)
+    return Code(decide, late_by_load, update, memory)
+
+
+def _put(code: Linked) -> tuple[dict[str, int], object] | None:
+    """Put code into memory of its own, which is closed to writing before it runs; return where its doors are.
+
+    None if this process does not show a function that the code calls.
+    """
+    libc = ctypes.CDLL(None)
+    if not all(hasattr(libc, name) for name in code.outside):
+        return None
+    memory = mmap.mmap(-1, len(code.code))
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    memory[:] = code.code
+    for name, at in code.outside.items():
+        address = ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0
+        memory[at : at + _COUNT.size] = _COUNT.pack(address)
+    if libc.mprotect(ctypes.c_void_p(begin), ctypes.c_size_t(len(code.code)), mmap.PROT_READ | mmap.PROT_EXEC):
+        raise OfftakeError("this system lets no process make code: the policy cannot run")
+    return {name: begin + at for name, at in code.inside.items()}, memory
+
+
+def _loaded(object_file: bytes) -> tuple[dict[str, int], object]:
+    """Have LLVM load an object file; return where its doors are."""
+    llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(path.read_bytes()))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(object_file))
     engine.finalize_object()
-    door = ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_size_t)  # the GIL is kept: a call takes microseconds
-    decide, late_by_load, update = (door(engine.get_function_address(symbol(name))) for name in DOORS)
-    return Code(decide, late_by_load, update, engine)
+    return {symbol(name): engine.get_function_address(symbol(name)) for name in DOORS}, engine
 
 
 def symbol(name: str) -> str:

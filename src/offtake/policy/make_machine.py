@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
+import msgspec
 from llvmlite import ir
 
 from offtake.files import write_whole
 from offtake.performance.compiled import OPTIONS
 from offtake.policy import doors
-from offtake.policy.machine import DOORS, RESULTS, symbol
+from offtake.policy.link import Linked, UnknownCodeError, linked
+from offtake.policy.machine import DOORS, RESULTS, Kept, symbol
 from offtake.policy.view import POOL_VIEW, WORKLOAD_VIEW, Answer, Event, Request, View
 
 PLACE = ir.IntType(64)
@@ -54,8 +57,20 @@ def make(path: Path) -> None:
             library.add_linking_library(callee.library)
         library.finalize()
         code = _emitted(library.get_llvm_str())
+    kept = msgspec.msgpack.encode(Kept(laid_out=_laid_out(code), object_file=code))
     own = path.with_name(f"{path.name}.{os.getpid()}")  # another process may make the same
-    write_whole(own, code).replace(path)
+    write_whole(own, kept).replace(path)
+
+
+def _laid_out(code: bytes) -> Linked | None:
+    """Return an object file's code as it can be put into memory, or None where only LLVM can."""
+    if platform.system() != "Linux":
+        return None
+    try:
+        found = linked(code)
+    except UnknownCodeError:
+        return None
+    return msgspec.structs.replace(found, inside={symbol(name): found.inside[symbol(name)] for name in DOORS})
 
 
 def _emitted(assembly: str) -> bytes:
