@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from offtake.plan.assemble import amended, told_alike
+from offtake.plan.clauses import amendments
 from offtake.plan.negotiate import negotiate
-from offtake.plan.plan import PlanOptions, prepare
+from offtake.plan.plan import PlanOptions, make_plan, prepare
 from offtake.plan.solve import Options
 from offtake.schema.read import read_folder
 
@@ -46,6 +49,45 @@ def test_the_lease_and_its_right_to_leave_are_worth_what_paper_says() -> None:
     assert found.right.right_usd == pytest.approx(100_000, abs=CENT)
     assert found.right.right_in_foresight_usd == pytest.approx(200_000, abs=CENT)
     assert any("100,000" in text and "31 days" in text for text in found.sentences)
+
+
+def test_a_notice_thirty_days_shorter_is_worth_the_month_that_it_saves_where_demand_goes() -> None:
+    # On 1 September the loss is seen; a day's notice then saves October too, in half the futures.
+    found = negotiate(read_folder(BY_HAND / "lease"), "reserved", OPTIONS)
+    by_name = {one.clause: one for one in found.clauses}
+    assert by_name["our notice"].worth_usd == pytest.approx(50_000, abs=CENT)
+    assert by_name["our notice"].value_usd == pytest.approx(480_774.50, abs=CENT)
+    # Nothing is known before August, so a right to be out in July adds nothing.
+    assert by_name["our lock"].worth_usd == pytest.approx(0, abs=CENT)
+    changed = {one.branch: one.regret_usd["sign"] - one.regret_usd["amend"] for one in found.branches}
+    assert changed == pytest.approx({"stays": 0, "goes": 100_000}, abs=CENT)
+
+
+def test_a_plan_with_the_shorter_notice_is_worth_that_much_more() -> None:
+    tables = read_folder(BY_HAND / "lease")
+    day = next(one for one in amendments(tables, "reserved") if one.clause == "our notice").tables
+    usd = [make_plan(some, OPTIONS).result.objective_usd for some in (tables, day)]
+    assert usd == pytest.approx([430_774.50, 480_774.50], abs=CENT)
+
+
+def test_terms_without_a_new_date_are_told_nothing_new() -> None:
+    tables = read_folder(BY_HAND / "lease")
+    some = prepare(tables, OPTIONS)
+    told = {
+        one.clause: told_alike(some, amended(some, one.tables), 0)[0] is some.problem
+        for one in amendments(tables, "reserved")
+    }
+    assert not told.pop("our notice")
+    assert all(told.values())
+
+
+def test_where_all_is_decided_today_a_shorter_notice_brings_no_news() -> None:
+    tables = read_folder(BY_HAND / "lease")
+    tables = replace(tables, settings=tables.settings.model_copy(update={"stages": 0}))
+    some = prepare(tables, OPTIONS)
+    day = next(one for one in amendments(tables, "reserved") if one.clause == "our notice").tables
+    for problem in told_alike(some, amended(some, day), 0):
+        assert problem.decided.keep_as.max() == 0
 
 
 def test_the_curves_of_a_lot_end_at_what_signing_it_is_worth_and_keep_it_whole() -> None:

@@ -17,7 +17,8 @@ from offtake.plan.contracts import Cell, Contracts, Frame, cells_of, contracts_o
 from offtake.plan.given import node_as, ways_of
 from offtake.plan.jobs import jobs_of
 from offtake.plan.load import Load
-from offtake.plan.nodes import Shape, nodes_from, nodes_of
+from offtake.plan.nodes import Shape, dates_of, known_by, nodes_from, nodes_of, stages_of, thinned
+from offtake.plan.nodes import node_as as parted_at
 from offtake.plan.placement import GoodputOf, Placement, place
 from offtake.plan.problem import Axes, Cells, Lanes, Limits, Nodes, Problem
 from offtake.plan.tree import Tree, tree_of
@@ -99,6 +100,32 @@ def amended(assembled: Assembled, tables: Tables) -> Assembled:
     found = assemble(inputs)
     node_as = assembled.problem.decided.node_as
     return replace(found, problem=replace(found.problem, nodes=nodes_from(node_as, found.contracts.moments)))
+
+
+def told_alike(before: Assembled, after: Assembled, offer: int) -> tuple[Problem, Problem]:
+    """Return the problems of two terms of an offer in which both know what either needs to know.
+
+    Other terms may be decided on other dates: a shorter notice later. A tree that parts at the dates of the terms as
+    they are has no news for these. So where there are new dates, this offer is decided by a tree that parts at them
+    too, under either terms, all else as before; the difference of the two plans is then that of the terms.
+    """
+    base, other = before.problem, after.problem
+    settings = before.inputs.portfolio.tables.settings
+    dates, new = (
+        dates_of(one.problem, one.contracts.moments, one.problem.vintages.offer == offer) for one in (before, after)
+    )
+    if before.inputs.portfolio.tables.nodes or np.isin(new, dates).all():
+        return base, other
+    stages = {*stages_of(base, before.contracts.moments, settings.stages), *thinned(new, settings.stages)}
+    shape = Shape(stages=len(stages), branches=settings.branches)
+    node = parted_at(base, sorted(stages), shape)
+
+    def knowing(one: Assembled) -> Problem:
+        nodes = nodes_from(node, one.contracts.moments)
+        mine = one.problem.vintages.offer == offer
+        return replace(one.problem, nodes=known_by(nodes, one.problem.decided, mine))
+
+    return knowing(before), knowing(after)
 
 
 def learnt(inputs: Inputs, problem: Problem, contracts: Contracts) -> Nodes:

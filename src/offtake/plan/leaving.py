@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from offtake.plan.appraise import Case
-from offtake.plan.nodes import in_hindsight
+from offtake.plan.nodes import in_hindsight, known_by
 from offtake.plan.problem import Problem
 from offtake.plan.result import RightToLeave
 from offtake.plan.solution import Solution
@@ -63,8 +63,8 @@ def foreseen(case: Case, mine: np.ndarray) -> Problem:
     """Return the problem in which notices of some vintages after the first day are given knowing all that comes."""
     problem = case.assembled.problem
     known = in_hindsight(problem, case.assembled.contracts.moments)
-    keep_as = np.where(mine[:, np.newaxis, np.newaxis], known.keep_as, problem.decided.keep_as)
-    return replace(problem, nodes=replace(problem.decided, keep_as=keep_as))
+    nodes = known_by(known, problem.decided, mine)
+    return replace(problem, nodes=replace(nodes, sign_as=problem.decided.sign_as))
 
 
 def right_sentences(right: RightToLeave) -> list[str]:

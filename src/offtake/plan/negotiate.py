@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from math import isclose
 
 import msgspec
 import numpy as np
@@ -29,7 +28,7 @@ from offtake.plan.appraise import (
     held_ratio,
     units_of,
 )
-from offtake.plan.assemble import amended
+from offtake.plan.assemble import amended, told_alike
 from offtake.plan.clauses import Amendment, amendments
 from offtake.plan.leaving import right_of, right_sentences
 from offtake.plan.plan import PlanOptions, PlanRun
@@ -149,26 +148,55 @@ def sheet_of(appraisal: Appraisal, desk: Desk) -> Iterator[ClauseWorth]:
     desk.progress("clauses", 1.0)
 
 
-def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
-    """Return what one amendment is worth; None where no plan signs the offer with it though none had to."""
-    problem = amended(desk.case.assembled, one.tables).problem
-    plan, lot = desk.plan_of(problem), desk.forced and desk.case.terms_row.all_or_nothing
-    if plan is None or (lot and not plan.signed[problem.vintages.offer == desk.case.offer].any()):
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """Hold the plans that sign under the terms as they are and under amended ones, both told the same news."""
+
+    before: Solution
+    after: Solution
+
+    @property
+    def worth_usd(self) -> float:
+        """Return what the other terms add."""
+        worth = self.after.objective_usd - self.before.objective_usd
+        return 0.0 if abs(worth) <= NOTHING_SHARE * abs(self.before.objective_usd) else worth
+
+
+def moved(desk: Desk, one: Amendment) -> Moved | None:
+    """Return the plans that tell what an amendment is worth; None where no plan signs the offer though none had to."""
+    case = desk.case
+    lot = desk.forced and case.terms_row.all_or_nothing
+    base, problem = told_alike(case.assembled, amended(case.assembled, one.tables), case.offer)
+    plan = desk.plan_of(problem)
+    if plan is None or (lot and not plan.signed[problem.vintages.offer == case.offer].any()):
         return None
-    value = plan.objective_usd - desk.case.without.objective_usd
-    doubt = sum(each.bound_usd - each.objective_usd for each in (plan, desk.case.without))
+    if base is case.assembled.problem:
+        return Moved(before=case.signing if lot else case.best, after=plan)
+    before = desk.plan_of(base)
+    return None if before is None else Moved(before=before, after=plan)
+
+
+def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
+    """Return what one amendment is worth; None where no plan tells."""
+    found = moved(desk, one)
+    if found is None:
+        return None
     now = value_now(appraisal, all_or_nothing=desk.case.terms_row.all_or_nothing)
-    before = desk.case.signing if lot else desk.case.best
-    apart = max(each.bound_usd - each.objective_usd for each in (plan, before))
+    value, doubt = now + found.worth_usd, open_usd(found.after) + open_usd(desk.case.without)
     return ClauseWorth(
         clause=one.clause,
         step=one.step,
         asked=one.asked,
-        worth_usd=0.0 if isclose(value, now, rel_tol=NOTHING_SHARE) else value - now,
+        worth_usd=found.worth_usd,
         value_usd=value,
         flips=abs(value) > doubt and (value > 0) != (now > 0),
-        doubt_usd=max(apart, 0.0),
+        doubt_usd=max(open_usd(found.after), open_usd(found.before)),
     )
+
+
+def open_usd(plan: Solution) -> float:
+    """Return what the solver leaves open in the value of a plan."""
+    return max(plan.bound_usd - plan.objective_usd, 0.0)
 
 
 def value_now(appraisal: Appraisal, *, all_or_nothing: bool) -> float:
@@ -286,7 +314,9 @@ def by_period(case: Case) -> Floats:
 def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
     """Return the regret of each choice in each branch of growth and, where terms conflict, of their reading."""
     case, problem = desk.case, desk.case.assembled.problem
-    nets = {name: plan.money.net_usd for name, plan in choices_of(desk, sheet).items()}
+    nets = {name: plan.money.net_usd for name, plan in choices_of(desk).items()}
+    amend = amended_net(desk, sheet)
+    nets |= {} if amend is None else {"amend": amend}
     names = np.array([branch_name(case, scenario) for scenario in range(problem.probability.size)])
     found = []
     for name in dict.fromkeys(names.tolist()):
@@ -299,29 +329,38 @@ def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
     return found
 
 
-def choices_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Solution]:
-    """Return the plan of each choice: what cannot be chosen is left out.
+def choices_of(desk: Desk) -> dict[str, Solution]:
+    """Return the plan of each choice under the terms as they are: what cannot be chosen is left out.
 
-    ``sign`` is the plan that signs, ``part`` half of what it signs, ``amend`` the most valuable clause granted but for
-    size, which is a choice of its own.
+    ``sign`` is the plan that signs, ``part`` half of what it signs.
     """
-    case = desk.case
-    assembled, problem = case.assembled, case.assembled.problem
-    tables, name = assembled.inputs.portfolio.tables, case.terms_row.offer
+    case, problem = desk.case, desk.case.assembled.problem
     mine = np.flatnonzero(problem.vintages.offer == case.offer)
     first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
-    units = units_of(problem, case.signing, case.offer)
     found: dict[str, Solution | None] = {"sign": case.signing, "ration": case.without}
-    best = next((one for one in sheet if one.asked and one.worth_usd > 0 and one.clause != SIZE), None)
-    if best is not None:
-        step = next(one for one in amendments(tables, name) if one.clause == best.clause)
-        found["amend"] = desk.plan_of(amended(assembled, step.tables).problem)
-    part = part_of(case.terms_row, units)
+    part = part_of(case.terms_row, units_of(problem, case.signing, case.offer))
     if part > 0:
         found["part"] = desk.try_to(signed_so(problem, first, part))
     if len(mine) > 1:
         found["wait"] = desk.try_to(not_today(problem, case.offer))
     return {choice: plan for choice, plan in found.items() if plan is not None}
+
+
+def amended_net(desk: Desk, sheet: list[ClauseWorth]) -> Floats | None:
+    """Return the net value of signing in each scenario with the most valuable clause granted [S]; None where none is.
+
+    Size is a choice of its own. What the clause adds is counted on top of signing, as on the sheet.
+    """
+    case = desk.case
+    tables, name = case.assembled.inputs.portfolio.tables, case.terms_row.offer
+    best = next((one for one in sheet if one.asked and one.worth_usd > 0 and one.clause != SIZE), None)
+    if best is None:
+        return None
+    found = moved(desk, next(one for one in amendments(tables, name) if one.clause == best.clause))
+    if found is None:
+        return None
+    net: Floats = case.signing.money.net_usd + found.after.money.net_usd - found.before.money.net_usd
+    return net
 
 
 def part_of(row: OfferRow, units: float) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offtake.plan.problem import Floats, Ints, Nodes, Problem
+from offtake.plan.problem import Bools, Floats, Ints, Nodes, Problem
 
 LEAST = 4  #: scenarios in a node (assumption: the out-of-sample value shows what a tree this fine is worth)
 FLOOR = 1e-9
@@ -59,6 +59,15 @@ def nodes_from(node: Ints, moments: Moments) -> Nodes:
     return Nodes(node_as=node, sign_as=sign_as, keep_as=keep_as)
 
 
+def known_by(some: Nodes, others: Nodes, of: Bools) -> Nodes:
+    """Return nodes in which some vintages ``of [V]`` are decided by ``some``, and the other ones by ``others``."""
+    return Nodes(
+        node_as=others.node_as,
+        sign_as=np.where(of[:, np.newaxis], some.sign_as, others.sign_as),
+        keep_as=np.where(of[:, np.newaxis, np.newaxis], some.keep_as, others.keep_as),
+    )
+
+
 def in_hindsight(problem: Problem, moments: Moments) -> Nodes:
     """Return nodes in which whoever decides after the first day knows all that ever comes: the bound on learning."""
     scenarios, periods = problem.demand_rps.shape[:2]
@@ -69,16 +78,27 @@ def in_hindsight(problem: Problem, moments: Moments) -> Nodes:
 
 def stages_of(problem: Problem, moments: Moments, most: int) -> list[int]:
     """List the periods in which nodes part: those of later decisions, thinned evenly to ``most``."""
+    return thinned(dates_of(problem, moments), most)
+
+
+def dates_of(problem: Problem, moments: Moments, of: Bools | None = None) -> Ints:
+    """Return the later periods in which something is decided, in order: on some vintages ``of [V]``, or on all."""
     vintages = problem.vintages
     period = np.arange(problem.period_hours.size)
+    mine = np.ones(vintages.offer.size, dtype=np.bool_) if of is None else of
     open_ones = (vintages.lock_until[:, np.newaxis] <= period) & (period < vintages.term_until[:, np.newaxis])
-    open_ones &= ~vintages.renewed
-    found = np.unique(np.concatenate([moments.keep[open_ones], moments.sign[~vintages.signed]]))
-    found = found[(found > 0) & (found < period.size)]
-    if found.size <= most:
-        return [int(one) for one in found]
-    places = np.unique(np.linspace(0, found.size - 1, most + 2).round().astype(np.int64)[1:-1])
-    return [int(found[place]) for place in places]
+    open_ones &= ~vintages.renewed & mine[:, np.newaxis]
+    found = np.unique(np.concatenate([moments.keep[open_ones], moments.sign[~vintages.signed & mine]]))
+    dates: Ints = found[(found > 0) & (found < period.size)]
+    return dates
+
+
+def thinned(dates: Ints, most: int) -> list[int]:
+    """Take ``most`` of some dates, evenly."""
+    if dates.size <= most:
+        return [int(one) for one in dates]
+    places = np.unique(np.linspace(0, dates.size - 1, most + 2).round().astype(np.int64)[1:-1])
+    return [int(dates[place]) for place in places]
 
 
 def node_as(problem: Problem, stages: list[int], shape: Shape) -> Ints:
