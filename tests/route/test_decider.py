@@ -16,7 +16,7 @@ from offtake.fleet import Fleet
 from offtake.performance.library import StoredTable, save_table
 from offtake.policy.view import NO_POOL, Event, EventKind, Policy, Request
 from offtake.route.decider import Decider, Held, Sent, Settings, Used, Worker, session_of, week_hour
-from offtake.route.decisions import entries_of
+from offtake.route.decisions import Asked, entries_of
 from offtake.route.replay import replay
 from offtake.route.shared import Size, make_block
 from tests.rehearse.fleets import small_deployments, small_fleet
@@ -88,6 +88,22 @@ def test_a_log_replayed_gives_every_choice_again(folder: Path, policy: Policy, s
     live(decider(folder, policy=policy, shadow=Policy.POWER_OF_TWO, keep=log.append), seed, 400)
     assert len(log) > 1_000
     assert replay(small_fleet(), b"".join(log), folder) == []
+
+
+def test_a_shadow_says_what_it_would_have_done_and_changes_nothing(folder: Path) -> None:
+    log: list[bytes] = []
+    bare = decider(folder)
+    one = decider(folder, shadow=Policy.ROUND_ROBIN, keep=log.append)
+    live(bare, 3, 300)
+    live(one, 3, 300)
+    for name in ("in_flight", "price_usd", "reach"):
+        assert one.view.pools[name].tolist() == bare.view.pools[name].tolist()
+    asked = [entry for entry in entries_of(b"".join(log)) if isinstance(entry, Asked)]
+    pairs = [(entry.choice.pool, entry.other.pool) for entry in asked if entry.other is not None]
+    assert len(pairs) == one.shadowed.sum() == 300
+    assert one.shadowed[NO_POOL].sum() == sum(live == NO_POOL for live, _ in pairs)
+    assert np.trace(one.shadowed) == sum(live == other for live, other in pairs)
+    assert 0 < np.trace(one.shadowed) < 300
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -106,13 +106,6 @@ class Settings(NamedTuple):
     keep: Keep | None = None
 
 
-class Shadowed(NamedTuple):
-    """Say how often the shadow would have decided otherwise."""
-
-    asked: int
-    otherwise: int
-
-
 class Decider:
     """Hold the live view of a fleet and decide on it.
 
@@ -129,7 +122,8 @@ class Decider:
         start_hour = week_hour(settings.begun_wall_ns)
         self.view = live_view(fleet, start_hour, settings.folder)
         self.sent: set[Sent] = set()  #: all that are at their pools
-        self.shadowed = Shadowed(0, 0)
+        #: Decisions [pool + 1, pool + 1] by what was chosen and what the shadow would have; the last of each: none.
+        self.shadowed = np.zeros((len(fleet.pools) + 1, len(fleet.pools) + 1), np.int64)
         self._machine = machine_of(self.view)
         self._policy, self._keep = int(settings.policy), settings.keep
         self._shadow = None if settings.shadow is None else int(settings.shadow)
@@ -163,8 +157,7 @@ class Decider:
         for pool, up in reversed(closed):
             self._replicas_up[pool] = up
         if other is not None:
-            asked, otherwise = self.shadowed
-            self.shadowed = Shadowed(asked + 1, otherwise + (other.pool != choice.pool))
+            self.shadowed[choice.pool, other.pool] += 1
         if self._keep is not None:
             self._record(Asked(request, now_ns, u, without, choice, other))
         return choice
