@@ -15,7 +15,7 @@ import pytest
 
 from offtake.errors import OfftakeError
 from offtake.policy.doors import decide, late_by_load, update
-from offtake.policy.machine import Code, Kept, Machine, _loaded, compiled, machine_of, slots_of, symbol
+from offtake.policy.machine import Code, Kept, Machine, _loaded, compiled, load, machine_of, slots_of, symbol
 from offtake.policy.view import NO_POOL, Answer, Event, EventKind, Policy, Reason, Request
 from tests.policy.test_seam import raw, view
 
@@ -90,6 +90,12 @@ def test_a_cache_that_cannot_be_written_is_told_in_a_sentence(tmp_path: Path, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(OfftakeError, match="cannot be compiled into"):
         compiled()
+
+
+def test_a_file_that_is_no_code_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "half").write_bytes(compiled().read_bytes()[:1_000])
+    with pytest.raises(OfftakeError, match="delete it"):
+        load(tmp_path / "half")
 
 
 def test_an_array_that_is_not_contiguous_is_refused() -> None:

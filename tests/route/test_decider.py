@@ -18,7 +18,7 @@ from offtake.policy.view import NO_POOL, Event, EventKind, Policy, Request
 from offtake.route.decider import Decider, Held, Sent, Settings, Used, Worker, session_of, week_hour
 from offtake.route.decisions import Asked, entries_of
 from offtake.route.replay import replay
-from offtake.route.shared import Size, make_block
+from offtake.route.shared import Change, Others, Size, make_block
 from tests.rehearse.fleets import small_deployments, small_fleet
 
 BEGUN_NS = 1_780_000_000_000_000_000  #: of 2026, in the afternoon
@@ -215,6 +215,18 @@ def test_a_new_fleet_goes_on_with_what_is_in_flight_and_what_was_learned(folder:
     for pool in range(3):
         new.measured(pool, Held(0, 0), 2 * 10**10)
     assert not new.view.running.any()
+
+
+def test_a_new_fleet_takes_its_load_from_the_old_block_to_its_own(folder: Path) -> None:
+    blocks = [make_block(folder / name, Size(2, 4, 2)) for name in ("old", "new")]
+    old, new = (decider(folder, worker=Worker(0, block)) for block in blocks)
+    live(old, 1, 200)
+    held = len(old.sent)
+    new.take_over(old, 10**9)
+    seen = [sum(one.in_flight for one in Others(block, 1).changes() if isinstance(one, Change)) for block in blocks]
+    assert seen == [0, held]
+    with pytest.raises(ValueError, match="counts for"):
+        decider(folder, worker=Worker(0, make_block(folder / "other", Size(2, 5, 2))))
 
 
 def test_sessions_are_numbered_the_same_everywhere_and_apart_for_each_tenant() -> None:

@@ -168,7 +168,10 @@ def _processor() -> str:
 @cache
 def load(path: Path) -> Code:
     """Load the machine code of a file into this process."""
-    kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    try:
+        kept = msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    except msgspec.DecodeError:
+        raise OfftakeError(f"{path} does not hold the policy's machine code: delete it, and it is made again") from None
     placed = None if kept.laid_out is None else _put(kept.laid_out)
     addresses, memory = placed or _loaded(kept.object_file)
     door = ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_size_t)  # the GIL is kept: a call takes microseconds

@@ -115,6 +115,8 @@ class Decider:
         If the fleet names a step table that there is not, or has no pool.
     OfftakeError
         If the policy's machine code cannot be made.
+    ValueError
+        If the block of the worker is of another size.
     """
 
     def __init__(self, fleet: Fleet, settings: Settings) -> None:
@@ -134,7 +136,10 @@ class Decider:
         self._input_tokens = np.array([workload.input_tokens_mean for workload in fleet.workloads])
         self._output_tokens = [workload.output_tokens_mean for workload in fleet.workloads]
         number, block = settings.worker
-        self._own = alone(len(fleet.pools), len(fleet.workloads)) if block is None else block.column(number)
+        size = (len(fleet.pools), len(fleet.workloads))
+        if block is not None and block.size[1:] != size:
+            raise ValueError(f"the block counts for {block.size[1:]} pools and workloads, the fleet has {size}")
+        self._own = alone(*size) if block is None else block.column(number)
         self._others = None if block is None else Others(block, number)
         self._measured = np.zeros((*self.view.running.shape, LEVELS), np.int64)
         self._chance = np.random.default_rng([fleet.seed, CHANCE_STREAM, number])
@@ -284,8 +289,9 @@ class Decider:
     def take_over(self, old: Decider, now_ns: int) -> None:
         """Go on from the decider of an older fleet: what is in flight, and what was learned, pool by pool of a name.
 
-        A request whose pool is no more in the fleet goes on, and is counted nowhere.
+        A request whose pool is no more in the fleet goes on, and is counted nowhere. A new fleet takes a new block.
         """
+        old.retire()
         pools = {pool.name: index for index, pool in enumerate(self.fleet.pools)}
         workloads = {workload.name: index for index, workload in enumerate(self.fleet.workloads)}
         for index, pool in enumerate(old.fleet.pools):
@@ -302,6 +308,13 @@ class Decider:
         self._unstreamed = [one for one in old._unstreamed if one[2] in self.sent]
         self._serial = old._serial
         heapify(self._unstreamed)
+
+    def retire(self) -> None:
+        """Say nothing to other workers any more: what is in flight here is another's to count."""
+        number, block = self.settings.worker
+        if block is not None:
+            block.clear(number)
+        self._own, self._others = alone(len(self.fleet.pools), len(self.fleet.workloads)), None
 
     def _learn(self, pool: int, values: dict[str, float]) -> None:
         """Set what an older decider learned of a pool."""
