@@ -9,7 +9,6 @@ Sources: RFC 9112 sections 4, 6.1, 6.3, 7.1 and 11.
 from __future__ import annotations
 
 from collections import deque
-from http import HTTPStatus
 from itertools import islice
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -17,6 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from offtake.route.http1 import LAST_CHUNK, NO_BODY, Limits
 from offtake.route.seams import Headers
 
+FINAL = 200  #: The first status that is not informational.
 TAIL_BYTES = 16_384  #: What is kept of an answer's end.
 TRIM_BYTES = 65_536  #: How much may come between two looks at what is kept.
 
@@ -90,6 +90,9 @@ class AnswerReader:
         ------
         MalformedError, OversizedError
         """
+        if self.done:
+            self.junk = True
+            return b""
         if self._kept_bytes > TRIM_BYTES:
             self._trim()
         try:
@@ -126,7 +129,7 @@ class AnswerReader:
         """Judge the head."""
         headers, parser = self._headers, self._parser
         status = parser.get_status_code()
-        if status < HTTPStatus.OK:
+        if status < FINAL:
             self._informed += 1
             return
         first = dict(headers)

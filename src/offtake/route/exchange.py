@@ -10,7 +10,6 @@ ever sees a clean end of a request that the ledger does not hold; an answer that
 
 from __future__ import annotations
 
-from enum import IntEnum
 from http import HTTPStatus
 
 import msgspec
@@ -25,15 +24,16 @@ from offtake.route.wheel import NEVER
 from offtake.route.works import Client, Works
 
 
-class Phase(IntEnum):
-    """Say what an exchange waits for."""
+# What an exchange waits for: plain numbers, because they are looked at with every piece of every answer.
+HOLDING = 0  #: until the desk is asked again
+OPENING = 1  #: for a link
+SENT = 2  #: for the first byte of the answer's body
+PASSING = 3  #: for the rest of it
+FEEDING = 4  #: for the client to leave
+OVER = 5
 
-    HOLDING = 0  # until the desk is asked again
-    OPENING = 1  # for a link
-    SENT = 2  # for the first byte of the answer's body
-    PASSING = 3  # for the rest of it
-    FEEDING = 4  # for the client to leave
-    OVER = 5
+BAD_REQUEST = 400
+SERVED = Outcome.SERVED  #: looking into an enumeration costs more than the rest of its line
 
 
 class Exchange:
@@ -73,7 +73,7 @@ class Exchange:
         self._renewed = False  #: whether it was sent on a second link
         self._keep = False  #: whether the client was told that its connection goes on
         self._feeding: Feeding | None = None
-        self._phase = Phase.HOLDING
+        self._phase = HOLDING
         self._verdict = Outcome.REFUSED  #: how it ended, if the next thing is an answer of our own
         self._left = False
         self._last_ns = 0  #: when the last bytes of the answer came
@@ -89,7 +89,7 @@ class Exchange:
         elif isinstance(made, Reply):
             self._answer(made, now_ns)
         else:
-            self._phase = Phase.FEEDING
+            self._phase = FEEDING
             self._client.due(NEVER)
             self._feeding = Feeding(self._client.transport, self._request, self._works.limits.lag_bytes)
             self._feeding.begin(made)
@@ -98,7 +98,7 @@ class Exchange:
 
     def _end_feed(self) -> None:
         """End a feed, and the connection with it."""
-        self._phase = Phase.OVER
+        self._phase = OVER
         if self._feeding is not None:
             self._feeding.end()
         self._client.ended(keep=False)
@@ -114,7 +114,7 @@ class Exchange:
 
     def _hold(self, step: Hold, now_ns: int) -> None:
         """Wait until the desk is to be asked again."""
-        self._phase = Phase.HOLDING
+        self._phase = HOLDING
         self._the_case().wake = self._wake
         self._client.due(max(step.until_ns, now_ns))
 
@@ -125,7 +125,7 @@ class Exchange:
 
     def _ask_again(self) -> None:
         """Ask the desk for a place, if the request still waits."""
-        if self._phase is Phase.HOLDING:
+        if self._phase == HOLDING:
             case = self._the_case()
             case.wake = None
             now_ns = self._works.clock.now_ns()
@@ -147,7 +147,7 @@ class Exchange:
 
     def _answer(self, reply: Reply, now_ns: int) -> None:
         """Send an answer of our own."""
-        self._phase = Phase.OVER
+        self._phase = OVER
         client, request = self._client, self._request
         keep = request.keep and not client.wants_close()
         headless = request.head.method == b"HEAD"
@@ -164,7 +164,7 @@ class Exchange:
 
     def _cut(self) -> None:
         """End the client's connection with no clean end."""
-        self._phase = Phase.OVER
+        self._phase = OVER
         self._client.transport.abort()
         self._client.ended(keep=False)
 
@@ -172,7 +172,7 @@ class Exchange:
     def _attempt(self, sending: Sending, now_ns: int) -> None:
         """Begin an attempt."""
         self._sending = sending
-        self._phase = Phase.OPENING
+        self._phase = OPENING
         self._head = b""
         self._passed = self._renewed = False
         upstream = sending.upstream
@@ -190,7 +190,7 @@ class Exchange:
     def _send(self, link: Link, now_ns: int) -> None:
         """Send the request on a link."""
         sending = self._sending
-        self._link, self._phase = link, Phase.SENT
+        self._link, self._phase = link, SENT
         link.send(sending.head, sending.body)
         self._client.due(min(now_ns + sending.upstream.times.first_ns, self._total_ns))
 
@@ -204,7 +204,7 @@ class Exchange:
         answer = link.answer
         if clean and answer.ends_by_close():
             answer.done = True
-            self._finish(link, b"")
+            self._finish(link, b"", self._works.clock.now_ns())
         elif link.used > 1 and answer.is_silent() and not self._renewed:
             self._renew()
         else:
@@ -213,7 +213,7 @@ class Exchange:
     def _renew(self) -> None:
         """Send once more, on a new link: the upstream closed the old one while it was idle, and answered nothing."""
         upstream = self._sending.upstream
-        self._renewed, self._phase = True, Phase.OPENING
+        self._renewed, self._phase = True, OPENING
         self._client.due(min(self._works.clock.now_ns() + upstream.times.connect_ns, self._total_ns))
         self._works.pools.of(upstream).open(self)
 
@@ -235,7 +235,7 @@ class Exchange:
         self._close(outcome, tail, chunks, now_ns)
         if not self._passed or self._way is Way.RAW:  # what only the connection's end would end must not end so
             self._client.transport.abort()
-        self._phase = Phase.OVER
+        self._phase = OVER
         self._client.ended(keep=False)
 
     # ── its answer ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,41 +253,38 @@ class Exchange:
         except OversizedError:
             self._fail(Failure.TOO_LARGE)
             return
-        if self._phase is not Phase.PASSING and not self._begun(link):
+        now_ns = self._works.clock.now_ns()
+        if self._phase != PASSING and not self._begun(answer, now_ns):
             return
         if answer.done:
-            self._finish(link, part)
+            self._finish(link, part, now_ns)
         else:
-            self._last_ns = self._works.clock.now_ns()
+            self._last_ns = now_ns
             self._pass(answer, part)
 
-    def _begun(self, link: Link) -> bool:
+    def _begun(self, answer: AnswerReader, now_ns: int) -> bool:
         """Hear the head once it is whole, and tell whether the body has begun."""
-        answer = link.answer
-        if not answer.status:
-            return False
-        now_ns = self._works.clock.now_ns()
-        if not self._head and not self._hear(link, now_ns):
+        if not answer.status or (not self._head and not self._hear(answer, now_ns)):
             return False
         if not answer.pieces:
             return answer.done
         self._works.desk.first(self._the_case(), now_ns)
-        self._phase = Phase.PASSING
+        self._phase = PASSING
         if not answer.done:
             self._client.due(min(now_ns + self._sending.upstream.times.between_ns, self._total_ns))
         return True
 
-    def _hear(self, link: Link, now_ns: int) -> bool:
+    def _hear(self, answer: AnswerReader, now_ns: int) -> bool:
         """Let the desk judge the head; tell whether the answer is passed on."""
-        answer = link.answer
         step = self._works.desk.heard(self._the_case(), answer.status, answer.headers, now_ns)
         if isinstance(step, Pass):
             self._head, self._seen = step.head, 0
             self._way = way_of(answer, modern=self._request.modern, turned=self._sending.translator is not None)
             return True
         self._verdict = verdict_of(answer.status)
-        self._link = None
-        link.release()
+        link, self._link = self._link, None
+        if link is not None:
+            link.release()
         if self._left:
             self._break_off(Outcome.LEFT, link, now_ns)
         else:
@@ -325,7 +322,7 @@ class Exchange:
         self._keep = self._request.keep and not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
         return self._head + line + (END if self._keep else CLOSE_END)
 
-    def _finish(self, link: Link, part: bytes) -> None:
+    def _finish(self, link: Link, part: bytes, now_ns: int) -> None:
         """Close the case, and only then pass on the last bytes."""
         answer = link.answer
         if answer.junk and answer.chunked:
@@ -341,10 +338,10 @@ class Exchange:
             self._link = None
             link.release()
         outcome = Outcome.LEFT if self._left else verdict_of(answer.status)
-        if not self._close(outcome, tail, chunks, self._works.clock.now_ns()) and not self._left:
+        if not self._close(outcome, tail, chunks, now_ns) and not self._left:
             self._cut()
             return
-        self._phase = Phase.OVER
+        self._phase = OVER
         client = self._client
         if not self._left:
             client.transport.write(last)
@@ -367,7 +364,7 @@ class Exchange:
     # ── the client ───────────────────────────────────────────────────────────────────────────────────────────────
     def pause(self) -> None:
         """Read no more of the answer while the client lags behind."""
-        if self._link is not None and self._phase is Phase.PASSING:
+        if self._link is not None and self._phase == PASSING:
             self._link.transport.pause_reading()
 
     def resume(self) -> None:
@@ -379,9 +376,9 @@ class Exchange:
     def left(self) -> None:
         """Learn that the client is gone: stop the upstream, or read to the end, as its contract says."""
         self._left = True
-        if self._phase is Phase.FEEDING:
+        if self._phase == FEEDING:
             self._end_feed()
-        elif self._phase is Phase.OVER:
+        elif self._phase == OVER:
             return
         elif self._link is not None and self._sending.upstream.leave is Leave.DRAIN:
             self.resume()
@@ -390,33 +387,33 @@ class Exchange:
 
     def stop(self, outcome: Outcome | None = None) -> None:
         """End at once, wherever it is; without an outcome it is the router that ends it."""
-        if self._phase is Phase.FEEDING:
+        if self._phase == FEEDING:
             self._end_feed()
             return
-        if self._phase is Phase.OPENING:
+        if self._phase == OPENING:
             self._works.pools.of(self._sending.upstream).leave(self)
         link, self._link = self._link, None
         if link is not None:
             link.abort()
-        passed = self._phase is Phase.PASSING and self._passed
+        passed = self._phase == PASSING and self._passed
         outcome = outcome or (Outcome.CUT if passed else Outcome.FAILED)
         self._break_off(outcome, link, self._works.clock.now_ns())
 
     def wind_up(self) -> None:
         """End what would never end by itself."""
-        if self._phase is Phase.FEEDING:
+        if self._phase == FEEDING:
             self._end_feed()
 
     def expired(self, now_ns: int) -> None:
         """Act on a time that is up."""
-        if self._phase is Phase.HOLDING:
+        if self._phase == HOLDING:
             self._ask_again()
-        elif self._phase is Phase.OPENING:
+        elif self._phase == OPENING:
             self._works.pools.of(self._sending.upstream).leave(self)
             self._fail(Failure.CONNECT_TIME)
-        elif self._phase is Phase.SENT:
+        elif self._phase == SENT:
             self._fail(Failure.TOTAL_TIME if now_ns >= self._total_ns else Failure.FIRST_TIME)
-        elif self._phase is Phase.PASSING:
+        elif self._phase == PASSING:
             self._check_pace(now_ns)
 
     def _check_pace(self, now_ns: int) -> None:
@@ -436,7 +433,7 @@ class Exchange:
 
 def verdict_of(status: int) -> Outcome:
     """Say how a request ended whose whole answer has this status."""
-    if status < HTTPStatus.BAD_REQUEST:
-        return Outcome.SERVED
+    if status < BAD_REQUEST:
+        return SERVED
     overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Outcome.FAILED if overloaded else Outcome.FAULTY

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from http import HTTPStatus
-from typing import NamedTuple
 
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -22,6 +21,9 @@ from offtake.units import NS_PER_S, S_PER_MINUTE
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 TARGET = bytes(c for c in range(0x21, 0x7F) if chr(c) not in '#"<>\\^`{|}')  # RFC 3986 and the brackets of queries
+HOST = bytes(c for c in TARGET if chr(c) not in "/?@,;&=")
+SLASH, CR = ord("/"), ord("\r")
+BLANK = b"\r\n" * 4
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 NO_BODY = frozenset((204, 304))  # RFC 9112 section 6.3; 1xx never come this far
@@ -59,7 +61,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """Hold a whole request; ``keep`` says whether the connection can go on, ``modern`` whether it is HTTP/1.1."""
 
     head: Head
@@ -112,6 +114,7 @@ class RequestReader:
     """Read one client's requests; ``ready`` fills with those that are whole, in order."""
 
     __slots__ = (
+        "_blank",
         "_body",
         "_coded",
         "_feed",
@@ -161,8 +164,8 @@ class RequestReader:
         if self._plain_bytes:
             self._feed_plain(data)
             return
-        if not self.in_head and not self.in_body and data[0] in b"\r\n" and data[:2] != b"\r\n":
-            raise RefusedError(400, "a bare line end stands before a request")
+        if data[0] <= CR and not self.in_head and not self.in_body:
+            self._check_blank(data)
         self._long = self._size + len(data) > self._limits.head_bytes
         try:
             self._feed(data)
@@ -178,8 +181,15 @@ class RequestReader:
             if self._long:
                 raise RefusedError(431, "the head of the request is too long")
 
+    def _check_blank(self, data: bytes) -> None:
+        """Let a few empty lines stand before a request, as RFC 9112 section 2.2 wants; no bare line end."""
+        self._blank += data[: len(data) - len(data.lstrip(b"\r\n"))]
+        if not BLANK.startswith(self._blank):
+            raise RefusedError(400, "bare line ends stand before the request")
+
     def on_message_begin(self) -> None:
         """Note that a request begins."""
+        self._blank = b""  #: empty lines before it
         self.in_head = True
         self._headers: list[tuple[bytes, bytes]] = []
         self._target = b""
@@ -202,17 +212,23 @@ class RequestReader:
         headers, limits = self._headers, self._limits
         first = dict(headers)
         version = self._parser.get_http_version()
-        self.modern = version == "1.1"
-        if not self.modern and version != "1.0":
+        self.modern = modern = version == "1.1"
+        if not modern and version != "1.0":
             raise RefusedError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
         if len(first) != len(headers):
             check_repeated(headers)
         if len(headers) > limits.headers or (self._long and head_bytes(headers) > limits.head_bytes):
             raise RefusedError(431, "the head of the request is too long")
-        if not first.get(b"host") and (self.modern or b"host" in first):
+        host = first.get(b"host", b"")
+        if not host and (modern or b"host" in first):
             raise RefusedError(400, "the request names no host")
-        self._target = check_target(self._target, first.get(b"host", b""))
-        self.keep = self.modern and self._parser.should_keep_alive()
+        if self._target.translate(None, TARGET):
+            raise RefusedError(400, "the request's target holds a character that must be encoded")
+        if host.translate(None, HOST):
+            raise RefusedError(400, "the host is malformed")
+        if self._target[0] != SLASH:
+            self._target = in_origin_form(self._target, host)
+        self.keep = modern and self._parser.should_keep_alive()
         self._check_body(first)
 
     def _check_body(self, first: dict[bytes, bytes]) -> None:
@@ -294,13 +310,9 @@ def check_repeated(headers: list[tuple[bytes, bytes]]) -> None:
             raise RefusedError(400, f"{name.decode()} is given more than once")
 
 
-def check_target(target: bytes, host: bytes) -> bytes:
-    """Return the target as path and query; an absolute one must name the same host and no user."""
-    if target.translate(None, TARGET):
-        raise RefusedError(400, "the request's target holds a character that must be encoded")
-    if host.translate(None, TARGET) or b"@" in host or b"/" in host or b"," in host:
-        raise RefusedError(400, "the host is malformed")
-    if target[:1] == b"/" or target == b"*":
+def in_origin_form(target: bytes, host: bytes) -> bytes:
+    """Return an absolute target as path and query; it must name the same host, and no user."""
+    if target == b"*":
         return target
     scheme, mark, rest = target.partition(b"://")
     authority = rest.partition(b"/")[0].partition(b"?")[0]
