@@ -225,13 +225,13 @@ class Client:
         status = int(status_line.split()[1])
         if b"content-length" in headers:
             return status, headers, await self.reader.readexactly(int(headers[b"content-length"]))
-        body = b""
+        parts: list[bytes] = []
         while b"transfer-encoding" in headers:
             size = int(await self.reader.readline(), 16)
-            body += (await self.reader.readexactly(size + 2))[:-2]
+            parts.append((await self.reader.readexactly(size + 2))[:-2])
             if size == 0:
                 break
-        return status, headers, body
+        return status, headers, b"".join(parts)
 
 
 @asynccontextmanager
@@ -248,7 +248,7 @@ async def serving(desk: FakeDesk, limits: http1.Limits | None = None, tls: Any =
 
 @asynccontextmanager
 async def client(server: Server, tls: Any = None) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection(*server.addresses[0], ssl=tls)
+    reader, writer = await asyncio.open_connection(*server.addresses[0], ssl=tls, limit=1_000_000)
     try:
         yield Client(reader, writer)
     finally:

@@ -1,30 +1,12 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
-from offtake.route import loop
 from offtake.route.seams import Failure, Outcome
 from tests.route.fakes import ASK, OK, PAGE, SSE, FakeDesk, Script, chunk, client, good, once, serving, upstream
+from tests.route.loops import Run, run
 
-Run = Callable[[Callable[[], Awaitable[None]]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    factory = asyncio.new_event_loop if request.param == "asyncio" else loop.new_event_loop
-
-    def start(main: Callable[[], Awaitable[None]]) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(10):
-                await main()
-
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(bounded())
-
-    return start
+__all__ = ["run"]
 
 
 def test_a_json_answer_comes_back_as_it_was(run: Run) -> None:

@@ -16,13 +16,12 @@ import msgspec
 
 from offtake.route.answers import AnswerReader, MalformedError, OversizedError
 from offtake.route.feeding import Feeding
-from offtake.route.framing import CLOSE_END, END, Way, chunk, length_line, way_of
+from offtake.route.framing import CLOSE_END, END, Way, chunk, length_line, reset, way_of
 from offtake.route.http1 import LAST_CHUNK, Request, whole
 from offtake.route.seams import Case, Failure, Hold, Leave, Outcome, Pass, Reply, Sending, Step
 from offtake.route.upstream import Link
 from offtake.route.wheel import NEVER
 from offtake.route.works import Client, Works
-
 
 # What an exchange waits for: plain numbers, because they are looked at with every piece of every answer.
 HOLDING = 0  #: until the desk is asked again
@@ -42,6 +41,7 @@ class Exchange:
     __slots__ = (
         "_case",
         "_client",
+        "_early",
         "_feeding",
         "_head",
         "_keep",
@@ -66,6 +66,7 @@ class Exchange:
         self._link: Link | None = None
         self._sending: Sending  #: of the last attempt
         self._head: bytes  #: of its answer, once it was heard and is passed on
+        self._early: bytes  #: framing that came before the body's first byte
         self._way: Way
         self._seen: int  #: pieces of its body that were turned
         self._total_ns: int  #: when it has lasted too long
@@ -165,7 +166,7 @@ class Exchange:
     def _cut(self) -> None:
         """End the client's connection with no clean end."""
         self._phase = OVER
-        self._client.transport.abort()
+        reset(self._client.transport)
         self._client.ended(keep=False)
 
     # ── an attempt ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,7 +174,7 @@ class Exchange:
         """Begin an attempt."""
         self._sending = sending
         self._phase = OPENING
-        self._head = b""
+        self._head = self._early = b""
         self._passed = self._renewed = False
         upstream = sending.upstream
         self._total_ns = now_ns + upstream.times.total_ns
@@ -233,7 +234,9 @@ class Exchange:
         """Close the case of an answer that is not whole, and the client's connection without a clean end."""
         tail, chunks = (b"", 0) if link is None else (link.answer.tail(), link.answer.count())
         self._close(outcome, tail, chunks, now_ns)
-        if not self._passed or self._way is Way.RAW:  # what only the connection's end would end must not end so
+        if self._passed and self._way is Way.RAW:
+            reset(self._client.transport)
+        elif not self._passed:
             self._client.transport.abort()
         self._phase = OVER
         self._client.ended(keep=False)
@@ -254,8 +257,12 @@ class Exchange:
             self._fail(Failure.TOO_LARGE)
             return
         now_ns = self._works.clock.now_ns()
-        if self._phase != PASSING and not self._begun(answer, now_ns):
-            return
+        if self._phase != PASSING:
+            if not self._begun(answer, now_ns):
+                if self._link is link:
+                    self._early += part
+                return
+            part = self._early + part
         if answer.done:
             self._finish(link, part, now_ns)
         else:
@@ -366,11 +373,13 @@ class Exchange:
         """Read no more of the answer while the client lags behind."""
         if self._link is not None and self._phase == PASSING:
             self._link.transport.pause_reading()
+            self._client.due(min(self._last_ns + self._works.limits.stall_ns, self._total_ns))
 
     def resume(self) -> None:
         """Read on."""
-        if self._link is not None:
-            self._last_ns = self._works.clock.now_ns()
+        if self._link is not None and self._phase == PASSING:
+            self._last_ns = now_ns = self._works.clock.now_ns()
+            self._client.due(min(now_ns + self._sending.upstream.times.between_ns, self._total_ns))
             self._link.transport.resume_reading()
 
     def left(self) -> None:

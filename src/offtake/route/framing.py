@@ -1,10 +1,14 @@
-"""Choose how a body goes to the client, and write the framing.
+"""Choose how a body goes to the client, write the framing, and end what broke so that it looks broken.
 
 Comes in: an answer's framing, what the client speaks, whether the body is turned. Goes out: bytes around the body.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
+from contextlib import suppress
 from enum import IntEnum
 
 from offtake.route.answers import AnswerReader
@@ -13,6 +17,7 @@ from offtake.route.http1 import NO_BODY
 CHUNKED = b"transfer-encoding: chunked\r\n"
 END = b"\r\n"
 CLOSE_END = b"connection: close\r\n\r\n"
+RESET = struct.pack("ii", 1, 0)  #: SO_LINGER of no time: closing drops what is unsent and resets
 
 
 class Way(IntEnum):
@@ -45,3 +50,12 @@ def length_line(answer: AnswerReader, way: Way, length: int) -> bytes:
 def chunk(data: bytes) -> bytes:
     """Frame bytes as one chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection so that nobody takes its end for that of an answer: with a reset, where TCP allows it."""
+    taken = transport.get_extra_info("socket")
+    if taken is not None:
+        with suppress(OSError):
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    transport.abort()

@@ -117,14 +117,11 @@ class Wheel:
         self._handle, self._wake_tick = None, NEVER
         now_ns = self._clock.now_ns()
         now_tick = now_ns >> TICK_BITS
-        last = min(now_tick, self._tick + SLOTS - 1)
-        for tick in range(self._tick, last + 1):
-            slot = self._slots[tick % SLOTS]
-            self._tick = tick
+        for tick in range(self._tick, min(now_tick + 1, self._tick + SLOTS)):
+            slot, self._slots[tick % SLOTS] = self._slots[tick % SLOTS], None
             if slot:
-                self._slots[tick % SLOTS] = None
                 self._empty(slot, now_ns)
-        self._tick = max(self._tick, now_tick) + 1
+        self._tick = max(self._tick, now_tick + 1)  # a loop may wake us a little early
         self._sleep()
 
     def _empty(self, slot: set[Timed], now_ns: int) -> None:
