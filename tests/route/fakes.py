@@ -35,6 +35,7 @@ HIDDEN = {b"connection", b"content-length", b"transfer-encoding", b"keep-alive"}
 TIMES = Times(connect_ns=2 * S, first_ns=2 * S, between_ns=2 * S, total_ns=20 * S)
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+EVENT = b"data: 1\n\n"
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 ASK = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}"
 PAGE = b"GET /page HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -288,3 +289,22 @@ def once(*parts: bytes, pause_s: float = 0.0, then: str = "wait") -> Script:
             peer.reset()
 
     return play
+
+
+def failures(desk: FakeDesk) -> list[Failure]:
+    return [entry[1] for entry in desk.log if entry[0] == "failed"]
+
+
+def outcomes(desk: FakeDesk) -> list[Outcome]:
+    return [end[0] for end in desk.ends]
+
+
+def recorded_feed() -> tuple[Feed, list[Callable[[bytes], None]], list[bool]]:
+    senders: list[Callable[[bytes], None]] = []
+    ended: list[bool] = []
+
+    def begin(send: Callable[[bytes], None]) -> Callable[[], None]:
+        senders.append(send)
+        return lambda: ended.append(True)
+
+    return Feed(((b"content-type", b"text/event-stream"),), begin), senders, ended

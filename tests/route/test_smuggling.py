@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -117,7 +116,8 @@ class Backend(threading.Thread):
                     return
                 data += more
             met.sendall(b"HTTP/1.1 200 OK\r\nX-Back: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            time.sleep(0.05)
+            met.shutdown(socket.SHUT_WR)
+            met.recv(1)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def peer(
         for _ in range(100):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
-            time.sleep(0.05)
+            threading.Event().wait(0.05)
         yield name, port
         process.terminate()
 
