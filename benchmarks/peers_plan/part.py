@@ -80,6 +80,7 @@ def no_jobs(problem: Problem) -> Jobs:
         last_period=none.astype(np.int64),
         single_site=none.astype(np.bool_),
         gang_chips=none,
+        steady=none.astype(np.bool_),
         speed=np.zeros((0, problem.cells.site.size)),
         missed_usd=none,
         floor_chips=np.zeros(problem.period_hours.size),

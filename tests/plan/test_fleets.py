@@ -15,7 +15,8 @@ import pytest
 
 from offtake.fleet import Pool
 from offtake.plan.assemble import Assembled
-from offtake.plan.fleets import cut_week, default_week, fleet_of
+from offtake.plan.cuts import cut_week, default_week
+from offtake.plan.fleets import fleet_of
 from offtake.plan.solution import Solution
 from offtake.plan.solve import Options, solve
 from offtake.schema.settings import RegionRow

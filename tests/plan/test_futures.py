@@ -10,7 +10,8 @@ import pytest
 
 from offtake.fleet import Scenario, check_fleet
 from offtake.plan.assemble import Assembled
-from offtake.plan.fleets import cut_week, fleet_of
+from offtake.plan.cuts import cut_week
+from offtake.plan.fleets import fleet_of
 from offtake.plan.futures import with_futures
 from offtake.plan.solve import Options, solve
 from tests.plan.fakes import assembled

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from offtake.demand.shock import sample_shocks, shock_paths, shocks_of
 from offtake.fleet import Fleet, Pool, Scenario, ScenarioEvent
-from offtake.plan.fleets import NOTHING, Cut
+from offtake.plan.cuts import NOTHING, Cut
 from offtake.plan.tree import Chance
 from offtake.supply.delivery import Delivery, Draw, deliver, end_day, first_days, kinds
 from offtake.supply.offer import Terms

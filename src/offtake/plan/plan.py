@@ -22,9 +22,10 @@ from offtake.files import folder_in_place, write_json
 from offtake.fleet import Fleet, write_fleet
 from offtake.plan.assemble import Assembled, Inputs, Progress, assemble, silent
 from offtake.plan.calendar import calendar_of
+from offtake.plan.cuts import cut_week, default_week
 from offtake.plan.decisions import answer_of, decisions_of, fees_by_offer
 from offtake.plan.displace import refused_share
-from offtake.plan.fleets import cut_week, default_week, fleet_of
+from offtake.plan.fleets import fleet_of
 from offtake.plan.futures import with_futures
 from offtake.plan.goodputs import Goodputs
 from offtake.plan.hold import Earlier, solve_near

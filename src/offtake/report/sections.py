@@ -18,7 +18,7 @@ from offtake.report.words import NOTHING, change, count, day, money, number, plu
 
 PARTNERS_MAX = 8
 PLACES_MAX = 12
-PRICES_MAX = 10
+PRICES_MAX = 24
 HASH_SHOWN = 12
 SENTENCE_LENGTH = 150  # longer sentences are folded away
 
