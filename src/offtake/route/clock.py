@@ -28,11 +28,16 @@ class Clock:
         return self.begun_wall_ns + now_ns
 
 
+def fresh_name() -> str:
+    """Return a name that nobody else draws: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
 class RequestNames:
     """Name requests: nobody else draws the first part, and the second counts."""
 
     def __init__(self) -> None:
-        self._prefix = secrets.token_hex(8)
+        self._prefix = fresh_name()
         self._count = 0
 
     def next(self) -> str:
