@@ -65,3 +65,18 @@ def test_the_starter_decides_on_what_is_known_by_then() -> None:
     assert nodes.node_as[:, 0].max() == 0
     assert nodes.node_as[:, -1].max() > 0
     assert nodes.keep_as.max() > 0
+
+
+@pytest.mark.slow
+def test_both_statements_agree_where_what_is_spent_on_work_breaks_the_budget() -> None:
+    base = problems.frontier(scenarios=3, periods=10, blocks=3, offers=6, sites=5, workloads=3, seed=2)
+    dear = replace(
+        base,
+        deliveries=replace(base.deliveries, used_usd_per_chip_hour=3 * base.deliveries.used_usd_per_chip_hour),
+        lanes=replace(base.lanes, usd_per_request=np.full(base.lanes.workload.size, 1e-4)),
+        limits=replace(base.limits, budget_usd=np.array([8.2e9])),  # it would spend 9.1, and commit 5.6
+    )
+    found = solve(dear, EXACT)
+    assert found.algorithm.startswith("cutting planes")
+    assert found.money.spend_usd.sum(axis=1).max() == pytest.approx(8.2e9)
+    assert found.objective_usd == pytest.approx(objective_usd(dear), rel=CLOSE)

@@ -195,14 +195,18 @@ def test_cutting_planes_agree_with_the_extensive_form_on_the_problem_with_every_
     assert cut.objective == pytest.approx(highs.solve_whole(program, Effort(gap=1e-9)).objective, rel=2e-6)
 
 
-def test_a_budget_that_operating_money_breaks_falls_back_to_the_extensive_form() -> None:
+def test_a_budget_that_operating_money_breaks_is_kept_by_cutting_planes() -> None:
     base = newsvendor(fee_usd=0.0)
     deliveries = replace(base.deliveries, elastic=np.ones(10, dtype=bool), used_usd_per_chip_hour=np.full(10, 4.0))
     limits = replace(base.limits, budget_usd=np.array([100.0]))
     model = build(replace(base, deliveries=deliveries, limits=limits))
     program = model.blocks.build(model.units.usd)
-    assert decompose(model, program, Effort()) is None
-    assert solve(model.problem, EXACT).money.spend_usd.max() == pytest.approx(100)
+    cut, whole = decompose(model, program, Effort(gap=1e-9)), highs.solve_whole(program, Effort(gap=1e-9))
+    assert cut is not None
+    assert cut.objective == pytest.approx(whole.objective, rel=1e-9)
+    assert interpret(model, program, cut).money.spend_usd.max() == pytest.approx(100)
+    rows = model.blocks.row_blocks["a_years_spend_is_within_its_budget"].ids.ravel()
+    assert cut.row_duals[rows] == pytest.approx(whole.row_duals[rows], abs=1e-9)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ class Condensed:
     """Hold a program without its defined columns; ``columns`` and ``rows`` are what is left, in the whole.
 
     A defined column is ``defined·x``: ``taken`` are their numbers in the whole and ``by`` the rows that define them.
+    Columns and rows of ``program`` behind those are not in the whole.
     """
 
     whole: Program
@@ -35,13 +36,14 @@ class Condensed:
     def values(self, x: Floats) -> Floats:
         """Give all columns of the whole."""
         values = np.zeros(self.whole.cost.size)
-        values[self.columns], values[self.taken] = x, self.defined @ x
+        own = x[: self.columns.size]
+        values[self.columns], values[self.taken] = own, self.defined @ own
         return values
 
     def duals(self, duals: Floats) -> Floats:
         """Give the duals of all rows of the whole: a defined column's reduced cost is 0, which prices its row."""
         whole = np.zeros(self.whole.row_lower.size)
-        whole[self.rows] = duals
+        whole[self.rows] = duals[: self.rows.size]
         of_taken = self.whole.matrix[:, self.taken]
         cost = self.whole.cost[self.taken] - of_taken.T @ whole
         own = of_taken.tocsr()[self.by]

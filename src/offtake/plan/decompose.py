@@ -18,11 +18,11 @@ from scipy import sparse
 
 from offtake.errors import SolverError
 from offtake.plan import highs
-from offtake.plan.blocks import Floats, Program
+from offtake.plan.blocks import Bools, Floats, Program
 from offtake.plan.highs import Answer, Effort, ProgramInfeasibleError
 from offtake.plan.parts import Parts, Reply, StoppedError, least_costs
 from offtake.plan.problem import Ints
-from offtake.plan.split import Split, split
+from offtake.plan.split import Split, near_budgets, split
 from offtake.plan.twolevel import TwoLevel, floors, moved, phase_one, slopes
 from offtake.plan.variables import Model
 
@@ -320,9 +320,36 @@ def gap_of(objective: float, bound: float) -> float:
 
 def decompose(model: Model, program: Program, effort: Effort) -> Answer | None:
     """Solve a plan by cutting planes; see :func:`solve_two_level`."""
-    parted = split(model, program)
-    answer = solve_two_level(parted.levels, effort)
-    return None if answer is None else whole_again(parted, answer)
+    return Planner().find(model, program, effort)
+
+
+class Planner:
+    """Solve one plan after another by cutting planes; each begins with what the one before has taught."""
+
+    def __init__(self) -> None:
+        self.search: Search | None = None
+        self.best: Floats | None = None
+        self.linked: Bools | None = None
+
+    def find(self, model: Model, program: Program, effort: Effort) -> Answer | None:
+        """Find the plan; where it breaks budgets by operation, link these to it, and go on from the cuts there are."""
+        while True:
+            parted = split(model, program, self.linked)
+            self.search = search = Search(parted.levels, effort, self.search)
+            if self.best is not None and self.best.size == parted.levels.master.cost.size:
+                search.hint = self.best
+            found = search.run()
+            self.best = self.best if found.point is None else found.point.x
+            answer = answer_of(search, found)
+            if answer is not None:
+                return whole_again(parted, answer)
+            if found.point is None:
+                return None
+            near = near_budgets(model, program, parted.back.values(values_of(search, found.point)))
+            linked = near if self.linked is None else self.linked | near
+            if self.linked is not None and np.array_equal(linked, self.linked):
+                return None
+            self.linked = linked
 
 
 def whole_again(parted: Split, answer: Answer) -> Answer:
@@ -358,14 +385,12 @@ def answer_of(search: Search, found: Found) -> Answer | None:
     SolverError
         The search was stopped before it found any plan.
     """
-    whole, program, values = search.whole, search.whole.program, np.zeros(search.whole.program.cost.size)
+    whole, program = search.whole, search.whole.program
     if found.point is None and found.stopped and search.effort.late():
         raise SolverError("time was up before any plan was found: allow more time, or fewer scenarios")
     if found.point is None or whole.has_whole_parts:
         return None
-    values[whole.columns] = found.point.x[: whole.columns.size]
-    for part, own in zip(whole.parts, found.point.reply.values, strict=True):
-        values[part.columns] = own
+    values = values_of(search, found.point)
     of_master = np.ones(program.row_lower.size, dtype=np.bool_)
     for part in whole.parts:
         of_master[part.rows] = False
@@ -383,6 +408,15 @@ def answer_of(search: Search, found: Found) -> Answer | None:
         + highs.EARLY * found.stopped,
         stopped=found.stopped,
     )
+
+
+def values_of(search: Search, point: Point) -> Floats:
+    """Give the values of all columns of the whole program at a point."""
+    whole, values = search.whole, np.zeros(search.whole.program.cost.size)
+    values[whole.columns] = point.x[: whole.columns.size]
+    for part, own in zip(whole.parts, point.reply.values, strict=True):
+        values[part.columns] = own
+    return values
 
 
 def duals_of(search: Search) -> Floats:
@@ -417,10 +451,7 @@ def least_violation(whole: TwoLevel, relaxed: Floats, effort: Effort) -> tuple[F
         return None
     if found.point is None or found.bound <= LIMITS_KEPT:
         return None
-    program, values = search.whole.program, np.zeros(search.whole.program.cost.size)
-    values[search.whole.columns] = found.point.x[: search.whole.columns.size]
-    for part, own in zip(search.whole.parts, found.point.reply.values, strict=True):
-        values[part.columns] = own
-    given = values[whole.program.cost.size :]
+    program = search.whole.program
+    given = values_of(search, found.point)[whole.program.cost.size :]
     amounts = np.abs(program.matrix[:, whole.program.cost.size :]) @ given
     return amounts, duals_of(search)

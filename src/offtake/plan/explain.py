@@ -14,9 +14,9 @@ import highspy
 import numpy as np
 
 from offtake.plan import highs
-from offtake.plan.blocks import Floats, Program
+from offtake.plan.blocks import Bools, Floats, Program
 from offtake.plan.decompose import least_violation
-from offtake.plan.split import split
+from offtake.plan.split import BUDGET, Split, split
 from offtake.plan.variables import Model
 from offtake.plan.words import listing
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_BILLION, USD_PER_MILLION
@@ -110,11 +110,26 @@ def find(model: Model, program: Program) -> tuple[list[int], Floats]:
         master_rows = rows_of[whole.rows]
         amounts[master_rows] = relax(whole.master, penalty[master_rows])
         return [int(master_rows[row]) for row in rows], amounts
-    proof = least_violation(whole, np.maximum(penalty[rows_of], 0.0), highs.Effort())
+    proof = _proof(parted, penalty) or _proof(split(model, program, _every_budget(model)), penalty)
     if proof is None:
         return [], amounts
     amounts[rows_of] = proof[0]
     return [int(rows_of[row]) for row in np.flatnonzero(np.abs(proof[1]) > BROKEN)], amounts * program.row_unit
+
+
+def _proof(parted: Split, penalty: Floats) -> tuple[Floats, Floats] | None:
+    """Prove that operations cannot meet their limits: by how much each must give and its dual [rows of the split]."""
+    rows = parted.back.rows
+    relaxed = np.zeros(parted.levels.program.row_lower.size)
+    relaxed[: rows.size] = np.maximum(penalty[rows], 0.0)
+    proof = least_violation(parted.levels, relaxed, highs.Effort())
+    return None if proof is None else (proof[0][: rows.size], proof[1][: rows.size])
+
+
+def _every_budget(model: Model) -> Bools:
+    """Link every budget that there is [scenario, year]."""
+    there: Bools = model.blocks.row_blocks[BUDGET].ids >= 0
+    return there
 
 
 def idle(model: Model, program: Program) -> Program:

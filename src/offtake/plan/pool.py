@@ -15,12 +15,11 @@ import numpy as np
 
 from offtake.plan import highs
 from offtake.plan.blocks import Floats, Program
-from offtake.plan.decompose import Search, answer_of, whole_again
+from offtake.plan.decompose import Planner
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Problem
 from offtake.plan.solution import Solution
 from offtake.plan.solve import LARGE, Options, Stated, solve_stated, state
-from offtake.plan.split import split
 from offtake.plan.variables import Model
 
 Bounds = Mapping[str, Floats]
@@ -50,8 +49,7 @@ class Pool:
     def __init__(self, problem: Problem, options: Options | None = None) -> None:
         self.problem, self.options = problem, options or Options()
         self.units = state(problem)[0].units
-        self.search: Search | None = None
-        self.best: Floats | None = None
+        self.planner = Planner()
 
     def solve(
         self,
@@ -79,14 +77,7 @@ class Pool:
         """Find the answer from the cuts there are, and keep the new ones."""
         if program.cost.size <= LARGE:
             return highs.solve_whole(program, effort)
-        parted = split(model, program)
-        self.search = Search(parted.levels, effort, self.search)
-        if self.best is not None and self.best.size == parted.levels.master.cost.size:
-            self.search.hint = self.best
-        found = self.search.run()
-        self.best = self.best if found.point is None else found.point.x
-        answer = answer_of(self.search, found)
-        return highs.solve_whole(program, effort) if answer is None else whole_again(parted, answer)
+        return self.planner.find(model, program, effort) or highs.solve_whole(program, effort)
 
 
 def _bounded(model: Model, program: Program, bound: Floats, asked: Bounds) -> Floats:

@@ -168,13 +168,13 @@ def slopes(whole: TwoLevel, duals: sparse.csr_matrix) -> sparse.csr_matrix:
 def moved(duals: sparse.csr_matrix, before: Ints, after: Ints) -> sparse.csr_matrix:
     """Lay duals over other numbers of rows: part p began at ``before[p]`` and now begins at ``after[p]``.
 
-    The duals of a part whose number of rows is another one now are 0: they prove little, but nothing false.
+    The duals of a part that has fewer rows now are 0: they prove little, but nothing false. New rows are its last.
     """
     if np.array_equal(before, after):
         return duals
     entries = duals.tocoo()
     part = np.searchsorted(before, entries.col, side="right") - 1
-    same = (np.diff(before) == np.diff(after))[part]
+    same = (np.diff(before) <= np.diff(after))[part]
     place = (entries.row[same], entries.col[same] - before[part[same]] + after[part[same]])
     return sparse.csr_matrix((entries.data[same], place), shape=(duals.shape[0], int(after[-1])))
 
