@@ -113,15 +113,16 @@ def desk_in(folder: Path, fleet: Fleet | None = None, text: str | None = None) -
     settings = read_config(write_setup(folder, text), fleet)
     clock = Clock()
     times = Times(connect_ns=1, first_ns=1, between_ns=1, total_ns=1)
+    names = [pool.name for pool in fleet.pools]
     upstreams = [
         Upstream(
-            pool=index,
+            pool=names.index(row.pool),
             name=f"{row.pool}#0",
             host="127.0.0.1",
             port=9001 + index,
             path=b"",
             dialect=Dialect.OPENAI,
-            model=row.model or fleet.pools[index].model,
+            model=row.model or "model",
             headers=((b"authorization", b"Bearer upstream-secret"),),
             times=times,
             leave=Leave.DRAIN if row.on_leave == "drain" else Leave.ABORT,

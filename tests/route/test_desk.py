@@ -282,6 +282,25 @@ def test_a_caller_sees_the_models_that_are_his_in_his_own_dialect(tmp_path: Path
     assert refused(desk.arrived(Head(b"GET", b"/v1/models", b"", ()), b"", 0))[0] == 401
 
 
+def test_another_fleet_takes_over_and_every_request_ends_where_it_was_sent(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path)
+    flying, first = come(desk), come(desk)
+    pool = desk.parts.fleet.pools[sent(desk.place(flying, 0)).upstream.pool].name
+    desk.place(first, 0)
+    turned = msgspec.structs.replace(
+        small_fleet(), pools=small_fleet().pools[::-1], workloads=[workload("other"), workload("chat")]
+    )
+    text = route_text().replace("code", "other").replace('region = "us"', "")
+    desk.change(desk_in(tmp_path, turned, text).parts, 5)
+    assert in_flight(desk) == 2
+    assert desk.ended(flying, Outcome.SERVED, USAGE, 1, 9)
+    again = sent(desk.failed(first, Failure.RESET, 10)).upstream
+    assert desk.ended(first, Outcome.SERVED, USAGE, 1, 12)
+    assert in_flight(desk) == 0
+    assert [each.pool for each in book(desk).shut] == [pool, again.name.removesuffix("#0")]
+    assert [each.outcome for each in book(desk).shut] == ["served", "served"]
+
+
 @pytest.mark.parametrize(("path", "method", "status"), [(b"/", b"GET", 404), (b"/v1/messages", b"GET", 405)])
 def test_what_is_not_there_is_said_so(tmp_path: Path, path: bytes, method: bytes, status: int) -> None:
     assert refused(desk_in(tmp_path).arrived(Head(method, path, b"", ()), b"", 0))[0] == status

@@ -15,12 +15,12 @@ from typing import NamedTuple, Protocol, TypeAlias, cast
 from offtake.fleet import Fleet
 from offtake.policy.view import NO_POOL, Choice, Reason
 from offtake.policy.view import Request as Wish
+from offtake.route.asking import MODELS, NOT_KNOWN, caller_of, models_for, workload_of
 from offtake.route.clock import Clock, RequestNames
 from offtake.route.config import Config
 from offtake.route.decider import Decider, Sent, Used, session_of
 from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
 from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
-from offtake.route.dialects.models import list_of, one_of
 from offtake.route.dialects.sending import sending_of
 from offtake.route.dialects.usage import usage_of
 from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
@@ -47,8 +47,6 @@ from offtake.route.seams import (
 )
 from offtake.units import NS_PER_HOUR, NS_PER_S
 
-MODELS = b"/v1/models"
-WORKLOAD_HEADER = b"x-offtake-workload"
 OK, FAULT, BUSY, BROKEN = 200, 400, 429, 500
 OVERLOADED = frozenset({429, 503, 529})  #: Anthropic says 529
 LEAST_WAIT_NS = 5_000_000  #: a request that waits is not asked about again before (assumption)
@@ -108,9 +106,10 @@ class Parts:
 class Work:
     """Hold what the desk itself knows of a case."""
 
-    __slots__ = ("asked", "caller", "open", "reason", "sent", "taken", "trial", "wish")
+    __slots__ = ("asked", "caller", "open", "parts", "reason", "sent", "taken", "trial", "wish")
 
-    def __init__(self, caller: Caller, asked: Asked, taken: int) -> None:
+    def __init__(self, parts: Parts, caller: Caller, asked: Asked, taken: int) -> None:
+        self.parts = parts  #: those under which its pool and workload are numbered
         self.caller, self.asked, self.taken = caller, asked, taken  #: tokens taken from the tenant's limit
         self.open = False  #: its open record is kept
         self.reason = ""
@@ -125,11 +124,39 @@ class RequestDesk:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.names = RequestNames()
-        self.lengths = Lengths(len(parts.fleet.workloads))
-        self.queues = Queues(len(parts.fleet.workloads), parts.config.file.queue_max)
-        self.retries = RetryBudget(parts.config.file.retry.budget_share)
-        self.up_share = [1.0] * len(parts.fleet.pools)
         self.stopping = False  #: the router drains: it is not ready any more
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make what depends on how many workloads and pools there are."""
+        fleet, file = self.parts.fleet, self.parts.config.file
+        self.lengths = Lengths(len(fleet.workloads))
+        self.queues = Queues(len(fleet.workloads), file.queue_max)
+        self.retries = RetryBudget(file.retry.budget_share)
+        self.up_share = [1.0] * len(fleet.pools)
+
+    def change(self, parts: Parts, now_ns: int) -> None:
+        """Go on with another fleet, configuration or keys; no request is dropped, and those that wait look again."""
+        old, waiting, lengths = self.parts, self.queues.all(), self.lengths
+        parts.decider.take_over(old.decider, now_ns)
+        parts.health.take_over(old.health)
+        self.parts = parts
+        self._begin()
+        if [each.name for each in old.fleet.workloads] == [each.name for each in parts.fleet.workloads]:
+            self.lengths = lengths
+        for pool in range(len(parts.fleet.pools)):
+            self._tell_capacity(pool, now_ns)
+        for case in waiting:
+            if case.wake is not None:
+                case.wake()
+
+    def _move(self, case: Case, work: Work) -> bool:
+        """Give a request without a pool the numbers of the fleet of now; False if its workload is no longer there."""
+        name = work.parts.fleet.workloads[case.workload].name
+        names = [each.name for each in self.parts.fleet.workloads]
+        work.parts, case.tried = self.parts, ()
+        case.workload = names.index(name) if name in names else NOTHING
+        return name in names
 
     # ── a request comes ──────────────────────────────────────────────────────────────────────────────────────────────
     def arrived(self, head: Head, body: bytes, now_ns: int) -> Case | Reply | Feed:
@@ -139,12 +166,12 @@ class RequestDesk:
             return self._page(head)
         name = self.names.next()
         dialect = dialect_of(call)
-        caller = self._caller(head.headers)
+        caller = caller_of(self.parts.keyring, head.headers)
         if caller is None:
-            return reply_of(dialect, Error(401, "The key is missing or not known."), name)
+            return reply_of(dialect, NOT_KNOWN, name)
         try:
             asked = read(call, body)
-            workload = self._workload(caller, asked, header(head.headers, WORKLOAD_HEADER))
+            workload = workload_of(self.parts.fleet, self.parts.config, caller, asked, head)
         except Refusal as refusal:
             told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
             return reply_of(dialect, told, name)
@@ -161,7 +188,7 @@ class RequestDesk:
         if denied is not None:
             message = f"This key's limit of {denied.limit.replace('_', ' ')} is used up."
             return reply_of(dialect, Error(429, message, retry_ns=denied.retry_ns, reason=denied.limit), name)
-        case.mark = Work(caller, asked, taken)
+        case.mark = Work(self.parts, caller, asked, taken)
         self.retries.request()
         return case
 
@@ -170,57 +197,12 @@ class RequestDesk:
         page = self.parts.pages.get(head.path)
         dialect = Dialect.ANTHROPIC if header(head.headers, b"anthropic-version") is not None else Dialect.OPENAI
         if head.path.startswith(MODELS) and head.method == b"GET":
-            return self._models(head, dialect)
+            return models_for(self.parts.fleet, self.parts.config, caller_of(self.parts.keyring, head.headers), head)
         if page is None or head.method not in {b"GET", b"HEAD"}:
             known = page is not None or head.path in CALLS
             status, message = (405, "That cannot be done here.") if known else (404, "There is nothing here.")
             return reply_of(dialect, Error(status, message), self.names.next())
         return page(head)
-
-    def _models(self, head: Head, dialect: Dialect) -> Reply:
-        """List the models that the caller may ask for, or tell of one."""
-        caller, wanted = (
-            self._caller(head.headers),
-            head.path[len(MODELS) :].removeprefix(b"/").decode("utf-8", "replace"),
-        )
-        if caller is None:
-            return reply_of(dialect, Error(401, "The key is missing or not known."), self.names.next())
-        own = {each.model for each in self.parts.fleet.workloads if each.name in caller.workloads}
-        own |= {alias for alias, model in self.parts.config.file.models.items() if model in own}
-        models = sorted(name for name in own if not caller.models or name in caller.models)
-        if not wanted:
-            return list_of(dialect, models)
-        if wanted not in models:
-            told = Error(404, f"The model {wanted!r} does not exist or is not yours.", code="model_not_found")
-            return reply_of(dialect, told, self.names.next())
-        return one_of(dialect, wanted)
-
-    def _caller(self, headers: Headers) -> Caller | None:
-        """Return who asks, by either dialect's header."""
-        secret = header(headers, b"x-api-key")
-        if secret is None:
-            scheme, _, secret = (header(headers, b"authorization") or b"").partition(b" ")
-            if scheme.lower() != b"bearer":
-                return None
-        return self.parts.keyring.caller(secret.strip()) if secret else None
-
-    def _workload(self, caller: Caller, asked: Asked, named: bytes | None) -> int:
-        """Return the workload a request belongs to: one of the caller's that has its model, the named one if it may."""
-        model = self.parts.config.file.models.get(asked.model, asked.model)
-        mine = [
-            index
-            for name in caller.workloads
-            for index, each in enumerate(self.parts.fleet.workloads)
-            if each.name == name and each.model == model
-        ]
-        if not mine or (caller.models and asked.model not in caller.models):
-            raise Refusal(404, f"The model {asked.model!r} does not exist or is not yours.", "model", "model_not_found")
-        if named is None:
-            return mine[0]
-        wanted = [index for index in mine if self.parts.fleet.workloads[index].name == named.decode("ascii", "replace")]
-        if not wanted:
-            raise Refusal(403, "This key may not ask for that workload with that model.", code="workload_not_allowed")
-        return wanted[0]
 
     def _answer_tokens(self, case: Case) -> int:
         """Return the answer's tokens to expect, as the tenant's usual ones or the workload's mean."""
@@ -232,6 +214,8 @@ class RequestDesk:
         """Find a pool for a request that has none, or let it wait, or refuse it. Its open row is in the ledger then."""
         work = cast("Work", case.mark)
         self.queues.take(case)
+        if work.parts is not self.parts and not self._move(case, work):
+            return self._refuse(case, Error(503, "This workload is no more.", reason="gone"))
         if not work.open:
             wall_ns = self.parts.clock.wall_ns(case.arrival_ns)
             tenant = self.parts.config.file.tenant[case.tenant].name
@@ -302,7 +286,8 @@ class RequestDesk:
         upstream = cast("Upstream", case.upstream)  # only what was sent is answered
         if status < BROKEN and status != BUSY:
             self.parts.health.succeeded(upstream)
-            self._tell_capacity(case.pool, now_ns)
+            if cast("Work", case.mark).parts is self.parts:
+                self._tell_capacity(case.pool, now_ns)
             case.status = status
             return Pass(answer_head(case, status, headers))
         if status in OVERLOADED:
@@ -332,17 +317,19 @@ class RequestDesk:
 
         After an overload no second pool that is itself at its limit is asked: a retry there would only move the queue.
         """
-        pool = case.pool
+        pool, work = case.pool, cast("Work", case.mark)
         self._leave(case, None, now_ns)
-        self._tell_capacity(pool, now_ns)
         case.pool, case.upstream = NOTHING, None
+        if work.parts is not self.parts:
+            return self.place(case, now_ns) if self.retries.take(now_ns) else self._refuse(case, error)
+        self._tell_capacity(pool, now_ns)
         rules = self.parts.config.file.retry
         spare = self.parts.health.pick(pool, case.session, now_ns) is not None
         if case.attempts >= rules.attempts_max or not self.retries.take(now_ns):
             return self._refuse(case, error)
         if error.status == BUSY or not spare:
             case.tried = (*case.tried, pool)
-        choice = self.parts.decider.choose(cast("Wish", cast("Work", case.mark).wish), now_ns, case.tried)
+        choice = self.parts.decider.choose(cast("Wish", work.wish), now_ns, case.tried)
         full = choice.pool != NO_POOL and self.parts.decider.view.pools["pressure"][choice.pool] >= 1.0
         if choice.pool == NO_POOL or (error.status == BUSY and full):
             return self._refuse(case, error)
@@ -378,11 +365,11 @@ class RequestDesk:
         if served and case.status >= FAULT:
             outcome, served = Outcome.FAULTY, False
         told = usage_of(tail) if case.upstream is not None else None
-        bill = bill_of(self.parts.fleet, self.parts.decider.view, case, told, chunks if case.stream else 0)
+        bill = bill_of(work.parts.fleet, work.parts.decider.view, case, told, chunks if case.stream else 0)
         usage = bill.usage
         used = Used(usage.input_tokens, usage.cached_tokens, usage.output_tokens)
         self._leave(case, used if served else None, now_ns)
-        if served and told is not None:
+        if served and told is not None and work.parts is self.parts:
             self.lengths.learn_prompt(case.workload, work.asked.prompt_bytes, told.input_tokens)
             self.lengths.learn_answer(case.tenant, case.workload, told.output_tokens)
         self.parts.allowance.settle(case.tenant, work.taken, bill, now_ns)
@@ -390,11 +377,12 @@ class RequestDesk:
         end = End(
             outcome, work.reason, clock.wall_ns(case.first_ns) if case.first_ns >= 0 else 0, clock.wall_ns(now_ns)
         )
-        closed = closed_of(self.parts.fleet, case, end, bill, self.parts.config.policy.name.lower())
+        closed = closed_of(work.parts.fleet, case, end, bill, self.parts.config.policy.name.lower())
         kept = not work.open or self.parts.book.closed(closed)
         for watcher in self.parts.watchers:
             watcher.ended(case, closed, now_ns)
-        self.queues.wake(case.workload)
+        if work.parts is self.parts:
+            self.queues.wake(case.workload)
         return kept
 
 

@@ -20,6 +20,7 @@ DOUBLINGS_MAX = 16  #: so that a number stays a number
 SMOOTHING = 0.05  #: weight of one attempt in an upstream's share of failures (assumption)
 EJECT_SHARE = 0.5  #: of failed attempts, above which one among several is left alone (assumption)
 BOUND = 1.25  #: times the mean load, beyond which a session's own upstream is passed over (Mirrokni et al., 2018)
+LEARNED = ("failed_share", "failures", "in_flight", "open_until_ns", "opened", "trying")  #: of an upstream, kept
 BUSY_NS = NS_PER_S  #: how long an upstream that says it is busy, but not for how long, is left alone (assumption)
 
 
@@ -53,6 +54,14 @@ class Health:
         for patient in self.by_name.values():
             self.of_pool.setdefault(patient.upstream.pool, []).append(patient)
 
+    def take_over(self, old: Health) -> None:
+        """Go on from what is known of the upstreams that stay, by their names."""
+        for name, patient in self.by_name.items():
+            before = old.by_name.get(name)
+            if before is not None:
+                for slot in LEARNED:
+                    setattr(patient, slot, getattr(before, slot))
+
     def pick(self, pool: int, session: int, now_ns: int, without: Sequence[str] = ()) -> Upstream | None:
         """Return the upstream of ``pool`` for a request: its session's own while that is not overfull, else the idlest.
 
@@ -79,21 +88,24 @@ class Health:
 
     def left(self, upstream: Upstream, *, trial: bool) -> None:
         """Learn that a request is no longer there, however it ended; a trial that told nothing is over too."""
-        patient = self.by_name[upstream.name]
-        patient.in_flight -= 1
-        if trial:
-            patient.trying = False
+        patient = self.by_name.get(upstream.name)
+        if patient is not None:  # it may be gone from the fleet by now
+            patient.in_flight -= 1
+            patient.trying &= not trial
 
     def succeeded(self, upstream: Upstream) -> None:
         """Learn that it answered, be it that the client was at fault."""
-        patient = self.by_name[upstream.name]
-        patient.failures = patient.opened = 0
-        patient.open_until_ns, patient.trying = NOTHING, False
-        patient.failed_share -= SMOOTHING * patient.failed_share
+        patient = self.by_name.get(upstream.name)
+        if patient is not None:
+            patient.failures = patient.opened = 0
+            patient.open_until_ns, patient.trying = NOTHING, False
+            patient.failed_share -= SMOOTHING * patient.failed_share
 
     def failed(self, upstream: Upstream, failure: Failure, now_ns: int) -> bool:
         """Learn that it failed; return whether it is left alone from now on."""
-        patient = self.by_name[upstream.name]
+        patient = self.by_name.get(upstream.name)
+        if patient is None:
+            return False
         patient.failures += 1
         patient.failed_share += SMOOTHING * (1.0 - patient.failed_share)
         dead = failure is Failure.UNREACHABLE
@@ -107,7 +119,9 @@ class Health:
 
     def busy(self, upstream: Upstream, retry_ns: int, now_ns: int) -> None:
         """Learn that it has no room for now, and perhaps for how long; that is no failure."""
-        patient = self.by_name[upstream.name]
+        patient = self.by_name.get(upstream.name)
+        if patient is None:
+            return
         patient.trying = False
         patient.open_until_ns = now_ns + (retry_ns if retry_ns > 0 else BUSY_NS)
 

@@ -21,6 +21,10 @@ class Queues:
         self._inside: set[Case] = set()
         self._serial = 0
 
+    def all(self) -> list[Case]:
+        """Return all who wait."""
+        return list(self._inside)
+
     def has_room(self, case: Case) -> bool:
         """Tell whether ``case`` may wait, or waits already."""
         return case in self._inside or self.waiting[case.workload] < self.waiting_max
