@@ -173,6 +173,31 @@ def test_what_engines_hold_and_nobody_here_sent_is_load_from_elsewhere(folder: P
     assert one.view.running[2].tolist() == [6, 0]
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_two_routers_without_a_store_fill_pools_only_once_if_they_read_the_engines(folder: Path, reads: bool) -> None:
+    alone, *pair = (decider(folder) for _ in range(3))
+    for each in (alone, *pair):
+        each.capacity(API, 0, 0)
+
+    def fill(routers: list[Decider]) -> int:
+        for step in range(1_000):
+            one, now_ns = routers[step % len(routers)], step * 1_000
+            choice = one.choose(Request(0, 0, 50, 0, 70, -1, -1), now_ns)
+            if choice.pool != NO_POOL:
+                one.first_token(one.routed(Request(0, 0, 50, 0, 70, -1, -1), choice.pool, now_ns), now_ns)
+            if reads and step % 10 == 0:
+                held = [sum(sent.pool == pool for each in routers for sent in each.sent) for pool in range(3)]
+                for pool, running in enumerate(held):
+                    for each in routers:
+                        each.measured(pool, Held(running, 0), now_ns)
+        return sum(len(each.sent) for each in routers)
+
+    most = fill([alone])
+    assert most > 50
+    held = fill(pair)
+    assert held < 1.1 * most if reads else held > 1.9 * most
+
+
 def test_the_prompt_of_an_answer_that_comes_whole_counts_as_read_when_it_must_have_been(folder: Path) -> None:
     one = decider(folder)
     sent = one.routed(Request(0, 0, 200, 0, 220, -1, -1), 0, 0, streamed=False)

@@ -136,11 +136,12 @@ def _make(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(command, env=whole, capture_output=True, text=True, check=False, timeout=COMPILE_S_MAX)
+        why = "" if done.returncode == 0 and path.is_file() else (done.stderr.strip() or "no word of why")
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OfftakeError(f"the policy cannot be compiled into {path}: {error}") from None
-    if done.returncode != 0 or not path.is_file():
-        last = done.stderr.strip().splitlines()[-1:] or ["no word of why"]
-        raise OfftakeError(f"the policy cannot be compiled into {path}: {last[0]}")
+        why = str(error)
+    if why:
+        mend = "Set XDG_CACHE_HOME to a folder that can be written."
+        raise OfftakeError(f"the policy cannot be compiled into {path}: {why.splitlines()[-1]}. {mend}")
 
 
 def stamp() -> str:
