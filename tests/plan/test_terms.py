@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from offtake.plan.assemble import Assembled
+from offtake.plan.decisions import decisions_of, question_answer, with_sentence
 from offtake.plan.solve import solve
 from offtake.schema.settings import Limits
 from offtake.schema.tables import ExitRow
@@ -163,3 +165,14 @@ def test_critical_work_survives_a_grid_that_carries_two_sites_of_one_partner() -
 
     assert plan_with(Limits(survive_share=0.25)) == pytest.approx([40, 0])  # one's own sites are no partner
     assert plan_with(Limits(survive_share=0.25, survive_groups="grid:*")) == pytest.approx([30, 10])
+
+
+def test_what_is_signed_today_is_told_apart_from_what_comes_later() -> None:
+    one = lease(units_max=2.0)
+    (known,) = decisions_of(one, solve(one.problem))
+    both = {"action": "sign part", "sign_date": "2026-05-01, 2026-06-15", "units_now": 1.0, "later_share": 0.5}
+    told = msgspec.structs.replace(known, **both)
+    answer = question_answer(one, told)
+    assert answer.startswith("Sign 1 of 2 units of lease on 2026-05-01, more of it later in 50% of futures, and keep")
+    sentence = with_sentence(told, one.inputs.portfolio.offers["lease"]).sentence
+    assert sentence.startswith("Sign part of lease on 2026-05-01: 1 of 2 units, more of it later in 50% of futures,")

@@ -124,7 +124,7 @@ def with_sentence(known: Decision, terms: Terms) -> Decision:
     if known.action == "leave":
         by = f" by {terms.row.sign_by}" if terms.row.sign_by else ""
         return msgspec.structs.replace(known, sentence=f"Do not sign {known.name}{by}.")
-    when = "" if known.action in {"keep", "wait"} else f" on {known.sign_date}"
+    when = "" if known.action in {"keep", "wait"} else f" on {first_date(known)}"
     what = [
         f"{count(known.units_now)} of {count(known.units_max)} units" if known.action == "sign part" else "",
         f"sign on {known.sign_date} in {percent(known.later_share)} of futures" if known.action == "wait" else "",
@@ -139,6 +139,11 @@ def with_sentence(known: Decision, terms: Terms) -> Decision:
     ]
     text = f"{ACTIONS[known.action]} {known.name}{when}: {', '.join(part for part in what if part)}."
     return msgspec.structs.replace(known, sentence=text)
+
+
+def first_date(known: Decision) -> str:
+    """Return the first of the days of signing: what is signed on the others depends on the future."""
+    return known.sign_date.partition(", ")[0]
 
 
 def size_of(known: Decision, terms: Terms) -> str:
@@ -200,10 +205,11 @@ def question_answer(assembled: Assembled, decision: Decision) -> str:
     if decision.action in {"leave", "keep", "wait"}:
         return decision.sentence
     dates = (assembled.problem.vintages.offer == assembled.problem.axes.offers.index(decision.offer)).sum()
-    by = f" by {terms.row.sign_by}" if terms.row.sign_by and dates == 1 else f" on {decision.sign_date}"
+    by = f" by {terms.row.sign_by}" if terms.row.sign_by and dates == 1 else f" on {first_date(decision)}"
     part = f"{count(decision.units_now)} of {count(decision.units_max)} units of "
     part = part if decision.action == "sign part" else ""
-    return f"Sign {part}{decision.name}{by} and keep it {until(assembled, decision)}."
+    more = f", more of it later in {percent(decision.later_share)} of futures," if decision.later_share > 0 else ""
+    return f"Sign {part}{decision.name}{by}{more} and keep it {until(assembled, decision)}."
 
 
 def until(assembled: Assembled, decision: Decision) -> str:
