@@ -97,3 +97,16 @@ def test_the_curves_of_a_lot_end_at_what_signing_it_is_worth_and_keep_it_whole()
         assert point.value_usd == pytest.approx(found.difference_usd, abs=CENT)
     # A quarter of the lot costs a quarter, whole until October; its chips are still more than are ever needed.
     assert found.sizes[0].value_usd == pytest.approx(found.difference_usd + 0.75 * 500_000, abs=CENT)
+
+
+def test_the_curve_over_start_puts_delivery_and_ways_out_off_together() -> None:
+    found = negotiate(read_folder(BY_HAND / "lease"), "reserved", OPTIONS)
+    assert [one.delivery_date for one in found.starts] == ["2026-07-01", "2026-09-29", "2026-12-28"]
+    assert {one.sign_date for one in found.starts} == {"2026-07-01"}
+    # Two days of September's thousand chips are as many chip-hours as that month needs, so it is served whole. Where
+    # demand stays that is 122 days; where it goes, nothing is served, and the way out opens with November.
+    stays, goes = 122 * 8_640 - 100_000 * (2 / 30 + 3), -100_000 * (2 / 30 + 1)
+    # Four days of December's are more than it needs too; there is no way out before the plan ends.
+    last = 31 * 8_640 / 2 - 100_000 * 4 / 31
+    assert [one.value_usd for one in found.starts[1:]] == pytest.approx([(stays + goes) / 2, last], abs=CENT)
+    assert found.starts[2].break_even_fee_ratio == pytest.approx(31 * 8_640 / 2 / (100_000 * 4 / 31))

@@ -56,10 +56,24 @@ def rich(known: Appraisal) -> Appraisal:
         ],
         flip="fee: 81% of the one asked",
         sizes=[
-            PointOfCurve(units=units, sign_date="2026-05-01", value_usd=-units * 1e9, break_even_fee_ratio=ratio)
+            PointOfCurve(
+                units=units, sign_date="2026-05-01", delivery_date="2026-05-29", value_usd=-units * 1e9,
+                break_even_fee_ratio=ratio,
+            )
             for units, ratio in ((0.5, 0.9), (1.0, 0.81))
         ],
-        starts=[PointOfCurve(units=1.0, sign_date="2026-05-01", value_usd=-1e9, break_even_fee_ratio=0.81)],
+        starts=[
+            PointOfCurve(
+                units=1.0, sign_date="2026-05-01", delivery_date=delivered, value_usd=-1e9, break_even_fee_ratio=ratio
+            )
+            for delivered, ratio in (("2026-05-29", 0.81), ("2026-08-27", 0.85))
+        ],
+        signings=[
+            PointOfCurve(
+                units=1.0, sign_date="2026-05-01", delivery_date="2026-05-29", value_usd=-1e9,
+                break_even_fee_ratio=0.81,
+            )
+        ],
         period_names=["2026-05-01", "2026-05-08", "2026-06-01"],
         difference_by_period_usd=[-1e8, -2e8, 5e7],
         branches=[
@@ -93,11 +107,15 @@ def test_everything_that_is_known_is_charted_and_tabled(tmp_path: Path) -> None:
     known = rich(plain(tmp_path))
     found = negotiation.parts(known)
     figures = [one.key.removesuffix(f"-{known.offer}") for one in found if isinstance(one, Figure)]
-    assert figures == ["tornado", "sheet", "size", "months", "regret"]  # one day of signing makes no curve
+    assert figures == ["tornado", "sheet", "size", "start", "months", "regret"]  # one day of signing makes no curve
     for one in found:
         if isinstance(one, Figure):
             assert one.question.endswith("?")
             assert one.csv.count("\n") >= 2
+    start = next(one for one in found if isinstance(one, Figure) and one.key.startswith("start"))
+    assert start.question == "How dear may it be, delivered later?"
+    assert start.says == "The highest fee that pays is 85% of the one asked: delivered from 27 Aug 2026."
+    assert "2026-08-27" in start.csv
     grids = {one.caption: one.rows for one in found if isinstance(one, Grid)}
     sheet = grids["The sheet to negotiate from, the most valuable clause first"]
     assert sheet[0] == ["fee", "5% off", "they give", "+$300 m", "−$1.8 bn", "holds"]

@@ -15,6 +15,7 @@ from typing import TypeVar
 from offtake.plan.words import money
 from offtake.schema.portfolio import Tables
 from offtake.schema.tables import ExitRow, OfferRow, TrancheRow
+from offtake.supply.offer import promised_day
 from offtake.units import DAYS_PER_YEAR, HOURS_PER_MONTH
 
 _Row = TypeVar("_Row", OfferRow, TrancheRow, ExitRow)
@@ -225,6 +226,21 @@ def lead_time(contract: Contract, size: float) -> Iterator[Amendment]:
     ]  # fmt: skip
     if tuple(new) != contract.tranches and not contract.row.signed:
         yield Amendment(clause="lead time", step=f"{days} days earlier", tables=contract.amended(tranches=new))
+
+
+def delivered_later(tables: Tables, offer: str, days: int) -> Tables:
+    """Return the tables in which an offer, signed on the first day, comes some days later: ways out and discount too."""
+    contract = contract_of(tables, offer)
+    row, start, later = contract.row, tables.settings.start.toordinal(), timedelta(days=days)
+    until = row.ramp_discount_until
+    return contract.amended(
+        row=row if until is None else changed(row, ramp_discount_until=until + later),
+        tranches=[
+            changed(one, available=date.fromordinal(promised_day(one, start, signed=row.signed)) + later)
+            for one in contract.tranches
+        ],
+        exits=[changed(one, exit_from=one.exit_from + later) for one in contract.exits],
+    )
 
 
 def ramp(contract: Contract, size: float) -> Iterator[Amendment]:

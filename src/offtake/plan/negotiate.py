@@ -28,8 +28,8 @@ from offtake.plan.appraise import (
     held_ratio,
     units_of,
 )
-from offtake.plan.assemble import amended, told_alike
-from offtake.plan.clauses import Amendment, amendments
+from offtake.plan.assemble import Assembled, amended, told_alike
+from offtake.plan.clauses import Amendment, amendments, contract_of, delivered_later
 from offtake.plan.leaving import right_of, right_sentences
 from offtake.plan.plan import PlanOptions, PlanRun
 from offtake.plan.problem import Problem
@@ -40,11 +40,13 @@ from offtake.plan.tornado import fresh_sentence, out_of_sample, swings_of
 from offtake.plan.words import percent
 from offtake.schema.portfolio import Tables
 from offtake.schema.tables import OfferRow
+from offtake.supply.offer import promised_day
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, float], None]
 
 SIZES = (0.25, 0.5, 0.75, 1.0)  #: shares of the largest size on the curve
+LATER_DAYS = (90, 180, 360)  #: days by which delivery is put off on the curve
 SIZE = "size"
 NOTHING_SHARE = 1e-9  #: of a value; less is rounding
 STEPS = (2.0, 4.0)  #: times the stated step, tried where one step does not flip the answer
@@ -120,13 +122,14 @@ def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
         return appraisal
     sheet = list(sheet_of(appraisal, desk))
     sheet.sort(key=lambda one: -one.worth_usd)
-    right = right_of(case, desk.sign)
+    right, sizes = right_of(case, desk.sign), list(size_points(desk))
     return msgspec.structs.replace(
         appraisal,
         clauses=sheet,
         flip=flip_of(appraisal, desk, sheet),
-        sizes=list(size_points(desk)),
-        starts=list(start_points(desk)),
+        sizes=sizes,
+        starts=list(start_points(desk, sizes[-1])),
+        signings=list(signing_points(desk, sizes[-1])),
         period_names=case.assembled.problem.axes.periods,
         difference_by_period_usd=by_period(case).tolist(),
         branches=branches_of(desk, sheet),
@@ -240,7 +243,7 @@ def size_points(desk: Desk) -> Iterator[PointOfCurve]:
     whole = row.whole_units and not one_lot(row)
     sizes = sorted({round(share * row.units_max) if whole else share * row.units_max for share in SIZES})
     for place, units in enumerate(sizes):
-        desk.progress("curve", place / (len(sizes) + len(mine)))
+        desk.progress("curve over size", place / len(sizes))
         if units > 0 and (one_lot(row) or units >= row.units_min):
             yield point(desk, first, float(units))
 
@@ -250,27 +253,53 @@ def one_lot(row: OfferRow) -> bool:
     return row.all_or_nothing or (row.whole_units and row.units_max <= 1)
 
 
-def start_points(desk: Desk) -> Iterator[PointOfCurve]:
-    """Yield what each day of signing is worth, in full."""
-    case, problem = desk.case, desk.case.assembled.problem
-    mine = np.flatnonzero(problem.vintages.offer == case.offer)
-    for place, vintage in enumerate(mine):
-        desk.progress("curve", (len(SIZES) + place) / (len(SIZES) + len(mine)))
-        yield point(desk, int(vintage), case.units_max)
-    desk.progress("curve", 1.0)
+def start_points(desk: Desk, whole: PointOfCurve) -> Iterator[PointOfCurve]:
+    """Yield what each day of delivery is worth, signed in full on the first day: ``whole``, then later ones.
+
+    A delivery after the plan's end is left out.
+    """
+    case, assembled = desk.case, desk.case.assembled
+    yield whole
+    for place, days in enumerate(LATER_DAYS):
+        desk.progress("curve over start", place / len(LATER_DAYS))
+        terms = amended(assembled, delivered_later(assembled.inputs.portfolio.tables, case.terms_row.offer, days))
+        vintages = terms.problem.vintages
+        mine = np.flatnonzero(vintages.offer == case.offer)
+        if mine.size:
+            yield point(desk, int(mine[np.argmin(vintages.sign_period[mine])]), whole.units, terms)
+    desk.progress("curve over start", 1.0)
 
 
-def point(desk: Desk, vintage: int, units: float) -> PointOfCurve:
-    """Return the value and the break-even fee of some units at one day of signing."""
-    case = desk.case
-    day = date.fromordinal(int(case.assembled.contracts.sign_days[vintage])).isoformat()
+def signing_points(desk: Desk, whole: PointOfCurve) -> Iterator[PointOfCurve]:
+    """Yield what each day of signing is worth, in full: ``whole`` on the first one, then later ones."""
+    case, vintages = desk.case, desk.case.assembled.problem.vintages
+    mine = np.flatnonzero(vintages.offer == case.offer)
+    yield whole
+    for place, vintage in enumerate(mine[np.argsort(vintages.sign_period[mine], kind="stable")][1:]):
+        desk.progress("curve over signing", place / len(mine))
+        yield point(desk, int(vintage), whole.units)
+    desk.progress("curve over signing", 1.0)
+
+
+def point(desk: Desk, vintage: int, units: float, terms: Assembled | None = None) -> PointOfCurve:
+    """Return the value and the break-even fee of some units at one day of signing, under other ``terms`` if given."""
+    case = desk.case if terms is None else replace(desk.case, assembled=terms)
+    day = int(case.assembled.contracts.sign_days[vintage])
+    tranches = contract_of(case.assembled.inputs.portfolio.tables, case.terms_row.offer).tranches
+    delivery = min(promised_day(one, day, signed=case.terms_row.signed) for one in tranches)
+    known = PointOfCurve(
+        units=units,
+        sign_date=date.fromordinal(day).isoformat(),
+        delivery_date=date.fromordinal(delivery).isoformat(),
+        value_usd=None,
+        break_even_fee_ratio=None,
+    )
     found = desk.try_to(signed_so(case.assembled.problem, vintage, units))
     if found is None:
-        return PointOfCurve(units=units, sign_date=day, value_usd=None, break_even_fee_ratio=None)
+        return known
     ratio = held_ratio(case, found, 1.0)
-    return PointOfCurve(
-        units=units,
-        sign_date=day,
+    return msgspec.structs.replace(
+        known,
         value_usd=found.objective_usd - case.without.objective_usd,
         break_even_fee_ratio=0.0 if ratio is None else None if ratio == np.inf else ratio,
     )

@@ -229,10 +229,11 @@ class ClauseWorth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PointOfCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Give what one size, or one day of signing, is worth, and up to which fee it pays."""
+    """Give what one size, one day of delivery, or one day of signing, is worth, and up to which fee it pays."""
 
     units: float  #: Units signed.
     sign_date: str  #: Day of signing.
+    delivery_date: str  #: First day of delivery as promised.
     value_usd: float | None  #: The plan that signs it so less the plan without the offer; null where no plan can.
     #: What multiplies the fee up to which it pays if kept as planned; 0 where it does not even for nothing, null where
     #: no fee is too high or no plan can sign it.
@@ -354,7 +355,8 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     clauses: list[ClauseWorth] = []
     flip: str = ""  #: The smallest single change that flips the answer, in words; empty where none that was tried does.
     sizes: list[PointOfCurve] = []  #: Value and break-even fee by size.
-    starts: list[PointOfCurve] = []  #: The same by day of signing, in full.
+    starts: list[PointOfCurve] = []  #: The same by day of delivery, in full, signed on the first day.
+    signings: list[PointOfCurve] = []  #: The same by day of signing, in full.
     period_names: list[str] = []  #: First days of the periods.
     difference_by_period_usd: list[float] = []  #: Change of mean net value by signing, discounted, in each period.
     branches: list[BranchRegret] = []  #: Regret of each choice, branch by branch.

@@ -21,6 +21,11 @@ from offtake.units import PERCENT
 ROW_HEIGHT = 30
 SMALL_HEIGHT = 180
 SEVERAL = 2
+QUESTIONS = {
+    "size": "How dear may each size be?",
+    "start": "How dear may it be, delivered later?",
+    "signing": "How dear may it be, signed later?",
+}
 CHOICES = {
     "sign": "sign",
     "amend": "sign amended",
@@ -37,12 +42,12 @@ def parts(appraisal: Appraisal) -> list[Part]:
         found += [tornado(appraisal), tornado_grid(appraisal)]
     if appraisal.clauses:
         found += [sheet(appraisal), sheet_grid(appraisal)]
-    curves = (("size", appraisal.sizes), ("start", appraisal.starts))
+    curves = (("size", appraisal.sizes), ("start", appraisal.starts), ("signing", appraisal.signings))
     for name, points in curves:
         told = [one for one in points if one.break_even_fee_ratio is not None]
         if len(told) >= SEVERAL:
             found.append(curve(appraisal, name, told))
-    if appraisal.sizes or appraisal.starts:
+    if appraisal.sizes or appraisal.starts or appraisal.signings:
         found.append(curve_grid(appraisal))
     if appraisal.difference_by_period_usd:
         found.append(months(appraisal))
@@ -229,22 +234,23 @@ def sheet_grid(appraisal: Appraisal) -> Grid:
 
 # ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 def curve(appraisal: Appraisal, name: str, points: list[PointOfCurve]) -> Figure:
-    """Draw up to which fee each size, or each day of signing, pays."""
-    by_size = name == "size"
+    """Draw up to which fee each size, each day of delivery, or each day of signing, pays."""
     rows = [
         {
             "units": one.units,
             "signed": date.fromisoformat(one.sign_date),
+            "delivered": date.fromisoformat(one.delivery_date),
             "percent": (one.break_even_fee_ratio or 0.0) * PERCENT,
             "value": NOTHING if one.value_usd is None else change(one.value_usd),
         }
         for one in points
     ]
     frame = pl.DataFrame(rows)
+    day_of = {"start": "delivered", "signing": "signed"}.get(name)
     x = (
         alt.X("units:Q", axis=alt.Axis(title="Units signed on the first day", tickCount=4), scale=alt.Scale(zero=True))
-        if by_size
-        else alt.X("signed:T", axis=theme.time_axis(frame["signed"], frame["signed"]))
+        if day_of is None
+        else alt.X(f"{day_of}:T", axis=theme.time_axis(frame[day_of], frame[day_of]))
     )
     most = max(*frame["percent"], PERCENT)
     y = alt.Y(
@@ -253,6 +259,7 @@ def curve(appraisal: Appraisal, name: str, points: list[PointOfCurve]) -> Figure
     tips = [
         alt.Tooltip("units:Q", title="Units", format=",.3~f"),
         alt.Tooltip("signed:T", title="Signed on", format="%d %b %Y"),
+        alt.Tooltip("delivered:T", title="Delivery promised from", format="%d %b %Y"),
         alt.Tooltip("percent:Q", title="Break-even fee, % of the one asked", format=",.1f"),
         alt.Tooltip("value:N", title="Value at the fee asked"),
     ]
@@ -266,10 +273,14 @@ def curve(appraisal: Appraisal, name: str, points: list[PointOfCurve]) -> Figure
         .encode(y=alt.Y("at:Q"))
     )
     best = max(points, key=lambda one: one.break_even_fee_ratio or 0.0)
-    where = f"{number(best.units)} units" if by_size else f"signed on {day(best.sign_date)}"
+    where = {
+        "size": f"{number(best.units)} units",
+        "start": f"delivered from {day(best.delivery_date)}",
+        "signing": f"signed on {day(best.sign_date)}",
+    }[name]
     return Figure(
         key=key_of(appraisal, name),
-        question="How dear may each size be?" if by_size else "How dear may it be, signed later?",
+        question=QUESTIONS[name],
         says=f"The highest fee that pays is {share(best.break_even_fee_ratio or 0.0)} of the one asked: {where}.",
         spec=theme.finish(theme.layered(line, asked), SMALL_HEIGHT),
         csv=theme.csv(frame),
@@ -281,20 +292,25 @@ def curve(appraisal: Appraisal, name: str, points: list[PointOfCurve]) -> Figure
 
 
 def curve_grid(appraisal: Appraisal) -> Grid:
-    """Table every point of both curves."""
-    columns = [Column(name="Signed on"), Column(name="Units", figures=True)]
+    """Table every point of all curves."""
+    columns = [Column(name="Signed on"), Column(name="Delivered from"), Column(name="Units", figures=True)]
     columns += [Column(name="Signing adds", figures=True), Column(name="Break-even fee", figures=True)]
     rows = [
         (
             day(one.sign_date),
+            day(one.delivery_date),
             number(one.units),
             NOTHING if one.value_usd is None else change(one.value_usd),
             NOTHING if one.break_even_fee_ratio is None else f"{share(one.break_even_fee_ratio)} of the fee",
         )
-        for one in (*appraisal.sizes, *appraisal.starts)
+        for one in (*appraisal.sizes, *appraisal.starts, *appraisal.signings)
     ]
     told = [list(row) for row in dict.fromkeys(rows)]
-    return Grid(caption="Value and break-even fee by size, and by day of signing in full", columns=columns, rows=told)
+    return Grid(
+        caption="Value and break-even fee by size, and in full by day of delivery and of signing",
+        columns=columns,
+        rows=told,
+    )
 
 
 # ── months and regret ────────────────────────────────────────────────────────────────────────────────────────────────
