@@ -229,7 +229,7 @@ def lead_time(contract: Contract, size: float) -> Iterator[Amendment]:
 
 
 def delivered_later(tables: Tables, offer: str, days: int) -> Tables:
-    """Return the tables in which an offer, signed on the first day, comes some days later: ways out and discount too."""
+    """Return the tables in which an offer, signed on the first day, comes some days later, ways out with it."""
     contract = contract_of(tables, offer)
     row, start, later = contract.row, tables.settings.start.toordinal(), timedelta(days=days)
     until = row.ramp_discount_until
