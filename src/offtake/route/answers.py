@@ -135,12 +135,8 @@ class AnswerReader:
         first = dict(headers)
         if len(first) != len(headers):
             check_framed_once(headers)
-        version = parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            raise MalformedError
-        coding = first.get(b"transfer-encoding")
-        if coding is not None:
-            if coding.lower() != b"chunked" or version == "1.0":
+        if b"transfer-encoding" in first:
+            if first[b"transfer-encoding"].lower() != b"chunked" or parser.get_http_version() != "1.1":
                 raise MalformedError
             self.chunked = True
         elif status in NO_BODY:

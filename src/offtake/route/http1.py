@@ -30,6 +30,7 @@ NO_BODY = frozenset((204, 304))  # RFC 9112 section 6.3; 1xx never come this far
 
 PHRASES = {status.value: status.phrase for status in HTTPStatus} | {499: "Client Closed Request", 529: "Overloaded"}
 STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in PHRASES.items()}
+TOO_LARGE = "the body of the request is too large"
 JSON: Headers = ((b"content-type", b"application/json"),)
 
 
@@ -131,12 +132,15 @@ class RequestReader:
         "in_head",
         "keep",
         "modern",
+        "on_body",
         "ready",
     )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.ready: deque[Request] = deque()
+        self._body: list[bytes] = []
+        self.on_body = self._body.append  # straight into the list: no call of ours for a piece
         self.in_head = self.in_body = self.expecting = False
         self._long = False  #: whether the head may be over its limit
         self._plain_bytes = 0  #: of a body that llhttp does not read, because its head asks for an upgrade
@@ -180,6 +184,10 @@ class RequestReader:
             self._size += len(data)
             if self._long:
                 raise RefusedError(431, "the head of the request is too long")
+        elif self.in_body and self._coded:
+            self._size += len(data)
+            if self._size > self._limits.body_bytes + self._limits.head_bytes:
+                raise RefusedError(413, TOO_LARGE)
 
     def _check_blank(self, data: bytes) -> None:
         """Let a few empty lines stand before a request, as RFC 9112 section 2.2 wants; no bare line end."""
@@ -193,7 +201,7 @@ class RequestReader:
         self.in_head = True
         self._headers: list[tuple[bytes, bytes]] = []
         self._target = b""
-        self._body: list[bytes] = []
+        self._body.clear()
         self._size = 0
 
     def on_url(self, target: bytes) -> None:
@@ -237,7 +245,7 @@ class RequestReader:
         self._upgrade = -1
         length = int(first.get(b"content-length", b"0"))
         if length > self._limits.body_bytes:
-            raise RefusedError(413, "the body of the request is too large")
+            raise RefusedError(413, TOO_LARGE)
         if b"transfer-encoding" in first:
             self._coded = True
             if first[b"transfer-encoding"].lower() != b"chunked" or not self.modern:
@@ -250,14 +258,6 @@ class RequestReader:
             if first[b"expect"].lower() != b"100-continue":
                 raise RefusedError(417, "only 100-continue can be expected")
             self.expecting = self._coded or length > 0
-
-    def on_body(self, data: bytes) -> None:
-        """Take the next part of the body."""
-        self._body.append(data)
-        if self._coded:
-            self._size += len(data)
-            if self._size > self._limits.body_bytes + self._limits.head_bytes:
-                raise RefusedError(413, "the body of the request is too large")
 
     def on_message_complete(self) -> None:
         """Put the request with those that are ready."""
@@ -274,6 +274,8 @@ class RequestReader:
         path, _, query = self._target.partition(b"?")
         head = Head(method, path, query, tuple(self._headers))
         whole_body = body[0] if len(body) == 1 else b"".join(body)
+        if len(whole_body) > self._limits.body_bytes:
+            raise RefusedError(413, TOO_LARGE)
         self.ready.append(Request(head, whole_body, self.keep, self.modern))
 
     def _pass_by(self, rest: bytes) -> None:

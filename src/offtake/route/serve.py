@@ -18,7 +18,7 @@ from offtake.route.exchange import Exchange
 from offtake.route.http1 import CONTINUE, Limits, RefusedError, RequestReader, refusal, whole
 from offtake.route.seams import Desk
 from offtake.route.upstream import Pools
-from offtake.route.wheel import Timed, Wheel
+from offtake.route.wheel import TICK_BITS, Timed, Wheel
 from offtake.route.works import Works
 from offtake.units import NS_PER_S
 
@@ -154,7 +154,11 @@ class Downstream(asyncio.Protocol, Timed):
         elif not keep:
             self._close()
         elif not self._advancing:
-            self._advance()
+            reader = self._reader
+            if reader.ready or reader.in_head or reader.in_body or self._refused is not None or self.paused:
+                self._advance()
+            else:
+                self.due(self._works.clock.now_ns() + self._limits.idle_ns)
 
     def wants_close(self) -> bool:
         """Tell whether this answer is the last one."""
@@ -186,7 +190,10 @@ class Downstream(asyncio.Protocol, Timed):
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
     def due(self, due_ns: int) -> None:
         """Call ``expired`` at a time."""
-        self._works.wheel.put(self, due_ns)
+        if self.tick <= due_ns >> TICK_BITS:  # the wheel looks here before then
+            self.due_ns = due_ns
+        else:
+            self._works.wheel.put(self, due_ns)
 
     def expired(self, now_ns: int) -> None:
         """End what takes too long: the exchange knows its limits, everything else ends the connection."""

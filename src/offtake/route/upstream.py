@@ -39,11 +39,12 @@ class User(Protocol):
 class Link(asyncio.Protocol):
     """Hold one connection to an upstream."""
 
-    __slots__ = ("_ended", "_pool", "answer", "idle_ns", "transport", "used", "user")
+    __slots__ = ("_ended", "_large", "_pool", "answer", "idle_ns", "transport", "used", "user")
 
     def __init__(self, pool: Pool, limits: Limits) -> None:
         self._pool = pool
         self._ended = False
+        self._large = False  #: whether the request may still be on its way when its answer is whole
         self.answer = AnswerReader(limits)
         self.user: User | None = None
         self.used = 0  #: requests sent on it
@@ -79,17 +80,18 @@ class Link(asyncio.Protocol):
         """Send one request."""
         self.used += 1
         self.answer.expect()
-        if len(body) <= JOINED_BYTES:
-            self.transport.write(head + body)
-        else:
+        self._large = len(body) > JOINED_BYTES
+        if self._large:
             self.transport.writelines((head, body))
+        else:
+            self.transport.write(head + body)
 
     def release(self) -> None:
         """Give the link back for another request, if it can carry one."""
         self.user = None
         answer, transport = self.answer, self.transport
-        if not answer.keep or answer.junk or not answer.done or transport.get_write_buffer_size():
-            self.abort()
+        if not answer.keep or answer.junk or not answer.done or (self._large and transport.get_write_buffer_size()):
+            transport.abort()
         elif not transport.is_closing():
             self._pool.kept(self)
 
