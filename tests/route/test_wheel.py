@@ -109,3 +109,25 @@ def test_a_loop_that_wakes_it_too_early_makes_nothing_late() -> None:
         wheel.close()
 
     asyncio.run(main())
+
+
+def test_what_one_call_breaks_does_not_keep_the_others_from_theirs() -> None:
+    class Broken(Alarm):
+        def expired(self, now_ns: int) -> None:
+            super().expired(now_ns)
+            raise RuntimeError("broken")
+
+    async def main() -> None:
+        clock = Clock()
+        loop = asyncio.get_running_loop()
+        told: list[object] = []
+        loop.set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        wheel = Wheel(clock, loop)
+        alarms = [Broken(clock) if index % 2 else Alarm(clock) for index in range(10)]
+        for alarm in alarms:
+            wheel.put(alarm, 10 * MS)
+        await asyncio.sleep(0.2)
+        assert [len(alarm.rung) for alarm in alarms] == [1] * 10
+        assert len(told) == 5
+
+    asyncio.run(main())

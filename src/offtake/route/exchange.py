@@ -44,14 +44,15 @@ class Exchange:
         "_early",
         "_feeding",
         "_head",
+        "_headless",
         "_keep",
         "_last_ns",
         "_left",
         "_link",
+        "_modern",
         "_passed",
         "_phase",
         "_renewed",
-        "_request",
         "_seen",
         "_sending",
         "_total_ns",
@@ -60,8 +61,11 @@ class Exchange:
         "_works",
     )
 
-    def __init__(self, works: Works, client: Client, request: Request) -> None:
-        self._works, self._client, self._request = works, client, request
+    def __init__(self, works: Works, client: Client) -> None:
+        self._works, self._client = works, client
+        self._keep = False  #: whether the connection goes on after the answer, as far as the client knows
+        self._modern = True  #: whether the client speaks HTTP/1.1
+        self._headless = False  #: whether it wants no body
         self._case: Case | None = None
         self._link: Link | None = None
         self._sending: Sending  #: of the last attempt
@@ -72,7 +76,6 @@ class Exchange:
         self._total_ns: int  #: when it has lasted too long
         self._passed = False  #: whether the client saw any of it
         self._renewed = False  #: whether it was sent on a second link
-        self._keep = False  #: whether the client was told that its connection goes on
         self._feeding: Feeding | None = None
         self._phase = HOLDING
         self._verdict = Outcome.REFUSED  #: how it ended, if the next thing is an answer of our own
@@ -80,10 +83,11 @@ class Exchange:
         self._last_ns = 0  #: when the last bytes of the answer came
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def begin(self, now_ns: int) -> None:
+    def begin(self, request: Request, now_ns: int) -> None:
         """Ask the desk what this is, and do what it says."""
-        head, body = self._request.head, self._request.body
-        made = self._works.desk.arrived(head, body, now_ns)
+        head = request.head
+        self._keep, self._modern, self._headless = request.keep, request.modern, head.method == b"HEAD"
+        made = self._works.desk.arrived(head, request.body, now_ns)
         if isinstance(made, Case):
             self._case = made
             self._carry_out(self._works.desk.place(made, now_ns), now_ns)
@@ -92,9 +96,9 @@ class Exchange:
         else:
             self._phase = FEEDING
             self._client.due(NEVER)
-            self._feeding = Feeding(self._client.transport, self._request, self._works.limits.lag_bytes)
+            self._feeding = Feeding(self._client.transport, request, self._works.limits.lag_bytes)
             self._feeding.begin(made)
-            if self._request.head.method == b"HEAD":
+            if self._headless:
                 self._end_feed()
 
     def _end_feed(self) -> None:
@@ -149,10 +153,9 @@ class Exchange:
     def _answer(self, reply: Reply, now_ns: int) -> None:
         """Send an answer of our own."""
         self._phase = OVER
-        client, request = self._client, self._request
-        keep = request.keep and not client.wants_close()
-        headless = request.head.method == b"HEAD"
-        client.transport.write(whole(reply, self._works.date(now_ns), keep=keep, headless=headless))
+        client = self._client
+        keep = self._keep and not client.wants_close()
+        client.transport.write(whole(reply, self._works.date(now_ns), keep=keep, headless=self._headless))
         client.ended(keep=keep)
 
     def _close(self, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
@@ -286,7 +289,7 @@ class Exchange:
         step = self._works.desk.heard(self._the_case(), answer.status, answer.headers, now_ns)
         if isinstance(step, Pass):
             self._head, self._seen = step.head, 0
-            self._way = way_of(answer, modern=self._request.modern, turned=self._sending.translator is not None)
+            self._way = way_of(answer, modern=self._modern, turned=self._sending.translator is not None)
             return True
         self._verdict = verdict_of(answer.status)
         link, self._link = self._link, None
@@ -314,7 +317,13 @@ class Exchange:
         if not self._passed:
             part = self._whole_head(answer, -1) + part
             self._passed = True
+            self._let_go()
         self._client.transport.write(part)
+
+    def _let_go(self) -> None:
+        """Forget the request's body: it is not sent again, and an answer may go on for minutes."""
+        self._the_case().body = b""
+        self._sending = self._sending._replace(head=b"", body=b"")
 
     def _turned(self, answer: AnswerReader) -> bytes:
         """Return what came of the body since the last time, without its framing, in the client's dialect."""
@@ -326,7 +335,7 @@ class Exchange:
     def _whole_head(self, answer: AnswerReader, length: int) -> bytes:
         """Write the head, framing included; ``length`` is -1 while it is unknown."""
         line = length_line(answer, self._way, length)
-        self._keep = self._request.keep and not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
+        self._keep = self._keep and not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
         return self._head + line + (END if self._keep else CLOSE_END)
 
     def _finish(self, link: Link, part: bytes, now_ns: int) -> None:

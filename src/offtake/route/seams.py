@@ -189,7 +189,8 @@ class Case:
 
     def __init__(self, request_id: str, head: Head, body: bytes, arrival_ns: int) -> None:
         self.request_id = request_id
-        self.head, self.body = head, body
+        self.head = head
+        self.body = body  #: let go by the bytes once a part of the answer was passed on
         self.arrival_ns = arrival_ns
         self.last_ns = arrival_ns  #: until when it may still wait
         self.first_ns = NOTHING  #: of the answer's body

@@ -117,8 +117,8 @@ class Downstream(asyncio.Protocol, Timed):
         ready = self._reader.ready
         while ready and self._exchange is None and not self.paused and not self.transport.is_closing():
             self._waits = False
-            self._exchange = exchange = Exchange(self._works, self, ready.popleft())
-            exchange.begin(self._works.clock.now_ns())
+            self._exchange = exchange = Exchange(self._works, self)
+            exchange.begin(ready.popleft(), self._works.clock.now_ns())
         self._advancing = False
         if self._exchange is None and not self._lost and not self.transport.is_closing():
             self._await_more()
@@ -259,10 +259,13 @@ class Server:
         OSError
             The address is taken, or is not ours.
         """
-        if isinstance(where, socket.socket):
-            listener = await self._loop.create_server(self._meet, sock=where, ssl=tls, backlog=BACKLOG)
-        else:
-            listener = await self._loop.create_server(self._meet, *where, ssl=tls, backlog=BACKLOG)
+        if not isinstance(where, socket.socket):
+            family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+            where = socket.create_server(where, family=family, backlog=BACKLOG)
+        shake_s = None if tls is None else self._limits.head_ns / NS_PER_S
+        listener = await self._loop.create_server(
+            self._meet, sock=where, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=shake_s
+        )
         self._listeners.append(listener)
 
     def stop_accepting(self) -> None:

@@ -117,25 +117,34 @@ class Wheel:
         self._handle, self._wake_tick = None, NEVER
         now_ns = self._clock.now_ns()
         now_tick = now_ns >> TICK_BITS
+        passed: set[Timed] = set()
         for tick in range(self._tick, min(now_tick + 1, self._tick + SLOTS)):
             slot, self._slots[tick % SLOTS] = self._slots[tick % SLOTS], None
             if slot:
-                self._empty(slot, now_ns)
+                passed |= slot
         self._tick = max(self._tick, now_tick + 1)  # a loop may wake us a little early
-        self._sleep()
-
-    def _empty(self, slot: set[Timed], now_ns: int) -> None:
-        """Call what is due among the things of a slot, and put back the rest."""
-        self._count -= len(slot)
-        for timed in slot:
+        self._count -= len(passed)
+        for timed in passed:
             timed.tick = NEVER
-        for timed in slot:
-            if timed.due_ns > now_ns:
-                if timed.due_ns != NEVER and timed.tick == NEVER:
-                    self._place(timed, (timed.due_ns >> TICK_BITS) + 1)
-            elif timed.tick == NEVER:
+        try:
+            self._call(passed, now_ns)
+        finally:
+            for timed in passed:  # what one call broke is no reason to forget the others
+                if timed.tick == NEVER and timed.due_ns != NEVER:
+                    self._place(timed, now_tick + 1)
+            self._sleep()
+
+    def _call(self, passed: set[Timed], now_ns: int) -> None:
+        """Call what is due, and put back the rest."""
+        while passed:
+            timed = passed.pop()
+            if timed.tick != NEVER:
+                continue
+            if timed.due_ns <= now_ns:
                 timed.due_ns = NEVER
                 timed.expired(now_ns)
+            elif timed.due_ns != NEVER:
+                self._place(timed, (timed.due_ns >> TICK_BITS) + 1)
 
     def _sleep(self) -> None:
         """Have the loop wake the wheel at the next slot that holds something."""
