@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from offtake.policy.view import Request
-from offtake.route.desk import Denied, RequestDesk
+from offtake.route.desk import RequestDesk
+from offtake.route.limits import Denied
 from offtake.route.seams import NOTHING, Case, Failure, Head, Hold, Outcome, Pass, Reply, Sending
 from offtake.units import NS_PER_S
 from tests.rehearse.fleets import small_fleet, workload

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from typing import NamedTuple, Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from offtake.fleet import Fleet
 from offtake.policy.view import NO_POOL, Choice, Reason
@@ -30,6 +30,7 @@ from offtake.route.hold import Queues
 from offtake.route.keys import Caller, Keyring
 from offtake.route.ledger.entry import Closed, Opened
 from offtake.route.lengths import Lengths
+from offtake.route.limits import Denied
 from offtake.route.seams import (
     NOTHING,
     Case,
@@ -61,13 +62,6 @@ class Book(Protocol):
 
     def closed(self, record: Closed) -> bool:
         """Keep a record before the last bytes are passed on; False if it cannot be kept."""
-
-
-class Denied(NamedTuple):
-    """Say which limit of a tenant a request would break, and when it would not."""
-
-    limit: str
-    retry_ns: int
 
 
 class Allowance(Protocol):

@@ -1,0 +1,199 @@
+"""Be one worker of a router: read what it needs, serve, take over new files, and end without breaking a stream.
+
+Comes in: a run folder, the router's file, a socket, and signals. Goes out: answers, until it is told to stop. SIGTERM
+and SIGINT drain it; SIGHUP lets it read fleet, configuration and keys again, and go on with the old ones if the new are
+faulty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from offtake.errors import Fault, InputError, OfftakeError
+from offtake.fleet import Fleet, read_fleet
+from offtake.route.clock import Clock, fresh_name
+from offtake.route.config import Config, Listen, read_config
+from offtake.route.decider import Decider, Settings
+from offtake.route.decider import Worker as Seat
+from offtake.route.desk import Parts, RequestDesk
+from offtake.route.health import Health
+from offtake.route.http1 import Limits
+from offtake.route.keys import Keyring, read_keys
+from offtake.route.ledger.journal import Journal, Rules
+from offtake.route.limits import Allowances
+from offtake.route.pages import health_pages
+from offtake.route.places import upstreams_of
+from offtake.route.seams import Upstream
+from offtake.route.serve import Server
+from offtake.units import NS_PER_S
+
+TICK_S = 0.01  #: between two looks at what the other workers have
+_LOG = logging.getLogger(__name__)
+
+
+class Files(NamedTuple):
+    """Name the files of a router."""
+
+    run: Path
+    config: Path
+
+
+class Setup(NamedTuple):
+    """Hold what the files of a router say, checked."""
+
+    fleet: Fleet
+    config: Config
+    keyring: Keyring
+    upstreams: list[Upstream]
+
+
+def read_setup(files: Files, environment: Mapping[str, str]) -> Setup:
+    """Read and check all files of a router.
+
+    Raises
+    ------
+    InputError
+        With every fault of the first file that has any, and of the keys and credentials together.
+    """
+    fleet = read_fleet(files.run / "fleet.json")
+    config = read_config(files.config, fleet)
+    faults: list[Fault] = []
+    keyring, upstreams = Keyring({}), list[Upstream]()
+    try:
+        keyring = read_keys(config.beside(config.file.keys), config.file.tenant)
+    except InputError as error:
+        faults += error.faults
+    try:
+        upstreams = upstreams_of(config, fleet, environment)
+    except InputError as error:
+        faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return Setup(fleet, config, keyring, upstreams)
+
+
+def limits_of(listen: Listen) -> Limits:
+    """Return what the bytes take at most."""
+    return Limits(
+        head_bytes=listen.header_bytes_max,
+        body_bytes=listen.body_bytes_max,
+        answer_body_bytes=listen.answer_bytes_max,
+        connections=listen.connections_max,
+        idle_ns=round(listen.idle_s * NS_PER_S),
+    )
+
+
+def tls_of(config: Config) -> ssl.SSLContext | None:
+    """Return how the router proves to clients who it is; None without TLS.
+
+    Raises
+    ------
+    InputError
+        If certificate or key cannot be read, or do not go together.
+    """
+    listen = config.file.listen
+    if not listen.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(config.beside(listen.tls_certificate), config.beside(listen.tls_key))
+    except (OSError, ssl.SSLError) as error:
+        mend = "Give a certificate chain and its key as PEM files."
+        raise InputError(
+            [Fault(str(config.path), f"TLS cannot be used: {error.strerror}", mend, row="listen")]
+        ) from None
+    return context
+
+
+class Worker:
+    """Hold one worker; ``seat`` says which of how many it is."""
+
+    def __init__(self, files: Files, setup: Setup, seat: Seat, workers: int = 1) -> None:
+        self.files, self.setup, self.seat, self.workers = files, setup, seat, workers
+        self.clock = Clock()
+        ledger = setup.config.file.ledger
+        rules = Rules(power=ledger.durable == "power")
+        self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)
+        self.desk = RequestDesk(self._parts(setup))
+        self.stop = asyncio.Event()
+
+    def _parts(self, setup: Setup) -> Parts:
+        """Make what the desk works with."""
+        file = setup.config.file
+        settings = Settings(
+            self.clock.begun_wall_ns,
+            policy=setup.config.policy,
+            shadow=setup.config.shadow,
+            worker=self.seat,
+            folder=self.files.run,
+        )
+        return Parts(
+            fleet=setup.fleet,
+            config=setup.config,
+            keyring=setup.keyring,
+            decider=Decider(setup.fleet, settings),
+            health=Health(setup.upstreams, file.breaker),
+            book=self.journal,
+            allowance=Allowances(file.tenant, self.clock.begun_wall_ns, 1.0 / self.workers),
+            clock=self.clock,
+            pages=health_pages(self.troubles),
+        )
+
+    def troubles(self) -> Iterator[str]:
+        """Yield why this worker should not be sent requests."""
+        if self.desk.stopping:
+            yield "it is stopping"
+        if self.journal.error:
+            yield f"the journal cannot be written: {self.journal.error}"
+        if not any(self.desk.up_share):
+            yield "no pool can be reached"
+
+    async def serve(self, sock: socket.socket, ready: Callable[[], None]) -> int:
+        """Serve on a bound socket until told to stop; return how many answers were cut at the end."""
+        server = Server(self.desk, self.clock, limits_of(self.setup.config.file.listen))
+        await server.start(sock, tls_of(self.setup.config))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        parent, ticking = os.getppid(), asyncio.create_task(self._tick(os.getppid()))
+        ready()
+        await self.stop.wait()
+        self.desk.stopping = True
+        drain_ns = round(self.setup.config.file.listen.drain_s * NS_PER_S)
+        cut = await server.drain(self.clock.now_ns() + drain_ns)
+        ticking.cancel()
+        self.journal.close()
+        _LOG.info("worker %d of %d ended; %d answers were cut", self.seat.number, parent, cut)
+        return cut
+
+    async def _tick(self, parent: int) -> None:
+        """Look at what the other workers have; stop if the supervisor is gone."""
+        while True:
+            self.desk.parts.decider.tick(self.clock.now_ns())
+            if os.getppid() != parent:
+                self.stop.set()
+            await asyncio.sleep(TICK_S)
+
+    def reload(self) -> None:
+        """Read the files again, and go on with what they say; with the old ones if they are faulty."""
+        try:
+            setup = read_setup(self.files, os.environ)
+            parts = self._parts(setup)
+        except OfftakeError as error:
+            for line in str(error).splitlines():
+                _LOG.error("not taken over: %s", line)
+            return
+        self.setup = setup
+        self.desk.change(parts, self.clock.now_ns())
+        _LOG.info("took over the fleet of %s and %s", setup.fleet.week, self.files.config)
