@@ -1,6 +1,6 @@
 """Answer what operators ask of a router itself: is it alive, is it ready.
 
-Comes in: signs of life. Goes out: pages by their path. What is served without a key tells nothing of tenants or requests.
+Comes in: signs of life. Goes out: pages by their path. What is served without a key tells nothing of tenants.
 """
 
 from __future__ import annotations
