@@ -102,19 +102,21 @@ class Drainer:
             Where the folder cannot be read.
         """
         wait_s = WAIT_S
-        while True:
-            last = stop.is_set()
-            try:
-                self.drain()
-                pause_s, wait_s, self.error = PAUSE_S, WAIT_S, ""
-            except AwayError as error:
-                self.error = str(error)
-                self.close()
-                pause_s, wait_s = wait_s, min(2 * wait_s, WAIT_S_MAX)
-            if last:
-                self.close()
-                return
-            stop.wait(pause_s)
+        try:
+            while True:
+                last = stop.is_set()
+                try:
+                    self.drain()
+                    pause_s, wait_s, self.error = PAUSE_S, WAIT_S, ""
+                except AwayError as error:
+                    self.error = str(error)
+                    self.close()
+                    pause_s, wait_s = wait_s, min(2 * wait_s, WAIT_S_MAX)
+                if last:
+                    return
+                stop.wait(pause_s)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of the database."""

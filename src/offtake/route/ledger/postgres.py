@@ -54,8 +54,16 @@ class PostgresStore:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write rows in one transaction; when it returns, the server has them on its disk."""
-        if rows:
-            self._do(WRITE, [list(column) for column in zip(*rows, strict=True)])
+        if not rows:
+            return
+        columns = [
+            list(map(float, column)) if kind is float else list(column)
+            for kind, column in zip(KINDS.values(), zip(*rows, strict=True), strict=True)
+        ]
+        try:
+            self._do(WRITE, columns)
+        except psycopg.DataError:  # a text holds a zero, which this server cannot keep
+            self._do(WRITE, [[without_zeros(value) for value in column] for column in columns])
 
     def lose(self, worker: str) -> int:
         """Close what a dead worker left open, and return how much that was."""
@@ -123,3 +131,8 @@ class PostgresStore:
 def first_line(error: Exception) -> str:
     """Return what an error says first."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def without_zeros(value: Value) -> Value:
+    """Return a value as the server can keep it."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

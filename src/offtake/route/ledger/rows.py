@@ -22,12 +22,12 @@ ESTIMATE = "input_tokens_estimate"  #: what an open record knows of the prompt
 
 TO_OPEN = tuple(ESTIMATE if name == "input_tokens" else name for name in Opened.__struct_fields__[1:])
 TO_CLOSE = Closed.__struct_fields__[1:]
-COLUMNS = ("request_id", "worker", "day", *TO_OPEN, *TO_CLOSE)
 KINDS: dict[str, type] = {"request_id": str, "worker": str, "day": int} | {
     name: field.type
     for struct, names in ((Opened, TO_OPEN), (Closed, TO_CLOSE))
     for name, field in zip(names, msgspec.structs.fields(struct)[1:], strict=True)
 }
+COLUMNS = tuple(KINDS)
 INDEXES = {
     "requests_tenant_day": "(tenant, day)",
     "requests_pool_day": "(pool, day)",
@@ -85,5 +85,23 @@ def row_of(entry: Entry) -> Row:
 
 NO_BEGINNING = Opened("", 0, "", "", "", "", "", "", stream=False, session=-1, input_tokens=0, output_tokens_max=0)
 NO_END = Closed(
-    "", 0, 0, OPEN, "", 0, "", "", "", "", 0, 0, 0, 0, counted=True, cost_usd=0, bid_usd=0, margin_usd=0, policy=""
+    "",
+    0,
+    0,
+    OPEN,
+    "",
+    0,
+    "",
+    "",
+    "",
+    "",
+    0,
+    0,
+    0,
+    0,
+    counted=True,
+    cost_usd=0.0,
+    bid_usd=0.0,
+    margin_usd=0.0,
+    policy="",
 )
