@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from offtake.errors import InputError
@@ -67,6 +68,18 @@ def test_one_changed_fee_is_the_whole_waterfall_and_is_found_at_its_row(before: 
     assert cause.cause == "fees"
     assert cause.change_usd == pytest.approx(92 * 24 * 0.5)  # one chip, half a dollar an hour less
     assert found.money_usd["fees_usd"] == pytest.approx(-92 * 24 * 0.5)
+
+
+def test_a_change_within_the_solvers_gap_is_marked(before: Planned) -> None:
+    after = planned(lease(offers=(small.offer(fee_usd_per_chip_hour=1.5, whole_units=True),)))
+    loose = msgspec.structs.replace(after.result, bound_usd=after.result.objective_usd + 92 * 24 * 0.5 + 1.0)
+    (clear,), (unclear,) = (
+        compare(before, Planned(folder="run", result=one, tables=after.tables), PlanOptions()).waterfall
+        for one in (after.result, loose)
+    )
+    assert not clear.unclear
+    assert unclear.doubt_usd == pytest.approx(92 * 24 * 0.5 + 1.0)
+    assert unclear.unclear
 
 
 def test_two_causes_add_up_to_the_difference_in_their_order(before: Planned) -> None:

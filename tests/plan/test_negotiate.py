@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from offtake.plan.appraise import Case, appraisal_of, barred, break_even_ratio, with_forced
+from offtake.plan.appraise import Case, appraisal_of, barred, break_even_ratio, case_of, gap_for, with_forced
 from offtake.plan.clauses import amendments
-from offtake.plan.negotiate import Desk, deepened, part_of, size_points
+from offtake.plan.negotiate import Desk, deepened, part_of, size_points, worth_of
 from offtake.plan.plan import PlanOptions
 from offtake.plan.result import Appraisal, OffersAppraisal
 from offtake.plan.solve import Options, solve
 from offtake.plan.substitutes import appraise_all, pair_of, write_offers
+from offtake.schema.read import read_folder
 from tests.plan.test_appraise import exactly, newsvendor
 from tests.supply.small import chip, growth, offer, settings, tables, tranche, way_out, workload
 
@@ -92,6 +93,28 @@ def test_each_choice_is_regretted_where_another_would_have_been_better(sheet: Ap
 def test_the_months_add_up_to_the_change_of_the_mean(sheet: Appraisal) -> None:
     assert sum(sheet.difference_by_period_usd) == pytest.approx(sheet.mean_difference_usd)
     assert len(sheet.period_names) == len(sheet.difference_by_period_usd)
+
+
+def test_the_gap_leaves_no_more_open_than_a_hundredth_of_the_value_of_the_offer() -> None:
+    some = newsvendor()
+    best, without = exactly(some.problem), exactly(barred(some.problem, 0))  # 296,640 USD and nothing
+    case = Case(assembled=some, offer=0, best=best, without=without, forced=None)
+    assert gap_for(case, 1e-3) == 1e-3
+    loose = replace(case, best=replace(best, bound_usd=best.objective_usd + 2_000.0))
+    assert gap_for(loose, 1e-2) == pytest.approx(0.005)
+    assert gap_for(loose, 1e-1) == pytest.approx(0.01)  # a tenth of what was asked for
+    assert gap_for(loose, 1e-3) == 1e-3
+    assert gap_for(replace(loose, without=best, best=best), 1e-3) == 1e-3
+
+
+def test_what_changes_nothing_on_the_shipped_example_is_worth_next_to_nothing() -> None:
+    tables = read_folder(Path(__file__).parents[2] / "examples" / "three-contracts")
+    case, ask = case_of(tables, "reserved-h100", PlanOptions())
+    desk = Desk(case=case, solve=ask, progress=lambda _stage, _done: None)
+    known = appraisal_of(case, 1.0)
+    idle = [one for one in amendments(tables, "reserved-h100") if one.clause in {"our notice", "size", "prepay"}]
+    worth = [worth_of(known, desk, one) for one in idle]
+    assert [one is not None and abs(one.worth_usd) < 0.01 * known.difference_usd for one in worth] == [True] * 3
 
 
 def test_a_lot_that_loses_flips_at_the_clause_that_saves_it() -> None:

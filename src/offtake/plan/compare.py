@@ -78,6 +78,12 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     cause: str  #: What was taken over from the second portfolio.
     change_usd: float  #: What that changed in the risk-adjusted value of the best plan.
     value_usd: float  #: That value after the step.
+    doubt_usd: float = 0.0  #: What the solver leaves open in `change_usd`; a change that is no larger says nothing.
+
+    @property
+    def unclear(self) -> bool:
+        """Tell whether the change is within what the solver leaves open."""
+        return 0.0 < abs(self.change_usd) <= self.doubt_usd
 
 
 class PlanComparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,8 +268,7 @@ Step = Callable[[Tables, Tables], Tables]
 
 def waterfall_of(first: Planned, second: Planned, options: PlanOptions) -> list[Cause]:
     """Walk from the first value to the second; see the module for the rule."""
-    now, value = first.tables, first.result.objective_usd
-    end = second.result.objective_usd
+    now, worth, end = first.tables, worth_of(first.result), worth_of(second.result)
     walked: list[Cause] = []
     waiting: list[str] = []
     reached = []
@@ -274,21 +279,43 @@ def waterfall_of(first: Planned, second: Planned, options: PlanOptions) -> list[
         now = after
     for place, (name, tables) in enumerate(reached):
         waiting.append(name)
-        last = place == len(reached) - 1
-        usd = end if last else value_usd(tables, options)
-        if usd is not None:
-            walked.append(Cause(cause=" with ".join(waiting), change_usd=usd - value, value_usd=usd))
-            value, waiting = usd, []
-    if not reached and abs(end - value) > CENT:
+        then = end if place == len(reached) - 1 else best_worth(tables, options)
+        if then is not None:
+            walked.append(cause_of(" with ".join(waiting), worth, then))
+            worth, waiting = then, []
+    if not reached and abs(end.usd - worth.usd) > CENT:
         name = "the solver's gap, its options or its version: the inputs are the same"
-        walked.append(Cause(cause=name, change_usd=end - value, value_usd=end))
+        walked.append(cause_of(name, worth, end))
     return walked
 
 
-def value_usd(tables: Tables, options: PlanOptions) -> float | None:
-    """Return the risk-adjusted value of the best plan, or None where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """Hold the risk-adjusted value of a plan, and what the solver leaves open in it."""
+
+    usd: float
+    open_usd: float
+
+
+def worth_of(plan: PlanResult | Solution) -> Worth:
+    """Return what a plan is worth."""
+    return Worth(usd=plan.objective_usd, open_usd=max(plan.bound_usd - plan.objective_usd, 0.0))
+
+
+def cause_of(name: str, before: Worth, after: Worth) -> Cause:
+    """Return one step of the waterfall."""
+    return Cause(
+        cause=name,
+        change_usd=after.usd - before.usd,
+        value_usd=after.usd,
+        doubt_usd=max(before.open_usd, after.open_usd),
+    )
+
+
+def best_worth(tables: Tables, options: PlanOptions) -> Worth | None:
+    """Return what the best plan is worth, or None where there is none."""
     try:
-        return solve_with(prepare(tables, options), options).objective_usd
+        return worth_of(solve_with(prepare(tables, options), options))
     except OfftakeError:
         return None
 

@@ -225,7 +225,12 @@ def differences(
 
 def say_worth(one: ClauseWorth) -> str:
     """Write what a clause is worth, marked where the solver leaves as much open."""
-    return f"{'~' if one.unclear else ''}{change(one.worth_usd)}"
+    return marked_change(one.worth_usd, unclear=one.unclear)
+
+
+def marked_change(usd: float, *, unclear: bool) -> str:
+    """Write a difference, marked where the solver leaves as much open."""
+    return f"{'~' if unclear else ''}{change(usd)}"
 
 
 def say_swings(appraisal: Appraisal) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
 from offtake.plan.words import gap_words
 from offtake.report import happenings, verdicts
-from offtake.report.sums import UNCLEAR, by_interest, say_swings, say_worth, signed_when
+from offtake.report.sums import UNCLEAR, by_interest, marked_change, say_swings, say_worth, signed_when
 from offtake.report.words import (
     NOTHING,
     change,
@@ -122,7 +122,11 @@ def plan_comparison_table(found: PlanComparison) -> Group:
     value = table([("Risk-adjusted value", False), ("Change", True), ("Value", True)])
     value.add_row(Text(found.first), Text(""), Text(money(found.objective_usd[0])))
     for cause in found.waterfall:
-        value.add_row(Text(cause.cause), Text(change(cause.change_usd)), Text(money(cause.value_usd)))
+        value.add_row(
+            Text(cause.cause),
+            Text(marked_change(cause.change_usd, unclear=cause.unclear)),
+            Text(money(cause.value_usd)),
+        )
     value.add_row(Text(found.second), Text(""), Text(money(found.objective_usd[1])), style="bold")
     parts: list[RenderableType] = (
         [settled(decisions), Text("")] if any(move.changed for move in found.decisions) else []
@@ -135,7 +139,8 @@ def plan_comparison_table(found: PlanComparison) -> Group:
             Text(f"Keeping the first plan's decisions of the first day would cost {money(new - kept)}."),
             Text(""),
         ]
-    return Group(Text(found.answer, style="bold"), Text(""), *parts, settled(value))
+    unclear = [Text(""), Text(UNCLEAR)] if any(cause.unclear for cause in found.waterfall) else []
+    return Group(Text(found.answer, style="bold"), Text(""), *parts, settled(value), *unclear)
 
 
 def appraisal_table(appraisal: Appraisal) -> Group:
