@@ -17,53 +17,10 @@ from offtake.route.seams import Outcome
 from offtake.route.serve import Downstream, Server
 from offtake.route.upstream import Link
 from tests.route.fakes import ASK, SSE, FakeDesk, chunk, described
+from tests.route.kept import Kept, Turned
 
 TEXTS = st.lists(st.binary(min_size=1, max_size=60), max_size=12)
 CUTS = st.lists(st.integers(0, 2000), max_size=20)
-
-
-class Kept:
-    """A transport that keeps what is written."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: bytes) -> None:
-        assert not self.closed
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def get_extra_info(self, _name: str) -> None:
-        return None
-
-    def can_write_eof(self) -> bool:
-        return False
-
-
-class Turned:
-    """A translator that says everything in capitals, one piece late."""
-
-    def __init__(self) -> None:
-        self.kept = b""
-
-    def feed(self, data: bytes) -> bytes:
-        before, self.kept = self.kept, data.upper()
-        return before
-
-    def close(self) -> bytes:
-        return self.kept
 
 
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
