@@ -95,6 +95,19 @@ def test_all_on_demand_signs_what_is_paid_by_use_and_commits_to_nothing_on_any_d
     assert found[1:] == [0.0, 0.0, 40.0, 50.0]
 
 
+@pytest.mark.parametrize("key", ["look-back", "all on demand", "longest terms", "sign everything", "sign nothing"])
+def test_no_rule_commits_on_a_later_date(key: str) -> None:
+    # tiny: own fleet (signed), a lease today or later, elastic spot, an API. The lease of the later date is the third.
+    found = units(tiny(), key)
+    assert np.isnan(found[0])
+    assert found[2] == 0.0
+
+
+def test_a_rule_that_says_nothing_of_use_leaves_it_to_the_planner_and_signing_nothing_forgoes_it() -> None:
+    assert np.isnan(units(tiny(), "look-back")[3:]).all()
+    assert units(tiny(), "sign nothing")[1:] == [0.0, 0.0, 0.0, 0.0]
+
+
 def test_a_chip_covers_only_the_work_that_may_run_on_it() -> None:
     # The farmer's fields: wheat serves wheat alone, so that covering it all takes fields of every crop.
     found = units(farmer(), "look-back")

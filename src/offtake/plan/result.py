@@ -118,7 +118,7 @@ class Fresh(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleLoss(msgspec.Struct, frozen=True, kw_only=True):
-    """Say what is lost by a simple rule on the first day, with the best that can be done after it."""
+    """Say what is lost by a simple rule that signs on the first day alone, with the best notice and operation after."""
 
     rule: str  #: `look-back`, `all on demand`, `longest terms`, `sign everything` or `sign nothing`.
     words: str  #: What the rule does.

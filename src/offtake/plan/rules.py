@@ -1,8 +1,8 @@
-"""State the simple rules that people sign by, as first-day decisions, so that a plan can be held against them.
+"""State the simple rules that people sign by, as decisions on every date, so that a plan can be held against them.
 
-Comes in: a planning problem. Goes out: for each rule the units that it signs on the first day. What is signed already
-stays; what is decided later, and how work is served, is left to the planner: the kindest reading of every rule. But who
-pays by use alone commits on no later date either. It must never know a solver.
+Comes in: a planning problem. Goes out: for each rule the units that it signs on the first day; on a later date no rule
+signs anything, or it would be the planner's rule. What is signed already stays; notice, and how work is served, are
+left to the planner; so is what is paid by use, where a rule says nothing of it. It must never know a solver.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ENOUGH = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Hold one rule: its key, what it does in words, and the units it signs on the first day [V], NaN elsewhere."""
+    """Hold one rule: its key, what it does in words, and the units it signs [V], NaN where the planner decides."""
 
     key: str
     words: str
@@ -42,26 +42,19 @@ def rules_of(problem: Problem) -> list[Rule]:
     if not today.any():
         return []
     vintages = problem.vintages
-    nothing = np.where(today, 0.0, np.nan)
-    everything = np.where(today, vintages.units_max, np.nan)
+    nothing = np.where(vintages.signed, np.nan, 0.0)
+    everything = np.where(today, vintages.units_max, nothing)
+    use_alone = np.where(today & on_demand(problem), vintages.units_max, nothing)
     cheapest, longest = price_of_cover(problem), -vintages.term_until.astype(np.float64)
     percentile = round(100 * PERCENTILE)
     covered = f"cover the {percentile}th percentile of today's demand with the"
     return [
         Rule(key="look-back", words=f"{covered} cheapest commitments", units=covering(problem, cheapest)),
-        Rule(key="all on demand", words="commit to nothing, pay by use", units=never_committing(problem)),
+        Rule(key="all on demand", words="commit to nothing on any date, pay by use", units=use_alone),
         Rule(key="longest terms", words=f"{covered} longest commitments", units=covering(problem, longest)),
         Rule(key="sign everything", words="sign every open offer in full", units=everything),
-        Rule(key="sign nothing", words="sign nothing today", units=nothing),
+        Rule(key="sign nothing", words="sign nothing on any date", units=nothing),
     ]
-
-
-def never_committing(problem: Problem) -> Floats:
-    """Return the units [V] of whoever pays by use alone: all of that today, and nothing else on any date."""
-    demand, today = on_demand(problem), open_today(problem)
-    use = np.where(today, problem.vintages.units_max, np.nan)
-    units: Floats = np.where(demand, use, np.where(problem.vintages.signed, np.nan, 0.0))
-    return units
 
 
 def open_today(problem: Problem) -> Bools:
@@ -82,10 +75,11 @@ def on_demand(problem: Problem) -> Bools:
 def covering(problem: Problem, rank: Floats) -> Floats:
     """Return the units [V] that cover what today's contracts leave of today's demand, by ``rank [V]``, lowest first.
 
-    Whole units are rounded up; a lot is taken whole; of an exclusive set the first one taken shuts out the others.
+    Whole units are rounded up; a lot is taken whole; of an exclusive set the first one taken shuts out the others. What
+    is paid by use is left to the planner.
     """
     vintages, cover = problem.vintages, cover_of_unit(problem)
-    units = np.where(open_today(problem), 0.0, np.nan)
+    units = np.where(vintages.signed | on_demand(problem), np.nan, 0.0)
     left = 1.0 - covered_today(problem)
     shut: set[int] = set()
     for vintage in np.argsort(rank, kind="stable"):

@@ -139,7 +139,7 @@ def loss_usd(case: Case, other: Solution) -> float:
 def loss_of(case: Case, rule: Rule, found: Solution | list[str]) -> RuleLoss:
     """Return the record of a rule, on the plan's scenarios."""
     problem = case.problem
-    today = np.flatnonzero(open_today(problem))
+    today = np.flatnonzero(open_today(problem) & ~np.isnan(rule.units))
     return RuleLoss(
         rule=rule.key,
         words=rule.words,
