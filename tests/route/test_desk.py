@@ -302,6 +302,17 @@ def test_another_fleet_takes_over_and_every_request_ends_where_it_was_sent(tmp_p
     assert [each.outcome for each in book(desk).shut] == ["served", "served"]
 
 
+def test_a_client_that_goes_after_the_last_event_was_served(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path)
+    for tail, outcome in ((b"data: {}\n\ndata: [DONE]\n\n", "served"), (b"data: {}\n\n", "left")):
+        case = come(desk, BODY[:-1] + b',"stream":true}')
+        desk.place(case, 0)
+        desk.heard(case, 200, (), 1)
+        desk.first(case, 2)
+        desk.ended(case, Outcome.LEFT, tail, 3, 9)
+        assert book(desk).shut[-1].outcome == outcome
+
+
 @pytest.mark.parametrize(("path", "method", "status"), [(b"/", b"GET", 404), (b"/v1/messages", b"GET", 405)])
 def test_what_is_not_there_is_said_so(tmp_path: Path, path: bytes, method: bytes, status: int) -> None:
     assert refused(desk_in(tmp_path).arrived(Head(method, path, b"", ()), b"", 0))[0] == status

@@ -18,13 +18,14 @@ from typing import TextIO
 
 import typer
 
-from offtake.cli import performance, planning, rehearsing, telling
+from offtake.cli import performance, planning, rehearsing, routing, telling
 from offtake.cli.shell import BAD_INPUT, FAILED, INTERRUPTED, app
 from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryError, OfftakeError
 
 VERBS = (
     planning,
     rehearsing,
+    routing,
     telling,
     performance,
 )  #: modules that register verbs when they are imported, in the order of the help

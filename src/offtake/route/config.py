@@ -7,7 +7,7 @@ upstream's credential is the name of an environment variable or of a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -145,8 +145,8 @@ class Config(NamedTuple):
         return self.path.parent / name
 
 
-def read_config(path: Path, fleet: Fleet) -> Config:
-    """Read and check ``route.toml`` against the fleet it is for.
+def read_config(path: Path, fleet: Fleet, changed: Callable[[ConfigFile], ConfigFile] = lambda file: file) -> Config:
+    """Read and check ``route.toml`` against the fleet it is for, after what is ``changed`` in it for this run.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def read_config(path: Path, fleet: Fleet) -> Config:
         With one fault for each thing that is wrong.
     """
     try:
-        file = msgspec.toml.decode(path.read_bytes(), type=ConfigFile)
+        file = changed(msgspec.toml.decode(path.read_bytes(), type=ConfigFile))
     except OSError as error:
         mend = "`offtake route RUN --init` writes one to fill in."
         raise InputError([Fault(str(path), f"the file cannot be read: {error.strerror}", mend)]) from None

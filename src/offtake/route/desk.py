@@ -22,7 +22,7 @@ from offtake.route.decider import Decider, Sent, Used, session_of
 from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
 from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
 from offtake.route.dialects.sending import sending_of
-from offtake.route.dialects.usage import usage_of
+from offtake.route.dialects.usage import is_whole, usage_of
 from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
 from offtake.route.heads import answer_head, header, retry_after_ns
 from offtake.route.health import Health, RetryBudget
@@ -355,6 +355,8 @@ class RequestDesk:
         """Close the request before its last bytes are passed on; False if its row could not be kept."""
         work = cast("Work", case.mark)
         self.queues.take(case)
+        if outcome is Outcome.LEFT and case.stream and is_whole(tail):
+            outcome = Outcome.SERVED  # a client may go as soon as it has heard the last event
         served = outcome is Outcome.SERVED
         if served and case.status >= FAULT:
             outcome, served = Outcome.FAULTY, False

@@ -8,19 +8,23 @@ faulty.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from offtake.errors import Fault, InputError, OfftakeError
 from offtake.fleet import Fleet, read_fleet
 from offtake.route.clock import Clock, fresh_name
-from offtake.route.config import Config, Listen, read_config
+from offtake.route.config import Config, ConfigFile, Listen, read_config
 from offtake.route.decider import Decider, Settings
 from offtake.route.decider import Worker as Seat
 from offtake.route.desk import Parts, RequestDesk
@@ -33,6 +37,7 @@ from offtake.route.pages import health_pages
 from offtake.route.places import upstreams_of
 from offtake.route.seams import Upstream
 from offtake.route.serve import Server
+from offtake.route.shared import Size, make_block, open_block
 from offtake.units import NS_PER_S
 
 TICK_S = 0.01  #: between two looks at what the other workers have
@@ -40,10 +45,13 @@ _LOG = logging.getLogger(__name__)
 
 
 class Files(NamedTuple):
-    """Name the files of a router."""
+    """Name the files of a router, and what was asked for beside them: a port of -1 and 0 workers are the file's."""
 
     run: Path
     config: Path
+    shadow: str = ""
+    port: int = -1
+    workers: int = 0
 
 
 class Setup(NamedTuple):
@@ -63,8 +71,8 @@ def read_setup(files: Files, environment: Mapping[str, str]) -> Setup:
     InputError
         With every fault of the first file that has any, and of the keys and credentials together.
     """
-    fleet = read_fleet(files.run / "fleet.json")
-    config = read_config(files.config, fleet)
+    fleet = read_fleet(files.run / "plan" / "fleet.json")
+    config = read_config(files.config, fleet, lambda file: asked_for(files, file))
     faults: list[Fault] = []
     keyring, upstreams = Keyring({}), list[Upstream]()
     try:
@@ -78,6 +86,13 @@ def read_setup(files: Files, environment: Mapping[str, str]) -> Setup:
     if faults:
         raise InputError(faults)
     return Setup(fleet, config, keyring, upstreams)
+
+
+def asked_for(files: Files, file: ConfigFile) -> ConfigFile:
+    """Return a configuration with what was asked for on the command line."""
+    port = file.listen.port if files.port < 0 else files.port
+    listen = msgspec.structs.replace(file.listen, port=port, workers=files.workers or file.listen.workers)
+    return msgspec.structs.replace(file, listen=listen, shadow=files.shadow or file.shadow)
 
 
 def limits_of(listen: Listen) -> Limits:
@@ -115,11 +130,34 @@ def tls_of(config: Config) -> ssl.SSLContext | None:
     return context
 
 
-class Worker:
-    """Hold one worker; ``seat`` says which of how many it is."""
+class Place(NamedTuple):
+    """Say which of how many workers of a host this is, and where they count for each other."""
 
-    def __init__(self, files: Files, setup: Setup, seat: Seat, workers: int = 1) -> None:
-        self.files, self.setup, self.seat, self.workers = files, setup, seat, workers
+    number: int = 0
+    workers: int = 1
+    scratch: Path = Path()
+
+    def seat(self, fleet: Fleet) -> Seat:
+        """Return the worker's place in the counts for a fleet; one worker alone needs none."""
+        if self.workers == 1:
+            return Seat()
+        names = "\n".join([*(pool.name for pool in fleet.pools), *(each.name for each in fleet.workloads)])
+        path = self.scratch / f"counts-{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+        size = Size(self.workers, len(fleet.pools), len(fleet.workloads))
+        if not path.exists():
+            own = path.with_name(f"{path.name}-{self.number}")
+            make_block(own, size)
+            with suppress(FileExistsError):  # another worker was quicker
+                path.hardlink_to(own)
+            own.unlink()
+        return Seat(self.number, open_block(path, size))
+
+
+class Worker:
+    """Hold one worker at its ``place``."""
+
+    def __init__(self, files: Files, setup: Setup, place: Place) -> None:
+        self.files, self.setup, self.place = files, setup, place
         self.clock = Clock()
         ledger = setup.config.file.ledger
         rules = Rules(power=ledger.durable == "power")
@@ -134,7 +172,7 @@ class Worker:
             self.clock.begun_wall_ns,
             policy=setup.config.policy,
             shadow=setup.config.shadow,
-            worker=self.seat,
+            worker=self.place.seat(setup.fleet),
             folder=self.files.run,
         )
         return Parts(
@@ -144,7 +182,7 @@ class Worker:
             decider=Decider(setup.fleet, settings),
             health=Health(setup.upstreams, file.breaker),
             book=self.journal,
-            allowance=Allowances(file.tenant, self.clock.begun_wall_ns, 1.0 / self.workers),
+            allowance=Allowances(file.tenant, self.clock.begun_wall_ns, 1.0 / self.place.workers),
             clock=self.clock,
             pages=health_pages(self.troubles),
         )
@@ -166,7 +204,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        parent, ticking = os.getppid(), asyncio.create_task(self._tick(os.getppid()))
+        ticking = asyncio.create_task(self._tick(os.getppid()))
         ready()
         await self.stop.wait()
         self.desk.stopping = True
@@ -174,7 +212,7 @@ class Worker:
         cut = await server.drain(self.clock.now_ns() + drain_ns)
         ticking.cancel()
         self.journal.close()
-        _LOG.info("worker %d of %d ended; %d answers were cut", self.seat.number, parent, cut)
+        _LOG.info("worker %d ended; %d answers were cut", self.place.number, cut)
         return cut
 
     async def _tick(self, parent: int) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 TRIES = 16  #: places looked at, from the last: chunks without usage say `"usage":null`
 NAME = '"usage"'
+LAST_BYTES = 512  #: of a stream, in which its last event begins
+LAST_EVENTS = (b"data: [DONE]", b"event: message_stop", b"event: response.completed")
 
 
 class Usage(NamedTuple):
@@ -20,6 +22,11 @@ class Usage(NamedTuple):
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+
+
+def is_whole(tail: bytes) -> bool:
+    """Tell whether a stream said all that it had to say, though the bytes that end its body may be missing."""
+    return any(mark in tail[-LAST_BYTES:] for mark in LAST_EVENTS)
 
 
 _scan = json.JSONDecoder().raw_decode
