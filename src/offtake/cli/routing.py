@@ -32,6 +32,7 @@ def route(
     config: Annotated[Path | None, typer.Option(help="The router's file; RUN/route.toml by default.")] = None,
     init: Annotated[bool, typer.Option("--init", help="Write route.toml to fill in, and stop.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Check the files, and stop.")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help="Make recorded decisions again, and stop.")] = False,
     new_key: Annotated[str, typer.Option(help="Add a key for a tenant, show it once, and stop.")] = "",
     demo: Annotated[bool, typer.Option("--demo", help="Serve with mock pools that behave as the fleet.")] = False,
     speed: Speed = 1.0,
@@ -56,6 +57,8 @@ def route(
         secret = "ot-" + secrets.token_urlsafe(SECRET_BYTES)
         written = add_key(read_config(files.config, read_fleet(run / "plan" / "fleet.json")), new_key, secret)
         say(as_json, f"{secret}\nKept as a hash in {written}; it is not shown again.", key=secret)
+    elif replay:
+        tell_replay(files, as_json=as_json)
     elif demo:
         demonstrate(files, speed, as_json=as_json)
     else:
@@ -65,6 +68,28 @@ def route(
             say(as_json, f"{files.config} is good: {pools} pools, {tenants} tenants.", pools=pools, tenants=tenants)
         else:
             serve(files, setup, as_json=as_json)
+
+
+def tell_replay(files: Files, *, as_json: bool) -> None:
+    """Make recorded decisions again, and say what the shadow would have done."""
+    from offtake.errors import VerificationError
+    from offtake.fleet import read_fleet
+    from offtake.route.config import read_config
+    from offtake.route.judge import judge
+
+    fleet = read_fleet(files.run / "plan" / "fleet.json")
+    folder = read_config(files.config, fleet).beside("decisions")
+    found = judge(fleet, sorted(folder.glob("*.decisions")), files.run)
+    if as_json:
+        emit("route", ok=not found.not_made_again, replay=found)
+    else:
+        words = f"{found.decisions} decisions of {found.policy} in {found.logs} logs: {found.not_made_again} otherwise."
+        total = sum(found.otherwise.values())
+        shadow = f"\nThe shadow {found.shadow} would have chosen otherwise in {total} of {found.asked_of_shadow}:"
+        lines = [f"\n  {count:>8}  {change}" for change, count in found.otherwise.items()]
+        show(words + (shadow + "".join(lines) if found.shadow else ""))
+    if found.not_made_again:
+        raise VerificationError(f"{found.not_made_again} decisions are not those of the rehearsal's policy.")
 
 
 def say(as_json: bool, words: str, **fields: object) -> None:

@@ -116,6 +116,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     region: str = ""  #: User region of the fleet that this router answers; empty: the first.
     policy: str = "bid_price"  #: As in `offtake rehearse --policy`.
     shadow: str = ""  #: A second policy, whose choices are only written down.
+    decisions: str = ""  #: Folder in which every decision is written down; empty: only beside a shadow.
     keys: str = "keys.toml"  #: File of the clients' keys, as hashes.
     listen: Listen = Listen()
     limits: Limits = Limits()
@@ -139,6 +140,12 @@ class Config(NamedTuple):
     region: int
     policy: Policy
     shadow: Policy | None
+
+    @property
+    def decisions(self) -> Path | None:
+        """Return the folder of decisions, if they are written down."""
+        name = self.file.decisions or ("decisions" if self.shadow is not None else "")
+        return self.beside(name) if name else None
 
     def beside(self, name: str) -> Path:
         """Return a file that the configuration names."""

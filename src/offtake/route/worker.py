@@ -35,6 +35,7 @@ from offtake.route.ledger.journal import Journal, Rules
 from offtake.route.limits import Allowances
 from offtake.route.pages import health_pages
 from offtake.route.places import upstreams_of
+from offtake.route.recorder import Recorder
 from offtake.route.seams import Upstream
 from offtake.route.serve import Server
 from offtake.route.shared import Size, make_block, open_block
@@ -162,18 +163,23 @@ class Worker:
         ledger = setup.config.file.ledger
         rules = Rules(power=ledger.durable == "power")
         self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)
+        self.recorder: Recorder | None = None
         self.desk = RequestDesk(self._parts(setup))
         self.stop = asyncio.Event()
 
     def _parts(self, setup: Setup) -> Parts:
         """Make what the desk works with."""
-        file = setup.config.file
+        file, folder = setup.config.file, setup.config.decisions
+        if self.recorder is not None:
+            self.recorder.close()
+        self.recorder = Recorder(folder, fresh_name()) if folder is not None else None
         settings = Settings(
             self.clock.begun_wall_ns,
             policy=setup.config.policy,
             shadow=setup.config.shadow,
             worker=self.place.seat(setup.fleet),
             folder=self.files.run,
+            keep=self.recorder.keep if self.recorder is not None else None,
         )
         return Parts(
             fleet=setup.fleet,
@@ -212,6 +218,8 @@ class Worker:
         cut = await server.drain(self.clock.now_ns() + drain_ns)
         ticking.cancel()
         self.journal.close()
+        if self.recorder is not None:
+            self.recorder.close()
         _LOG.info("worker %d ended; %d answers were cut", self.place.number, cut)
         return cut
 
@@ -219,6 +227,8 @@ class Worker:
         """Look at what the other workers have; stop if the supervisor is gone."""
         while True:
             self.desk.parts.decider.tick(self.clock.now_ns())
+            if self.recorder is not None:
+                self.recorder.flush()
             if os.getppid() != parent:
                 self.stop.set()
             await asyncio.sleep(TICK_S)
