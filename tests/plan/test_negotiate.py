@@ -90,6 +90,10 @@ def test_each_choice_is_regretted_where_another_would_have_been_better(sheet: Ap
     assert high.regret_usd == pytest.approx({"sign": 7_200, "ration": 381_600, "amend": 0, "part": 194_400}, abs=1e-6)
 
 
+def test_a_choice_that_there_is_not_is_explained(sheet: Appraisal) -> None:
+    assert sheet.no_choice == {"wait": "it can be signed on the first day alone"}
+
+
 def test_the_months_add_up_to_the_change_of_the_mean(sheet: Appraisal) -> None:
     assert sum(sheet.difference_by_period_usd) == pytest.approx(sheet.mean_difference_usd)
     assert len(sheet.period_names) == len(sheet.difference_by_period_usd)

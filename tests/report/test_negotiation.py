@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.text import Text
 
 from offtake.plan.result import (
     OFFERS_FORMAT,
@@ -25,7 +26,7 @@ from offtake.report import negotiation, offers, sums
 from offtake.report.parts import Figure, Grid
 from offtake.report.sections import page, with_and_without
 from offtake.report.tables import read_run
-from offtake.report.terminal import appraisal_table, sheet_table, tornado_table
+from offtake.report.terminal import appraisal_table, more_lines, regret_table, sheet_table, tornado_table
 from tests.report.run_folder import Wish, build_run
 
 
@@ -74,6 +75,7 @@ def rich(known: Appraisal) -> Appraisal:
                 break_even_fee_ratio=0.81,
             )
         ],
+        no_choice={"part": "all or nothing", "wait": "it can be signed on the first day alone"},
         period_names=["2026-05-01", "2026-05-08", "2026-06-01"],
         difference_by_period_usd=[-1e8, -2e8, 5e7],
         branches=[
@@ -116,6 +118,7 @@ def test_everything_that_is_known_is_charted_and_tabled(tmp_path: Path) -> None:
     assert start.question == "How dear may it be, delivered later?"
     assert start.says == "The highest fee that pays is 85% of the one asked: delivered from 27 Aug 2026."
     assert "2026-08-27" in start.csv
+    assert "holds its plan" in start.note
     grids = {one.caption: one.rows for one in found if isinstance(one, Grid)}
     sheet = grids["The sheet to negotiate from, the most valuable clause first"]
     assert sheet[0] == ["fee", "5% off", "they give", "+$300 m", "−$1.8 bn", "holds"]
@@ -130,7 +133,7 @@ def test_months_add_up_the_periods_that_begin_in_them(tmp_path: Path) -> None:
 
 def test_the_least_regret_is_weighed_over_branches(tmp_path: Path) -> None:
     known = rich(plain(tmp_path))
-    assert negotiation.means(known) == {"sign": 1.5e9, "ration": 1e9}
+    assert sums.mean_regrets(known) == {"sign": 1.5e9, "ration": 1e9}
     assert "leave and ration ($1 bn)" in negotiation.regret(known).says
 
 
@@ -183,3 +186,24 @@ def test_a_worth_within_the_solvers_gap_is_marked_and_one_beyond_it_is_not(tmp_p
     assert "~+" not in told
     assert sums.UNCLEAR in told
     assert sums.UNCLEAR not in printed(sheet_table(msgspec.structs.replace(known, clauses=[fee, prepay])))
+
+
+def test_the_terminal_tells_curves_months_and_what_is_displaced_in_lines(tmp_path: Path) -> None:
+    known = msgspec.structs.replace(rich(plain(tmp_path)), displaces=["pool: $5 less paid for its use."])
+    assert [line.rstrip() for line in printed(more_lines(known)).splitlines()] == [
+        "Break-even fee, of the one asked, if it is signed so:",
+        "· by size: 0.5 90%, 1 81%",
+        "· by delivery: 29 May 2026 81%, 27 Aug 2026 85%",
+        *[line.rstrip() for line in printed(Text(sums.HELD)).splitlines()],
+        "Of the months, best is June 2026 (+$50 m), worst May 2026 (−$300 m).",
+        "With it, other things change:",
+        "· pool: $5 less paid for its use.",
+    ]
+
+
+def test_the_terminal_tells_the_worst_branch_of_each_choice_and_why_others_are_missing(tmp_path: Path) -> None:
+    lines = [line.split() for line in printed(regret_table(rich(plain(tmp_path)))).splitlines()]
+    assert lines[1] == ["leave", "and", "ration", "$1", "bn", "$4", "bn", "10x"]
+    assert lines[2] == ["sign", "$1.5", "bn", "$2", "bn", "3x"]
+    told = "Not to be chosen: take part (all or nothing); wait (it can be signed on the first day alone)."
+    assert " ".join(lines[3]) == told

@@ -120,3 +120,16 @@ def test_the_terminal_ends_with_how_far_to_trust_the_plan_and_what_was_left_out(
         "· Perfect foresight would add $2 bn (11%): no forecast is worth more.",
         "· Planning anew was not tried: ask for --replan.",
     ]
+
+
+def test_every_simple_rule_has_a_row_and_every_warning_a_line(run_folder: Path) -> None:
+    known = read_run(run_folder).plan
+    assert known is not None
+    lines = printed(plan_table(msgspec.structs.replace(known, trust=TRUST, warnings=["Beware."])), width=80)
+    first = next(place for place, line in enumerate(lines) if line.startswith("Simple rule"))
+    last = lines.index("", first)
+    losses = sorted(one.loss_usd for one in TRUST.rules if one.loss_usd is not None)
+    assert lines[first + 1].split("  ")[0] == next(one.rule for one in TRUST.rules if one.loss_usd == losses[0])
+    assert {one.rule for one in TRUST.rules} <= {line.split("  ")[0] for line in lines[first:last]}
+    assert any("breaks a limit" in line for line in lines[first:last])
+    assert lines[last + 1 :] == ["To know beside it:", "· Beware."]

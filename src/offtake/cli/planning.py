@@ -245,7 +245,7 @@ def appraise(
     from offtake.plan.appraise import appraise as in_brief
     from offtake.plan.appraise import write_appraisal
     from offtake.plan.negotiate import Depth, negotiate
-    from offtake.report.terminal import appraisal_table, sheet_table, tornado_table
+    from offtake.report.terminal import appraisal_table, more_lines, regret_table, sheet_table, tornado_table
 
     refuse_idle(
         (every and bool(offer), "OFFER", "Leave it out: --all appraises every open offer."),
@@ -270,8 +270,10 @@ def appraise(
         emit("appraise", folder=str(path), appraisal=appraisal)
     else:
         sheet = ["", sheet_table(appraisal)] if appraisal.clauses else []
+        choices = ["", regret_table(appraisal)] if appraisal.branches else []
         swings = ["", tornado_table(appraisal)] if appraisal.swings else []
-        show(appraisal_table(appraisal), *appraisal.sentences, *sheet, *swings, f"\nAppraisal: {path}")
+        told = [*appraisal.sentences, more_lines(appraisal), *sheet, *choices, *swings]
+        show(appraisal_table(appraisal), *told, f"\nAppraisal: {path}")
 
 
 def appraise_every(tables: Tables, where: Path, gap: float, limit_s: float, as_json: bool) -> None:

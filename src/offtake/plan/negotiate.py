@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -132,7 +133,7 @@ def deepened(appraisal: Appraisal, desk: Desk) -> Appraisal:
         signings=list(signing_points(desk, sizes[-1])),
         period_names=case.assembled.problem.axes.periods,
         difference_by_period_usd=by_period(case).tolist(),
-        branches=branches_of(desk, sheet),
+        **regrets_of(desk, sheet),
         right=right,
         sentences=[*appraisal.sentences, *([] if right is None else right_sentences(right))],
     )
@@ -340,12 +341,15 @@ def by_period(case: Case) -> Floats:
 
 
 # ── choices and branches ─────────────────────────────────────────────────────────────────────────────────────────────
-def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
-    """Return the regret of each choice in each branch of growth and, where terms conflict, of their reading."""
+def regrets_of(desk: Desk, sheet: list[ClauseWorth]) -> dict[str, Any]:
+    """Return the regret of each choice in each branch of growth and reading of the terms, and why one is missing."""
     case, problem = desk.case, desk.case.assembled.problem
-    nets = {name: plan.money.net_usd for name, plan in choices_of(desk).items()}
+    nets, missing = choices_of(desk)
     amend = amended_net(desk, sheet)
-    nets |= {} if amend is None else {"amend": amend}
+    if amend is None:
+        missing = {"amend": "no clause that they could grant adds anything", **missing}
+    else:
+        nets["amend"] = amend
     names = np.array([branch_name(case, scenario) for scenario in range(problem.probability.size)])
     found = []
     for name in dict.fromkeys(names.tolist()):
@@ -355,24 +359,30 @@ def branches_of(desk: Desk, sheet: list[ClauseWorth]) -> list[BranchRegret]:
         best = max(means.values())
         regret = {choice: best - mean for choice, mean in means.items()}
         found.append(BranchRegret(branch=name, probability=float(weight.sum()), regret_usd=regret))
-    return found
+    return {"branches": found, "no_choice": missing}
 
 
-def choices_of(desk: Desk) -> dict[str, Solution]:
-    """Return the plan of each choice under the terms as they are: what cannot be chosen is left out.
+def choices_of(desk: Desk) -> tuple[dict[str, Floats], dict[str, str]]:
+    """Return the net value of each choice under the terms as they are [S], and why another one cannot be made.
 
     ``sign`` is the plan that signs, ``part`` half of what it signs.
     """
-    case, problem = desk.case, desk.case.assembled.problem
+    case, problem, row = desk.case, desk.case.assembled.problem, desk.case.terms_row
     mine = np.flatnonzero(problem.vintages.offer == case.offer)
     first = int(mine[np.argmin(problem.vintages.sign_period[mine])])
+    part = part_of(row, units_of(problem, case.signing, case.offer))
     found: dict[str, Solution | None] = {"sign": case.signing, "ration": case.without}
-    part = part_of(case.terms_row, units_of(problem, case.signing, case.offer))
+    missing = {}
     if part > 0:
         found["part"] = desk.try_to(signed_so(problem, first, part))
+    else:
+        missing["part"] = "all or nothing" if one_lot(row) else "half of it is less than the smallest order"
     if len(mine) > 1:
         found["wait"] = desk.try_to(not_today(problem, case.offer))
-    return {choice: plan for choice, plan in found.items() if plan is not None}
+    else:
+        missing["wait"] = "it can be signed on the first day alone"
+    missing |= {choice: "no plan that does so keeps the limits" for choice, plan in found.items() if plan is None}
+    return {choice: plan.money.net_usd for choice, plan in found.items() if plan is not None}, missing
 
 
 def amended_net(desk: Desk, sheet: list[ClauseWorth]) -> Floats | None:

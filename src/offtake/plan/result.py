@@ -360,6 +360,7 @@ class Appraisal(msgspec.Struct, frozen=True, kw_only=True):
     period_names: list[str] = []  #: First days of the periods.
     difference_by_period_usd: list[float] = []  #: Change of mean net value by signing, discounted, in each period.
     branches: list[BranchRegret] = []  #: Regret of each choice, branch by branch.
+    no_choice: dict[str, str] = {}  #: Why a choice is missing from them, in words.
     right: RightToLeave | None = None  #: What the buyer's right to leave is worth; null where it has none.
     swings: list[Swing] = []  #: What the answer rests on, the widest swing first; empty where not asked for.
     fresh: OutOfSample | None = None  #: Signing on fresh draws; null where not asked for.

@@ -26,13 +26,6 @@ QUESTIONS = {
     "start": "How dear may it be, delivered later?",
     "signing": "How dear may it be, signed later?",
 }
-CHOICES = {
-    "sign": "sign",
-    "amend": "sign amended",
-    "part": "take part",
-    "ration": "leave and ration",
-    "wait": "wait",
-}
 
 
 def parts(appraisal: Appraisal) -> list[Part]:
@@ -288,6 +281,7 @@ def curve(appraisal: Appraisal, name: str, points: list[PointOfCurve]) -> Figure
             Key(label="fee at which it is worth nothing", paint=theme.paint(0), shape="line"),
             Key(label="the fee asked", paint=theme.MUTED, shape="dash"),
         ],
+        note=sums.HELD,
     )
 
 
@@ -316,14 +310,10 @@ def curve_grid(appraisal: Appraisal) -> Grid:
 # ── months and regret ────────────────────────────────────────────────────────────────────────────────────────────────
 def months(appraisal: Appraisal) -> Figure:
     """Draw what signing adds month by month; a period counts in the month in which it begins."""
-    frame = (
-        pl.DataFrame({"start": appraisal.period_names, "usd": appraisal.difference_by_period_usd}, strict=False)
-        .with_columns(pl.col("start").str.to_date(), pl.col("usd").cast(pl.Float64))
-        .with_columns(month=pl.col("start").dt.truncate("1mo"))
-        .group_by("month", maintain_order=True)
-        .agg(pl.col("usd").sum())
-        .with_columns(end=pl.col("month").dt.offset_by("1mo"), told=told_money("usd"))
-        .with_columns(side=pl.when(pl.col("usd") < 0.0).then(pl.lit("costs")).otherwise(pl.lit("adds")))
+    frame = sums.by_month(appraisal).with_columns(
+        end=pl.col("month").dt.offset_by("1mo"),
+        told=told_money("usd"),
+        side=pl.when(pl.col("usd") < 0.0).then(pl.lit("costs")).otherwise(pl.lit("adds")),
     )
     divisor, unit = money_unit(max(map(abs, frame["usd"])))
     sides = alt.Scale(domain=["adds", "costs"], range=[theme.GOOD, theme.BAD])
@@ -342,12 +332,10 @@ def months(appraisal: Appraisal) -> Figure:
             ],
         )
     )
-    worst, best = frame.sort("usd").row(0, named=True), frame.sort("usd").row(-1, named=True)
     return Figure(
         key=key_of(appraisal, "months"),
         question="When does signing pay, and when does it cost?",
-        says=f"Best is {best['month']:%B %Y} ({change(best['usd'])}), worst {worst['month']:%B %Y} "
-        f"({change(worst['usd'])}).",
+        says=sums.say_months(appraisal),
         spec=theme.finish(chart, SMALL_HEIGHT),
         csv=theme.csv(frame.select("month", "usd")),
         legend=[Key(label="signing adds", paint=theme.GOOD), Key(label="signing costs", paint=theme.BAD)],
@@ -358,21 +346,21 @@ def months(appraisal: Appraisal) -> Figure:
 def regret(appraisal: Appraisal) -> Figure:
     """Draw what each choice falls short of the best one, branch by branch."""
     rows = [
-        {"branch": one.branch, "percent": one.probability * PERCENT, "choice": CHOICES.get(name, name), "usd": usd}
+        {"branch": one.branch, "percent": one.probability * PERCENT, "choice": sums.CHOICES.get(name, name), "usd": usd}
         for one in appraisal.branches
         for name, usd in one.regret_usd.items()
     ]
     frame = pl.DataFrame(rows)
     divisor, unit = money_unit(max(frame["usd"].to_list()))
     shown = frame.with_columns(amount=pl.col("usd") / divisor, told=pl.col("usd").map_elements(money, pl.String))
-    mean = means(appraisal)
+    mean = sums.mean_regrets(appraisal)
     best = min(mean, key=lambda name: mean[name])
-    order = [CHOICES[name] for name in CHOICES if name in mean]
+    order = [sums.CHOICES[name] for name in sums.CHOICES if name in mean]
     branches = list(dict.fromkeys(frame["branch"].to_list()))
     return Figure(
         key=key_of(appraisal, "regret"),
         question="Which choice would be regretted in which future?",
-        says=f"On average least is regretted by: {CHOICES.get(best, best)} ({money(mean[best])}).",
+        says=f"On average least is regretted by: {sums.CHOICES.get(best, best)} ({money(mean[best])}).",
         spec=theme.finish(heat(shown, ("choice", order), ("branch", branches)), ROW_HEIGHT * len(branches)),
         csv=theme.csv(frame),
         legend=[
@@ -380,14 +368,8 @@ def regret(appraisal: Appraisal) -> Figure:
             Key(label=f"regret, {unit}; the stronger the paint, the more", paint=theme.HEAT[-2]),
         ],
         note="Regret is what a choice falls short of the best one, on average within a branch of growth and "
-        "a reading of the terms.",
+        f"a reading of the terms. {sums.say_missing(appraisal)}".rstrip(),
     )
-
-
-def means(appraisal: Appraisal) -> dict[str, float]:
-    """Return the mean regret of each choice."""
-    names = dict.fromkeys(name for one in appraisal.branches for name in one.regret_usd)
-    return {name: sum(one.probability * one.regret_usd.get(name, 0.0) for one in appraisal.branches) for name in names}
 
 
 def heat(frame: pl.DataFrame, across: tuple[str, list[str]], down: tuple[str, list[str]]) -> alt.LayerChart:

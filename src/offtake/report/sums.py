@@ -12,10 +12,17 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from offtake.plan.result import Appraisal, ClauseWorth, Decision
-from offtake.report.words import change, day, listing, money, share
+from offtake.plan.result import Appraisal, BranchRegret, ClauseWorth, Decision
+from offtake.report.words import change, day, listing, money, number, share
 from offtake.units import HOURS_PER_DAY, HOURS_PER_MONTH, PERCENT
 
+CHOICES = {
+    "sign": "sign",
+    "amend": "sign amended",
+    "part": "take part",
+    "ration": "leave and ration",
+    "wait": "wait",
+}
 OTHERS = "all others"
 API = "api"  # what stands for a chip where capacity is priced by the token
 FIRMNESS = ("firm", "option", "letter", "talks")
@@ -30,6 +37,10 @@ COST_PARTS: Mapping[str, str] = {
     "training_missed": "training missed",
     "terminal_value": "terms beyond the horizon",
 }
+HELD = (
+    "Each point holds its plan as it is at the fee asked. The answer's fee is planned anew at each fee tried, taking "
+    "another part or keeping it for another time: so it may be higher."
+)
 EARNED = ("value_served", "terminal_value")
 
 
@@ -239,3 +250,58 @@ def say_swings(appraisal: Appraisal) -> str:
     flips = [f"{one.name} ({side.setting})" for one in appraisal.swings for side in (one.low, one.high) if side.flips]
     what = f"The answer leans most on this assumption: {widest.name} (it moves the value by {money(widest.swing_usd)})."
     return f"{what} It flips with {listing(flips)}." if flips else f"{what} No assumption flips it within its range."
+
+
+# ── months and regret ────────────────────────────────────────────────────────────────────────────────────────────────
+def by_month(appraisal: Appraisal) -> pl.DataFrame:
+    """Return what signing adds month by month: month, usd; a period counts in the month in which it begins."""
+    return (
+        pl.DataFrame({"start": appraisal.period_names, "usd": appraisal.difference_by_period_usd}, strict=False)
+        .with_columns(pl.col("start").str.to_date(), pl.col("usd").cast(pl.Float64))
+        .with_columns(month=pl.col("start").dt.truncate("1mo"))
+        .group_by("month", maintain_order=True)
+        .agg(pl.col("usd").sum())
+    )
+
+
+def say_months(appraisal: Appraisal) -> str:
+    """Say in which month signing does best, and in which worst."""
+    frame = by_month(appraisal).sort("usd")
+    worst, best = frame.row(0, named=True), frame.row(-1, named=True)
+    return (
+        f"Best is {best['month']:%B %Y} ({change(best['usd'])}), worst {worst['month']:%B %Y} ({change(worst['usd'])})."
+    )
+
+
+def mean_regrets(appraisal: Appraisal) -> dict[str, float]:
+    """Return the mean regret of each choice."""
+    names = dict.fromkeys(name for one in appraisal.branches for name in one.regret_usd)
+    return {name: sum(one.probability * one.regret_usd.get(name, 0.0) for one in appraisal.branches) for name in names}
+
+
+def worst_regrets(appraisal: Appraisal) -> dict[str, BranchRegret]:
+    """Return the branch in which each choice is regretted most."""
+    return {
+        name: max(appraisal.branches, key=lambda one: one.regret_usd.get(name, 0.0)) for name in mean_regrets(appraisal)
+    }
+
+
+def say_missing(appraisal: Appraisal) -> str:
+    """Say which choices there are not, and why; empty where there are all."""
+    some = [f"{CHOICES.get(name, name)} ({why})" for name, why in appraisal.no_choice.items()]
+    return f"Not to be chosen: {'; '.join(some)}." if some else ""
+
+
+def say_curves(appraisal: Appraisal) -> list[str]:
+    """Say up to which share of the fee asked each size, day of delivery and day of signing pays, a line each."""
+    curves = {
+        "size": [(number(one.units), one) for one in appraisal.sizes],
+        "delivery": [(day(one.delivery_date), one) for one in appraisal.starts],
+        "signing": [(day(one.sign_date), one) for one in appraisal.signings],
+    }
+    lines = []
+    for name, points in curves.items():
+        told = [f"{at} {share(one.break_even_fee_ratio)}" for at, one in points if one.break_even_fee_ratio is not None]
+        if len(told) > 1:
+            lines.append(f"by {name}: {', '.join(told)}")
+    return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -15,10 +16,24 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult
+from offtake.plan.result import Appraisal, OffersAppraisal, PlanResult, Range, Trust
 from offtake.plan.words import gap_words
 from offtake.report import happenings, verdicts
-from offtake.report.sums import UNCLEAR, by_interest, marked_change, say_swings, say_worth, signed_when
+from offtake.report.sums import (
+    CHOICES,
+    HELD,
+    UNCLEAR,
+    by_interest,
+    marked_change,
+    mean_regrets,
+    say_curves,
+    say_missing,
+    say_months,
+    say_swings,
+    say_worth,
+    signed_when,
+    worst_regrets,
+)
 from offtake.report.words import (
     NOTHING,
     change,
@@ -97,8 +112,27 @@ def plan_table(plan: PlanResult) -> Group:
     made.add_section()
     made.add_row(Text("Net value, mean"), *[Text("")] * 4, Text(money(plan.mean_net_usd)))
     made.add_row(Text(f"Worst {share(1.0 - plan.risk_alpha)}, mean"), *[Text("")] * 4, Text(money(-plan.cvar_loss_usd)))
-    lines = [Text(line) for line in trust_lines(plan)]
-    return Group(answered(plan.answer, made, plan.serving), *lines)
+    parts: list[RenderableType] = [Text(line) for line in trust_lines(plan)]
+    if plan.trust is not None and plan.trust.rules:
+        parts += [Text(""), rules_table(plan.trust)]
+    if plan.warnings:
+        parts += [Text(""), Text("To know beside it:"), *(Text(f"· {line}") for line in plan.warnings)]
+    return Group(answered(plan.answer, made, plan.serving), *parts)
+
+
+def rules_table(trust: Trust) -> Table:
+    """Table what each simple rule signs and loses, the least first; one that breaks a limit last."""
+    made = table([("Simple rule", False), ("Signs today", False), ("Loses", True), ("On fresh paths, 95%", True)])
+    for one in sorted(trust.rules, key=lambda each: inf if each.loss_usd is None else each.loss_usd):
+        signs = ", ".join(f"{number(units)} {offer}" for offer, units in one.units.items() if units) or "nothing"
+        loss = "breaks a limit" if one.loss_usd is None else money(max(one.loss_usd, 0.0))
+        made.add_row(*map(Text, (one.rule, signs, loss, fresh_words(one.fresh_loss_usd))))
+    return settled(made)
+
+
+def fresh_words(one: Range | None) -> str:
+    """Write the 95% interval of what a rule loses on fresh paths."""
+    return NOTHING if one is None or one.low is None or one.high is None else f"{money(one.low)} to {money(one.high)}"
 
 
 def trust_lines(plan: PlanResult) -> list[str]:
@@ -177,6 +211,30 @@ def sheet_table(appraisal: Appraisal) -> Group:
     found = answered(flip or "No single change that was tried flips the answer.", made)
     unclear = any(one.unclear for one in appraisal.clauses)
     return Group(found, Text(""), Text(UNCLEAR)) if unclear else found
+
+
+def more_lines(appraisal: Appraisal) -> Group:
+    """Write what else an appraisal says, a line each: fees along its curves, its months, and what is displaced."""
+    curves, lines = say_curves(appraisal), []
+    if curves:
+        lines += ["Break-even fee, of the one asked, if it is signed so:", *(f"· {line}" for line in curves), HELD]
+    if appraisal.difference_by_period_usd:
+        lines.append(f"Of the months, {say_months(appraisal)[0].lower()}{say_months(appraisal)[1:]}")
+    if appraisal.displaces:
+        lines += ["With it, other things change:", *(f"· {line}" for line in appraisal.displaces)]
+    return Group(*map(Text, lines))
+
+
+def regret_table(appraisal: Appraisal) -> Group:
+    """Table how much each choice would be regretted, on average and in its worst branch; the least regretted first."""
+    made = table([("Choice", False), ("Regret, mean", True), ("Worst", True), ("In the branch", False)])
+    worst = worst_regrets(appraisal)
+    for name, mean in sorted(mean_regrets(appraisal).items(), key=lambda each: each[1]):
+        most = worst[name].regret_usd.get(name, 0.0)
+        cells = [CHOICES.get(name, name), money(mean), money(most), worst[name].branch if most > 0 else NOTHING]
+        made.add_row(*map(Text, cells))
+    missing = say_missing(appraisal)
+    return Group(settled(made), *([Text(missing)] if missing else []))
 
 
 def tornado_table(appraisal: Appraisal) -> Group:
