@@ -113,12 +113,15 @@ def test_each_open_offer_tells_how_steady_it_is_and_how_far_it_may_move(plan: Pl
     ]
 
 
-def test_the_terminal_ends_with_how_far_to_trust_the_plan_and_what_was_left_out(plan: PlanResult) -> None:
-    assert printed(plan_table(plan))[-4:] == [
+def test_the_terminal_tells_how_far_to_trust_the_plan_and_what_was_left_out(plan: PlanResult) -> None:
+    lines = printed(plan_table(plan))
+    first = lines.index("How far to trust it:")
+    assert lines[first - 1 : first + 4] == [
         "",
         "How far to trust it:",
         "· Perfect foresight would add $2 bn (11%): no forecast is worth more.",
         "· Planning anew was not tried: ask for --replan.",
+        "",
     ]
 
 
