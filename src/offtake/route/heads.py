@@ -27,18 +27,24 @@ OF_CONNECTION = frozenset(
     }
 )
 LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+FAULT = 400  #: the first status of an error
+JSON = (b"content-type", b"application/json")
 RETRY_MAX_NS = NS_PER_HOUR
 
 
 def answer_head(case: Case, status: int, headers: Headers) -> bytes:
     """Return the head of the answer to ``case`` for ``seams.Pass``."""
     parts = [LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
+    upstream = case.upstream
+    if status >= FAULT and upstream is not None and upstream.dialect is not case.dialect:
+        headers = (*(each for each in headers if not each[0].startswith(b"content-")), JSON)  # it is told anew
     parts += [b"%s: %s\r\n" % (name, value) for name, value in headers if name not in OF_CONNECTION]
     named = b"request-id" if case.dialect is Dialect.ANTHROPIC else b"x-request-id"
-    upstream = case.upstream
     pool, model = (upstream.name, upstream.model) if upstream is not None else ("", "")
     parts.append(b"%s: %s\r\nx-offtake-pool: %s\r\n" % (named, case.request_id.encode(), quoted(pool)))
     parts.append(b"x-offtake-model: %s\r\n" % quoted(model))
+    if case.dropped:
+        parts.append(b"x-offtake-dropped: %s\r\n" % ", ".join(case.dropped).encode())
     return b"".join(parts)
 
 

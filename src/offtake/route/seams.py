@@ -167,6 +167,7 @@ class Case:
         "body",
         "call",
         "dialect",
+        "dropped",
         "first_ns",
         "head",
         "input_tokens",
@@ -201,6 +202,7 @@ class Case:
         self.attempts, self.status = 0, 0
         self.margin_usd = self.bid_usd = 0.0
         self.tried: tuple[int, ...] = ()  #: pools of failed attempts
+        self.dropped: tuple[str, ...] = ()  #: hints that its upstream's dialect has no words for
         self.upstream: Upstream | None = None
         self.wake: Callable[[], None] | None = None  #: set while it waits
         self.mark: object = None  #: the desk's own
@@ -230,6 +232,5 @@ class Desk(Protocol):
     def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         """Close the request before its last bytes are passed on; False if its row could not be kept.
 
-        ``tail`` is the end of the upstream's body (at least 16 kB if there was as much), ``chunks`` how many pieces
-        it came in. It is called exactly once for each case that ``arrived`` returned.
+        ``tail`` is the upstream's body, or its first 2 kB and its last 16 kB, ``chunks`` how many pieces it came in. It is called exactly once for each case that ``arrived`` returned.
         """

@@ -1,13 +1,15 @@
 """Make the bytes that go to an upstream: its own path, its own credential, and the body as it came.
 
-Comes in: a case and an upstream. Goes out: a ``Sending``. What a client sends to prove who it is, and what belongs to
+Comes in: a case and an upstream. Goes out: a ``Sending``; where the two speak different dialects, with the translator
+of its answer. What a client sends to prove who it is, and what belongs to
 its connection alone, stays behind; everything else goes on, also what is not known here.
 """
 
 from __future__ import annotations
 
 from offtake.route.dialects.asked import PATHS, with_model
-from offtake.route.seams import Case, Headers, Sending, Upstream
+from offtake.route.dialects.translate import turned
+from offtake.route.seams import Case, Dialect, Headers, Sending, Upstream
 
 #: Headers of a client that stay behind: its connection's, its credentials, and what only the router may say.
 STAY = frozenset(
@@ -19,23 +21,42 @@ STAY = frozenset(
     }
 )
 OURS = b"x-offtake-"
+#: What a client says of its own dialect, when the upstream speaks the other.
+OF_DIALECT = (b"anthropic-", b"openai-", b"x-stainless-")
+VERSION = (b"anthropic-version", b"2023-06-01")
 
 
-def sending_of(case: Case, upstream: Upstream) -> Sending:
-    """Return the attempt to have ``case`` answered by ``upstream``."""
+def sending_of(case: Case, upstream: Upstream, now_s: int) -> Sending:
+    """Return the attempt to have ``case`` answered by ``upstream``; ``now_s``: seconds since 1970, for its answer.
+
+    Raises
+    ------
+    Refusal
+        Where the upstream speaks another dialect, in which the request cannot be said.
+    """
+    if upstream.dialect is not case.dialect:
+        other = turned(case, upstream.model, now_s)
+        case.dropped = other.dropped
+        headers = tuple(each for each in passed(case.head.headers) if not each[0].startswith(OF_DIALECT))
+        if upstream.dialect is Dialect.ANTHROPIC:
+            headers += (VERSION,)
+        return Sending(
+            upstream, request_head(case, upstream, other.path, headers, len(other.body)), other.body, other.translator
+        )
+    case.dropped = ()
     body = case.body
     if upstream.model != case.model or body.count(b'"model"') > 1:
         body = with_model(body, upstream.model)
-    return Sending(upstream, request_head(case, upstream, len(body)), body)
+    path = PATHS[case.call] + (b"?" + case.head.query if case.head.query else b"")
+    return Sending(upstream, request_head(case, upstream, path, passed(case.head.headers), len(body)), body)
 
 
-def request_head(case: Case, upstream: Upstream, body_bytes: int) -> bytes:
+def request_head(case: Case, upstream: Upstream, path: bytes, headers: Headers, body_bytes: int) -> bytes:
     """Return the request line and headers for ``upstream``, whole."""
     port = b"" if upstream.port == (443 if upstream.tls is not None else 80) else b":%d" % upstream.port
     host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    query = b"?" + case.head.query if case.head.query else b""
-    parts = [b"POST %s%s%s HTTP/1.1\r\nhost: %s%s\r\n" % (upstream.path, PATHS[case.call], query, host.encode(), port)]
-    parts += [b"%s: %s\r\n" % each for each in passed(case.head.headers)]
+    parts = [b"POST %s%s HTTP/1.1\r\nhost: %s%s\r\n" % (upstream.path, path, host.encode(), port)]
+    parts += [b"%s: %s\r\n" % each for each in headers]
     parts += [b"%s: %s\r\n" % each for each in upstream.headers]
     parts.append(b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n" % (case.request_id.encode(), body_bytes))
     return b"".join(parts)
