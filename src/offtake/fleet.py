@@ -132,6 +132,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pools: list[Pool]  #: What serves them.
     assumption_share: float = 0.0  #: Of the portfolio's figures, assumptions.
     scenarios: list[Scenario] = []  #: The plan's futures for this week; none where no plan made the file.
+    #: Groups of models of which each may answer for each other one. Without a group a model answers only for itself.
+    equivalent: list[list[str]] = []
 
 
 def write_fleet(fleet: Fleet, path: Path) -> None:
@@ -173,6 +175,7 @@ def check_fleet(fleet: Fleet, file: str) -> list[Fault]:
         *_workload_checks(fleet),
         *_pool_checks(fleet),
         *_scenario_checks(fleet),
+        *_group_checks(fleet),
     ]
     mend = "Write the file again with `offtake plan`, or mend the field by hand."
     return [Fault(file, problem, mend, row=where) for good, where, problem in checks if not good]
@@ -204,7 +207,7 @@ def _pool_checks(fleet: Fleet) -> Iterator[Check]:
     """Yield what must hold of the pools."""
     blocks, workloads = len(fleet.block_share), len(fleet.workloads)
     sites = {site.name for site in fleet.sites}
-    models = {workload.model for workload in fleet.workloads}
+    models = {model for workload in fleet.workloads for model in stand_ins(fleet, workload.model)}
     for index, pool in enumerate(fleet.pools):
         at = f"pools[{index}]"
         shape = len(pool.allotment_rps) == blocks and all(len(row) == workloads for row in pool.allotment_rps)
@@ -221,6 +224,22 @@ def _pool_checks(fleet: Fleet) -> Iterator[Check]:
         yield pool.kw_per_chip >= 0, f"{at}.kw_per_chip", "must not be negative"
         yield 0 <= pool.late_remedy_share <= 1, f"{at}.late_remedy_share", "must be a share from 0 to 1"
         yield pool.context_tokens_max >= 0, f"{at}.context_tokens_max", "must not be negative"
+
+
+def stand_ins(fleet: Fleet, model: str) -> set[str]:
+    """Return the models that may answer for ``model``: itself, and those of its group."""
+    return {model}.union(*(group for group in fleet.equivalent if model in group))
+
+
+def _group_checks(fleet: Fleet) -> Iterator[Check]:
+    """Yield what must hold of the groups of equivalent models."""
+    models = {each.model for each in fleet.workloads} | {each.model for each in fleet.pools}
+    named = [model for group in fleet.equivalent for model in group]
+    yield len(set(named)) == len(named), "equivalent", "names a model twice"
+    for index, group in enumerate(fleet.equivalent):
+        at = f"equivalent[{index}]"
+        yield len(group) > 1, at, "must name at least two models"
+        yield all(model in models for model in group), at, "names a model that no pool serves and no workload asks for"
 
 
 def _scenario_checks(fleet: Fleet) -> Iterator[Check]:

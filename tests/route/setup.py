@@ -111,6 +111,7 @@ def tables(folder: Path) -> Path:
 
 def desk_in(folder: Path, fleet: Fleet | None = None, text: str | None = None) -> RequestDesk:
     fleet = fleet or small_fleet()
+    folder.mkdir(exist_ok=True)
     settings = read_config(write_setup(folder, text), fleet)
     clock = Clock()
     times = Times(connect_ns=1, first_ns=1, between_ns=1, total_ns=1)

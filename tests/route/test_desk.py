@@ -180,7 +180,8 @@ def test_a_clients_mistake_is_passed_on_and_opens_no_breaker(tmp_path: Path) -> 
     for number in range(200):
         case = come(desk, now_ns=number)
         assert isinstance(desk.place(case, number), Sending)
-        assert isinstance(desk.heard(case, 400 + number % 26, (), number), Pass)
+        status = (400, 403, 404, 409, 413, 422)[number % 6]
+        assert isinstance(desk.heard(case, status, (), number), Pass)
         desk.ended(case, Outcome.SERVED, b'{"error":{}}', 1, number)
     assert {record.outcome for record in book(desk).shut} == {"faulty"}
     assert desk.up_share == [1.0] * 4

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from offtake.errors import Fault, InputError
-from offtake.fleet import Fleet, Pool, Workload
+from offtake.fleet import Fleet, Pool, Workload, stand_ins
 from offtake.performance.compiled import Rows
 from offtake.performance.dense import Tables, nothing, prepare
 from offtake.performance.named import load_named
@@ -121,14 +121,18 @@ def _pool_rows(fleet: Fleet, tables: Tables, deployment: Ints, allowed: Bools) -
 
 
 def allowed_of(fleet: Fleet) -> Bools:
-    """Return [pool, workload]: model, residency, security class and goodput let the pool serve the workload."""
+    """Return [pool, workload]: whether the pool may serve the workload.
+
+    Its model must be the asked one or stand in its group; residency, security class and goodput must allow it too.
+    """
     sites = {site.name: site for site in fleet.sites}
+    able = [stand_ins(fleet, workload.model) for workload in fleet.workloads]
 
     def fits(pool: Pool, index: int, workload: Workload) -> bool:
         site = sites[pool.site]
         at_home = workload.residency in {ANY_ZONE, site.residency}
         safe = site.security >= workload.security
-        return pool.model == workload.model and at_home and safe and pool.goodput_rps[index] > 0
+        return pool.model in able[index] and at_home and safe and pool.goodput_rps[index] > 0
 
     return np.array(
         [[fits(pool, index, workload) for index, workload in enumerate(fleet.workloads)] for pool in fleet.pools],

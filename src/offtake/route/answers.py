@@ -18,6 +18,7 @@ from offtake.route.seams import Headers
 
 FINAL = 200  #: The first status that is not informational.
 TAIL_BYTES = 16_384  #: What is kept of an answer's end.
+START_BYTES = 2_048  #: What is kept of its beginning, where an Anthropic stream tells the tokens of its prompt.
 TRIM_BYTES = 65_536  #: How much may come between two looks at what is kept.
 
 
@@ -44,6 +45,7 @@ class AnswerReader:
         "_limits",
         "_parser",
         "_raw",
+        "_start",
         "chunked",
         "done",
         "headers",
@@ -79,7 +81,7 @@ class AnswerReader:
         self.trimmed = self._kept_bytes = 0
         self.pieces.clear()
         self._raw: bytes | None = b""  #: what came, until the head is whole
-        self._before = b""
+        self._before = self._start = b""
         self._informed = 0
         self._headers: list[tuple[bytes, bytes]] = []
 
@@ -164,8 +166,10 @@ class AnswerReader:
         return self.status > 0 and not self.chunked and self.length < 0
 
     def tail(self) -> bytes:
-        """Return the end of the body without its framing: all of it, or at least 16 kB."""
+        """Return the body without its framing: all of it, or its first 2 kB and at least its last 16 kB."""
         pieces = self.pieces
+        if self.trimmed:
+            return self._start + b"".join(pieces)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def count(self) -> int:
@@ -196,6 +200,8 @@ class AnswerReader:
     def _trim(self) -> None:
         """Forget the beginning of what is kept."""
         pieces = self.pieces
+        if not self.trimmed:
+            self._start = b"".join(pieces)[:START_BYTES]
         kept = sum(map(len, pieces))
         while pieces and kept - len(pieces[0]) >= TAIL_BYTES:
             kept -= len(pieces.popleft())

@@ -56,18 +56,18 @@ def workload_of(fleet: Fleet, config: Config, caller: Caller, asked: Asked, head
     return wanted[0]
 
 
-def models_for(fleet: Fleet, config: Config, caller: Caller | None, head: Head) -> Reply:
+def models_for(fleet: Fleet, config: Config, caller: Caller | None, head: Head, request_id: str) -> Reply:
     """List the models that a caller may ask for, or tell of one."""
     dialect = Dialect.ANTHROPIC if header(head.headers, b"anthropic-version") is not None else Dialect.OPENAI
     if caller is None:
-        return reply_of(dialect, NOT_KNOWN, "")
+        return reply_of(dialect, NOT_KNOWN, request_id)
     own = {each.model for each in fleet.workloads if each.name in caller.workloads}
     own |= {alias for alias, model in config.file.models.items() if model in own}
     models = sorted(name for name in own if not caller.models or name in caller.models)
     wanted = head.path[len(MODELS) :].removeprefix(b"/").decode("utf-8", "replace")
     if not wanted:
-        return list_of(dialect, models)
+        return list_of(dialect, models, request_id)
     if wanted not in models:
         told = Error(404, f"The model {wanted!r} does not exist or is not yours.", code="model_not_found")
-        return reply_of(dialect, told, "")
-    return one_of(dialect, wanted)
+        return reply_of(dialect, told, request_id)
+    return one_of(dialect, wanted, request_id)

@@ -21,7 +21,9 @@ from offtake.route.config import Config
 from offtake.route.decider import Decider, Sent, Used, session_of
 from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
 from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
+from offtake.route.dialects.fields import UNSAID
 from offtake.route.dialects.sending import sending_of
+from offtake.route.dialects.tokens import estimate_of
 from offtake.route.dialects.usage import is_whole, usage_of
 from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
 from offtake.route.heads import answer_head, header, retry_after_ns
@@ -33,6 +35,7 @@ from offtake.route.lengths import Lengths
 from offtake.route.limits import Denied
 from offtake.route.seams import (
     NOTHING,
+    Call,
     Case,
     Dialect,
     Failure,
@@ -49,6 +52,7 @@ from offtake.route.seams import (
 from offtake.units import NS_PER_HOUR, NS_PER_S
 
 OK, FAULT, BUSY, BROKEN = 200, 400, 429, 500
+UNTRUSTED = frozenset({401, 402, 407})  #: the router's own credential is at fault: no client's ever goes to an upstream
 OVERLOADED = frozenset({429, 503, 529})  #: Anthropic says 529
 LEAST_WAIT_NS = 5_000_000  #: a request that waits is not asked about again before (assumption)
 Page: TypeAlias = Callable[[Head], Reply | Feed]
@@ -191,7 +195,8 @@ class RequestDesk:
         page = self.parts.pages.get(head.path)
         dialect = Dialect.ANTHROPIC if header(head.headers, b"anthropic-version") is not None else Dialect.OPENAI
         if head.path.startswith(MODELS) and head.method == b"GET":
-            return models_for(self.parts.fleet, self.parts.config, caller_of(self.parts.keyring, head.headers), head)
+            caller = caller_of(self.parts.keyring, head.headers)
+            return models_for(self.parts.fleet, self.parts.config, caller, head, self.names.next())
         if page is None or head.method not in {b"GET", b"HEAD"}:
             known = page is not None or head.path in CALLS
             status, message = (405, "That cannot be done here.") if known else (404, "There is nothing here.")
@@ -242,17 +247,29 @@ class RequestDesk:
             case.tried = (*case.tried, pool)
             self._tell_capacity(pool, now_ns)
             return self.place(case, now_ns)
+        if case.call is Call.COUNT_TOKENS and upstream.dialect is not case.dialect:
+            case.status, work.reason = OK, "estimate"
+            return estimate_of(case)
         try:
-            sending = sending_of(case, upstream)
+            sending = sending_of(case, upstream, self.parts.clock.wall_ns(now_ns) // NS_PER_S)
         except Refusal as refusal:
-            told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
-            return self._refuse(case, told)
+            return self._unsaid(case, upstream, refusal, now_ns)
         case.pool, case.upstream = pool, upstream
         case.attempts += 1
         case.bid_usd = float(self.parts.decider.view.pools["price_usd"][pool])
         work.trial = self.parts.health.began(upstream, now_ns)
         work.sent = self.parts.decider.routed(cast("Wish", work.wish), pool, now_ns, streamed=case.stream)
         return sending
+
+    def _unsaid(self, case: Case, upstream: Upstream, refusal: Refusal, now_ns: int) -> Step:
+        """Look for a pool that speaks the caller's dialect, as the other has no words for a request; else refuse it."""
+        view, speakers = self.parts.decider.view, self.parts.health.speakers(upstream.dialect)
+        able = {int(pool) for pool in view.allowed[:, case.workload].nonzero()[0]} - speakers
+        if refusal.code != UNSAID or not able & self.parts.health.of_pool.keys():
+            told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
+            return self._refuse(case, told)
+        case.tried = (*case.tried, *sorted(speakers - set(case.tried)))
+        return self.place(case, now_ns)
 
     def _no_pool(self, case: Case, choice: Choice, now_ns: int) -> Step:
         """Let a request wait that may, or say when it is worth asking again."""
@@ -278,12 +295,15 @@ class RequestDesk:
     def heard(self, case: Case, status: int, headers: Headers, now_ns: int) -> Pass | Step:
         """Judge the head of an answer before anything of it is passed on."""
         upstream = cast("Upstream", case.upstream)  # only what was sent is answered
-        if status < BROKEN and status != BUSY:
+        if status < BROKEN and status != BUSY and status not in UNTRUSTED:
             self.parts.health.succeeded(upstream)
             if cast("Work", case.mark).parts is self.parts:
                 self._tell_capacity(case.pool, now_ns)
             case.status = status
             return Pass(answer_head(case, status, headers))
+        if status in UNTRUSTED:
+            self.parts.health.failed(upstream, Failure.STATUS, now_ns)
+            return self._again(case, Error(502, "The upstream does not know the router.", reason="credential"), now_ns)
         if status in OVERLOADED:
             wait_ns = retry_after_ns(headers)
             self.parts.health.busy(upstream, wait_ns, now_ns)
@@ -357,6 +377,8 @@ class RequestDesk:
         self.queues.take(case)
         if outcome is Outcome.LEFT and case.stream and is_whole(tail):
             outcome = Outcome.SERVED  # a client may go as soon as it has heard the last event
+        if outcome is Outcome.REFUSED and case.status == OK:
+            outcome = Outcome.SERVED  # the router itself had the answer
         served = outcome is Outcome.SERVED
         if served and case.status >= FAULT:
             outcome, served = Outcome.FAULTY, False

@@ -45,6 +45,8 @@ class End(NamedTuple):
 def bill_of(fleet: Fleet, view: View, case: Case, told: Usage | None, answer_tokens: int) -> Bill:
     """Return what ``case`` took at its pool; without a word of the provider, what the router counted."""
     usage = told or Usage(case.input_tokens, answer_tokens)
+    if not usage.whole:
+        usage = usage._replace(output_tokens=max(usage.output_tokens, answer_tokens))
     if case.pool == NOTHING:
         return Bill(Usage(0, 0), counted=True, cost_usd=0.0)
     pool = fleet.pools[case.pool]
@@ -52,7 +54,7 @@ def bill_of(fleet: Fleet, view: View, case: Case, told: Usage | None, answer_tok
     chip_s = float(per_token[0]) * usage.input_tokens + float(per_token[1]) * usage.output_tokens
     usd = pool.usd_per_million_input_tokens * usage.input_tokens / TOKENS_PER_MILLION
     usd += pool.usd_per_million_output_tokens * usage.output_tokens / TOKENS_PER_MILLION
-    return Bill(usage, told is None, usd + pool.usd_per_chip_hour_used / S_PER_HOUR * chip_s)
+    return Bill(usage, told is None or not told.whole, usd + pool.usd_per_chip_hour_used / S_PER_HOUR * chip_s)
 
 
 def opened_of(fleet: Fleet, case: Case, asker: Asker, wall_ns: int) -> Opened:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from offtake.route.seams import Case, Dialect, Headers
+from offtake.route.dialects.faults import ID_NAMES
+from offtake.route.seams import Case, Headers
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 
 #: What belongs to one connection alone (RFC 9110, 7.6.1), or is given anew.
@@ -39,9 +40,8 @@ def answer_head(case: Case, status: int, headers: Headers) -> bytes:
     if status >= FAULT and upstream is not None and upstream.dialect is not case.dialect:
         headers = (*(each for each in headers if not each[0].startswith(b"content-")), JSON)  # it is told anew
     parts += [b"%s: %s\r\n" % (name, value) for name, value in headers if name not in OF_CONNECTION]
-    named = b"request-id" if case.dialect is Dialect.ANTHROPIC else b"x-request-id"
     pool, model = (upstream.name, upstream.model) if upstream is not None else ("", "")
-    parts.append(b"%s: %s\r\nx-offtake-pool: %s\r\n" % (named, case.request_id.encode(), quoted(pool)))
+    parts.append(b"%s: %s\r\nx-offtake-pool: %s\r\n" % (ID_NAMES[case.dialect], case.request_id.encode(), quoted(pool)))
     parts.append(b"x-offtake-model: %s\r\n" % quoted(model))
     if case.dropped:
         parts.append(b"x-offtake-dropped: %s\r\n" % ", ".join(case.dropped).encode())

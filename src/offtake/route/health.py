@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from offtake.route.config import Breaker
-from offtake.route.seams import NOTHING, Failure, Upstream
+from offtake.route.seams import NOTHING, Dialect, Failure, Upstream
 from offtake.units import NS_PER_S
 
 OPEN_MAX_NS = 30 * NS_PER_S  #: longest that an upstream is left alone between two tries (assumption)
@@ -77,6 +77,10 @@ class Health:
             room = [one for one in able if one.in_flight + 1 <= bound] or able
             return max(room, key=lambda one: blake2b(named, digest_size=8, key=one.seed).digest()).upstream
         return able[0].upstream if able else None
+
+    def speakers(self, dialect: Dialect) -> set[int]:
+        """Return the pools that are reached, all or in part, in a dialect."""
+        return {one.upstream.pool for one in self.by_name.values() if one.upstream.dialect is dialect}
 
     def began(self, upstream: Upstream, now_ns: int) -> bool:
         """Learn that a request was sent; if its upstream was left alone until now, it is a trial: True."""

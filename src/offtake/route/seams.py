@@ -232,5 +232,6 @@ class Desk(Protocol):
     def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         """Close the request before its last bytes are passed on; False if its row could not be kept.
 
-        ``tail`` is the upstream's body, or its first 2 kB and its last 16 kB, ``chunks`` how many pieces it came in. It is called exactly once for each case that ``arrived`` returned.
+        ``tail`` is the upstream's body, or its first 2 kB and its last 16 kB, ``chunks`` how many pieces it came in.
+        It is called exactly once for each case that ``arrived`` returned.
         """

@@ -26,6 +26,7 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 HINT = "cache_control"  #: changes no word of an answer: it is dropped, and the answer's head says so
 CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 Said = dict[str, Any]
+NO = (False,)
 
 
 def chat_of(body: Said, model: str) -> tuple[Said, set[str]]:
@@ -146,7 +147,7 @@ def _call(block: Fields, dropped: set[str]) -> Said:
 
 def _result(block: Fields, dropped: set[str]) -> Said:
     """Return what a tool gave; that it failed cannot be said."""
-    block.only("is_error", False)
+    block.only("is_error", *NO)
     if isinstance(block.left.get("content"), str):
         content: Any = block.left.pop("content")
     else:
@@ -215,7 +216,7 @@ def _tool(tool: Fields, dropped: set[str]) -> Said:
         if value is not None and value is not False:
             function[name] = value
     function["parameters"] = tool.need("input_schema", dict)
-    tool.only("defer_loading", False)
+    tool.only("defer_loading", *NO)
     tool.only("allowed_callers", ["direct"])
     tool.hint(dropped, HINT, "eager_input_streaming")
     tool.done()

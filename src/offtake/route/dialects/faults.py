@@ -26,6 +26,10 @@ TYPES = {
     529: ("overloaded_error", "overloaded_error"),
 }
 OTHER = ("api_error", "api_error")
+ID_NAMES = {
+    Dialect.OPENAI: b"x-request-id",
+    Dialect.ANTHROPIC: b"request-id",
+}  #: where clients look for a request's name
 NO_RETRY = -1
 
 
@@ -47,8 +51,7 @@ def reply_of(dialect: Dialect, error: Error, request_id: str) -> Reply:
         told: object = {"type": "error", "error": {"type": kind, "message": error.message}, "request_id": request_id}
     else:
         told = {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
-    named = b"request-id" if dialect is Dialect.ANTHROPIC else b"x-request-id"
-    headers = [(b"content-type", b"application/json"), (named, request_id.encode())]
+    headers = [(b"content-type", b"application/json"), (ID_NAMES[dialect], request_id.encode())]
     if error.retry_ns >= 0:
         headers.append((b"retry-after", b"%d" % -(-error.retry_ns // NS_PER_S)))
         headers.append((b"retry-after-ms", b"%d" % -(-error.retry_ns // NS_PER_MS)))

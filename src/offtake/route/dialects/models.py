@@ -9,14 +9,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from offtake.route.seams import Dialect, Headers, Reply
+from offtake.route.dialects.faults import ID_NAMES
+from offtake.route.seams import Dialect, Reply
 
-JSON: Headers = ((b"content-type", b"application/json"),)
+JSON = (b"content-type", b"application/json")
 BEGUN = "2026-01-01T00:00:00Z"  #: both dialects want a date of creation, of which a fleet knows none
 BEGUN_S = 1_767_225_600
 
 
-def list_of(dialect: Dialect, models: Sequence[str]) -> Reply:
+def list_of(dialect: Dialect, models: Sequence[str], request_id: str) -> Reply:
     """Return the list of these models."""
     told: dict[str, object] = {"data": [model_of(dialect, model) for model in models]}
     if dialect is Dialect.ANTHROPIC:
@@ -27,12 +28,12 @@ def list_of(dialect: Dialect, models: Sequence[str]) -> Reply:
         }
     else:
         told["object"] = "list"
-    return Reply(200, JSON, msgspec.json.encode(told))
+    return Reply(200, (JSON, (ID_NAMES[dialect], request_id.encode())), msgspec.json.encode(told))
 
 
-def one_of(dialect: Dialect, model: str) -> Reply:
+def one_of(dialect: Dialect, model: str, request_id: str) -> Reply:
     """Return one model."""
-    return Reply(200, JSON, msgspec.json.encode(model_of(dialect, model)))
+    return Reply(200, (JSON, (ID_NAMES[dialect], request_id.encode())), msgspec.json.encode(model_of(dialect, model)))
 
 
 def model_of(dialect: Dialect, model: str) -> dict[str, object]:

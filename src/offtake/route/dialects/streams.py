@@ -6,7 +6,8 @@ said that it does is a fault, so that no client takes half an answer for a whole
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -63,23 +64,13 @@ class ToChat:
         kind = said.get("type")
         if self.over or kind == "ping":
             return b""
-        if kind == "message_start":
-            return self._start(said["message"])
         if kind == "error":
             self.over = True
             return b"data: " + error_of(Dialect.OPENAI, BROKEN, data, self.asking.request_id) + b"\n\n"
-        if not self.base:
+        if not self.base and kind != "message_start":
             raise ValueError("the upstream's stream does not begin with message_start")
-        if kind == "content_block_start":
-            return self._block(said["index"], said["content_block"])
-        if kind == "content_block_delta":
-            return self._delta(said["index"], said["delta"])
-        if kind == "content_block_stop":
-            return self._block_end(said["index"])
-        if kind == "message_delta":
-            self.usage |= {name: value for name, value in said.get("usage", {}).items() if value is not None}
-            return self._chunk({}, finish_of(said["delta"]["stop_reason"]))
-        return self._stop() if kind == "message_stop" else b""
+        say = self.SAYS.get(kind)
+        return say(self, said) if say is not None else b""
 
     def close(self) -> bytes:
         """Return what is left at the end of the stream."""
@@ -87,8 +78,9 @@ class ToChat:
             raise ValueError("the upstream's stream ended before its message did")
         return b""
 
-    def _start(self, message: Said) -> bytes:
+    def _start(self, said: Said) -> bytes:
         """Begin the answer."""
+        message = said["message"]
         self.usage = dict(message["usage"])
         self.base = {
             "id": message["id"],
@@ -98,8 +90,9 @@ class ToChat:
         }
         return self._chunk({"role": "assistant", "content": ""})
 
-    def _block(self, index: int, block: Said) -> bytes:
+    def _block(self, said: Said) -> bytes:
         """Begin a block."""
+        index, block = said["index"], said["content_block"]
         kind = block["type"]
         if kind == "text":
             return self._chunk({"content": block["text"]}) if block.get("text") else b""
@@ -114,8 +107,9 @@ class ToChat:
         self.calls += 1
         return self._chunk({"tool_calls": [call]})
 
-    def _delta(self, index: int, delta: Said) -> bytes:
+    def _delta(self, said: Said) -> bytes:
         """Go on with a block."""
+        index, delta = said["index"], said["delta"]
         kind = delta["type"]
         if kind == "text_delta":
             return self._chunk({"content": text_of(delta["text"])})
@@ -130,8 +124,9 @@ class ToChat:
             return b""  # a thought cannot be sent back in this dialect, so that its signature has no use
         raise ValueError("the upstream's stream holds a change of a kind that was not asked for")
 
-    def _block_end(self, index: int) -> bytes:
+    def _block_end(self, said: Said) -> bytes:
         """End a block; a call without input has an empty object."""
+        index = said["index"]
         return self._arguments(index, "{}") if self.called.get(index) is False else b""
 
     def _arguments(self, index: int, part: str) -> bytes:
@@ -144,12 +139,26 @@ class ToChat:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return data_event(self.base | {"choices": [choice]})
 
-    def _stop(self) -> bytes:
+    def _reason(self, said: Said) -> bytes:
+        """Tell why the answer ended."""
+        self.usage |= {name: value for name, value in said.get("usage", {}).items() if value is not None}
+        return self._chunk({}, finish_of(said["delta"]["stop_reason"]))
+
+    def _stop(self, _said: Said) -> bytes:
         """End the stream."""
         self.over = True
         if not self.asking.wants_usage:
             return DONE
         return data_event(self.base | {"choices": [], "usage": openai_usage(self.usage)}) + DONE
+
+    SAYS: ClassVar[dict[Any, Callable[[ToChat, Said], bytes]]] = {
+        "message_start": _start,
+        "content_block_start": _block,
+        "content_block_delta": _delta,
+        "content_block_stop": _block_end,
+        "message_delta": _reason,
+        "message_stop": _stop,
+    }
 
 
 class ToMessage:

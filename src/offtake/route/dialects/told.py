@@ -115,9 +115,8 @@ def message_of(answer: Said) -> Said:
     thought = thought_of(message)
     if thought:
         blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
-    for name in ("content", "refusal"):
-        if message.get(name):
-            blocks.append({"type": "text", "text": text_of(message[name])})
+    texts = [text_of(message[name]) for name in ("content", "refusal") if message.get(name)]
+    blocks += [{"type": "text", "text": text} for text in texts]
     for call in message.get("tool_calls") or ():
         given = msgspec.json.decode(call["function"]["arguments"] or "{}", type=dict)
         blocks.append({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": given})
@@ -141,10 +140,8 @@ def thought_of(message: Said) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return a text that must be one."""
-    if not isinstance(value, str):
-        raise ValueError("the upstream's answer holds no text where one belongs")  # noqa: TRY004  # it is no mistake of ours
-    return value
+    """Return a text that must be one (``ValueError`` otherwise)."""
+    return msgspec.convert(value, str)
 
 
 def error_of(dialect: Dialect, status: int, body: bytes, request_id: str) -> bytes:
