@@ -100,14 +100,14 @@ def say(as_json: bool, words: str, **fields: object) -> None:
         show(words)
 
 
-def serve(files: Files, setup: Setup, *, as_json: bool, more: str = "") -> None:
+def serve(files: Files, setup: Setup, *, as_json: bool, more: str = "", **told: object) -> None:
     """Serve until told to stop."""
     from offtake.route.supervise import Supervisor
 
     def ready(found: Ready) -> None:
         address = f"{'https' if found.tls else 'http'}://{found.host}:{found.port}"
         words = f"Routing {setup.fleet.name} at {address} with {found.workers} worker{'s' * (found.workers != 1)}."
-        say(as_json, words + more.replace(ADDRESS, address), address=address, workers=found.workers)
+        say(as_json, words + more.replace(ADDRESS, address), address=address, workers=found.workers, **told)
         sys.stdout.flush()
 
     asked = setup.config.file.listen.workers
@@ -125,7 +125,7 @@ def demonstrate(files: Files, speed: float, *, as_json: bool) -> None:
         setup = read_setup(placed, os.environ)
         model = fleet.workloads[0].model
         more = TRY.format(key=DEMO_KEY, model=model, address=ADDRESS, mock=mock, pool=fleet.pools[0].name)
-        serve(placed, setup, as_json=as_json, more=more)
+        serve(placed, setup, as_json=as_json, more=more, mock=mock, key=DEMO_KEY)
 
 
 ADDRESS = "ADDRESS"

@@ -13,19 +13,23 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
 from offtake.errors import Fault, InputError
 from offtake.policy.machine import compiled
+from offtake.route.clock import Clock
 from offtake.route.config import Config
 from offtake.route.ledger.drain import Drainer
 from offtake.route.ledger.opening import open_store
 from offtake.route.loop import run
 from offtake.route.worker import Files, Place, Setup, Worker, tls_of
+from offtake.units import NS_PER_S
 
-AGAIN_S = 1.0  #: a worker that died is begun anew no sooner
+AGAIN_S = 1.0  #: after so long a process is begun anew that died as soon as it had begun
+YOUNG_NS = 2 * NS_PER_S
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
 FAILED = 1
 _LOG = logging.getLogger(__name__)
@@ -41,10 +45,11 @@ class Ready(NamedTuple):
 
 
 class Child(NamedTuple):
-    """Hold a process that was begun: which worker it is; None for what empties the journals."""
+    """Hold a process that was begun: which worker it is (None for what empties the journals), and when."""
 
     pid: int
     seat: int | None
+    begun_ns: int
 
 
 def bound(config: Config) -> socket.socket:
@@ -91,7 +96,9 @@ class Supervisor:
         self.files, self.setup, self.workers = files, setup, workers
         self.sock = bound(setup.config)
         self.scratch = tempfile.TemporaryDirectory(prefix="offtake-route-")
+        self.clock = Clock()
         self.children: dict[int, Child] = {}
+        self.missing: list[int | None] = []  #: seats that are begun anew at the next alarm
         self.stopping = False
         self.ended_badly = False
 
@@ -134,7 +141,7 @@ class Supervisor:
             os.close(reading)
             self._be(lambda: self._work(seat, writing))
         os.close(writing)
-        self.children[pid] = Child(pid, seat)
+        self.children[pid] = Child(pid, seat, self.clock.now_ns())
         if wait and not os.read(reading, 1):
             self.ended_badly = self.stopping = True
             self._tell_all(signal.SIGTERM)
@@ -145,7 +152,7 @@ class Supervisor:
         pid = os.fork()
         if not pid:
             self._be(self._drain)
-        self.children[pid] = Child(pid, None)
+        self.children[pid] = Child(pid, None, self.clock.now_ns())
 
     def _be(self, body: Callable[[], None]) -> None:
         """Be the process that was just begun, to its end."""
@@ -164,7 +171,6 @@ class Supervisor:
 
         async def serve() -> None:
             worker = Worker(self.files, self.setup, Place(seat, self.workers, Path(self.scratch.name)))
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             await worker.serve(own, lambda: told(ready))
 
         run(serve)
@@ -189,6 +195,8 @@ class Supervisor:
             elif got in {signal.SIGTERM, signal.SIGINT}:
                 self._tell_workers(signal.SIGKILL if self.stopping else signal.SIGTERM)
                 self.stopping = True
+            elif got == signal.SIGALRM:
+                self._begin_missing()
             self._bury()
             if self.stopping and self.children and all(child.seat is None for child in self.children.values()):
                 self._tell_all(signal.SIGTERM)
@@ -205,12 +213,20 @@ class Supervisor:
                 self.ended_badly |= status != 0
                 continue
             _LOG.error("%s ended with status %d; it is begun anew", named(child), status)
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-            signal.sigwait({signal.SIGALRM})
-            if child.seat is None:
+            self.missing.append(child.seat)
+            if self.clock.now_ns() - child.begun_ns < YOUNG_NS:
+                signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+            else:
+                self._begin_missing()
+
+    def _begin_missing(self) -> None:
+        """Begin anew what ended and should not have."""
+        missing, self.missing = self.missing, []
+        for seat in missing if not self.stopping else ():
+            if seat is None:
                 self._begin_drainer()
             else:
-                self._begin_worker(child.seat)
+                self._begin_worker(seat)
 
     def _tell_workers(self, number: int) -> None:
         """Send a signal to all workers."""
@@ -225,9 +241,11 @@ class Supervisor:
 
 
 def told(pipe: int) -> None:
-    """Tell the supervisor that a worker serves."""
-    os.write(pipe, b"1")
+    """Tell the supervisor that a worker serves, if it waits for that; signals are listened to from now on."""
+    with suppress(BrokenPipeError):
+        os.write(pipe, b"1")
     os.close(pipe)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def named(child: Child) -> str:
