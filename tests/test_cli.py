@@ -285,6 +285,49 @@ def test_a_signal_ends_a_verb_as_an_interrupt(
     assert capsys.readouterr().err == "Interrupted; what was finished is kept.\n"
 
 
+class KillerOnce(Killer):
+    """Send the signal at the first text alone, and keep what is written."""
+
+    sent = False
+
+    def write(self, text: str) -> int:
+        io.StringIO.write(self, text)
+        if not self.sent:
+            self.sent = True
+            super().write(text)
+        return len(text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no signals to send")
+def test_an_interrupted_verb_answers_in_json_too_and_claims_no_more_than_it_finished(
+    monkeypatch: pytest.MonkeyPatch, starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killer = KillerOnce()  # the first text on standard error is the first stage of the work
+    monkeypatch.setattr(sys, "stderr", killer)
+    assert main(["plan", str(starter), "--out", str(tmp_path / "run"), "--json"]) == 130
+    assert killer.getvalue().endswith("Interrupted; nothing was finished.\n")
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": False,
+        "exit_code": 130,
+        "error": "Interrupted",
+        "message": ["Interrupted; nothing was finished."],
+    }
+
+
+@pytest.mark.parametrize("beside", ["--brief", "--all"])
+def test_fresh_draws_are_refused_where_none_would_be_tried(
+    beside: str, starter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = document(capsys, "appraise", str(starter), beside, "--fresh", "8")
+    assert told["exit_code"] == 2
+    assert "--fresh" in str(told["message"])
+
+
+def test_the_module_that_holds_the_verbs_runs_them_too() -> None:
+    line = [sys.executable, "-m", "offtake.cli.main", "--help"]
+    assert "appraise" in subprocess.run(line, check=True, capture_output=True, text=True).stdout
+
+
 def test_a_plan_that_cannot_be_made_leaves_nothing_behind(
     starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

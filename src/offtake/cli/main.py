@@ -19,7 +19,7 @@ from typing import TextIO
 import typer
 
 from offtake.cli import performance, planning, rehearsing, routing, telling
-from offtake.cli.shell import BAD_INPUT, FAILED, INTERRUPTED, app
+from offtake.cli.shell import BAD_INPUT, DONE, FAILED, INTERRUPTED, Done, app
 from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryError, OfftakeError
 
 VERBS = (
@@ -30,6 +30,7 @@ VERBS = (
     performance,
 )  #: modules that register verbs when they are imported, in the order of the help
 HELP = "See `offtake --help`."
+KEPT, NOTHING = "what was finished is kept", "nothing was finished"
 DISK_MEND = "Check the path, its rights and the room on the disk."
 
 
@@ -50,7 +51,8 @@ def nowhere() -> TextIO:
 
 def code_of(given: list[str]) -> int:
     """Run a verb and return its exit code, with what went wrong told."""
-    as_json, kept = "--json" in given, "what was finished is kept"
+    as_json, done, kept = "--json" in given, Done(), ""
+    token = DONE.set(done)
     try:
         code = app(args=given, prog_name="offtake", standalone_mode=False)
         sys.stdout.flush()
@@ -62,7 +64,7 @@ def code_of(given: list[str]) -> int:
         message = error.format_message().rstrip(".")
         code = tell(InputError([Fault("the command line", message, HELP)]), as_json=as_json) if message else BAD_INPUT
     except (KeyboardInterrupt, typer.Abort) as error:
-        kept, code = str(error) or kept, INTERRUPTED
+        kept, code = str(error), INTERRUPTED
     except (SystemExit, BrokenPipeError):  # nobody reads standard output any more
         code = FAILED
     except Exception as error:
@@ -71,8 +73,10 @@ def code_of(given: list[str]) -> int:
             raise
         flushed()
         code = tell(InputError([fault]), as_json=as_json)
+    finally:
+        DONE.reset(token)
     if code == INTERRUPTED:
-        sys.stderr.write(f"Interrupted; {kept}.\n")
+        tell_interrupt(kept or (KEPT if done.kept else NOTHING), as_json=as_json and not done.answered)
     return code if isinstance(code, int) else 0
 
 
@@ -119,6 +123,18 @@ def without_part(name: str) -> str:
     return name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
 
 
+def tell_interrupt(kept: str, *, as_json: bool) -> None:
+    """Say on standard error what an interrupt leaves, and as one JSON object where no other one was written."""
+    said = f"Interrupted; {kept}."
+    sys.stderr.write(f"{said}\n")
+    if as_json:
+        from offtake.files import json_bytes
+
+        whole = {"ok": False, "exit_code": INTERRUPTED, "error": "Interrupted", "message": [said]}
+        with suppress(OSError):
+            sys.stdout.write(json_bytes(whole).decode())
+
+
 def tell(error: OfftakeError, *, as_json: bool) -> int:
     """Say what went wrong on standard error, and as one JSON object where that was asked for; return the exit code."""
     faults = error.faults if isinstance(error, InputError) else []
@@ -135,3 +151,7 @@ def tell(error: OfftakeError, *, as_json: bool) -> int:
         with suppress(OSError):  # standard output itself may be what cannot be written
             sys.stdout.write(json_bytes(whole | extra).decode())
     return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

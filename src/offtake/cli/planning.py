@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from offtake.cli.shell import (
+    INTERRUPTED,
     AsJson,
     Folder,
     Gap,
@@ -27,12 +28,14 @@ from offtake.cli.shell import (
     app,
     emit,
     first_interrupt_stops_the_search,
+    made,
     progress_bars,
     show,
 )
 from offtake.errors import Fault, InputError
 
 CHURN = "0.1%"  #: what a change must gain where nothing else is asked
+FRESH = 4  #: fresh draws that an appraisal is tried on where nothing else is asked
 
 if TYPE_CHECKING:
     from offtake.plan.hold import Earlier
@@ -66,6 +69,7 @@ def do_plan(tables: Tables, out: Path, options: PlanOptions) -> PlanRun:
 
     run = make_plan(tables, options)
     write_plan(run, out)
+    made()
     return run
 
 
@@ -197,7 +201,8 @@ def plan(
         options = plan_options(gap, limit_s, search.progress, search.stopped)
         run = do_plan(tables, where, replace(options, earlier=near, trust=asked))
     if as_json:
-        emit("plan", folder=str(where / "plan"), plan=run.result)
+        told = {"ok": False, "exit_code": INTERRUPTED} if search.stopped() else {}
+        emit("plan", **told, folder=str(where / "plan"), plan=run.result)
     else:
         show(plan_table(run.result), *run.kept, f"\nPlan: {where / 'plan'}")
     if search.stopped():
@@ -237,7 +242,9 @@ def appraise(
     limit_s: Limit = 600.0,
     brief: Annotated[bool, typer.Option("--brief", help="Only its value and its break-even fee.")] = False,
     vary: Annotated[bool, typer.Option("--vary", help="Move each assumption over its range.")] = False,
-    fresh: Annotated[int, typer.Option(help="Fresh draws to try the answer on.", min=0, max=100)] = 4,
+    fresh: Annotated[
+        int | None, typer.Option(help=f"Fresh draws to try the answer on; {FRESH} where not given.", min=0, max=100)
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every open offer, alone and by pairs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -251,6 +258,7 @@ def appraise(
         (every and bool(offer), "OFFER", "Leave it out: --all appraises every open offer."),
         (every and brief, "--brief", "Leave it out: --all gives values only."),
         (vary and (every or brief), "--vary", "Ask for it without --all and --brief."),
+        (fresh is not None and (every or brief), "--fresh", "Ask for it without --all and --brief."),
     )
     tables = read_checked(folder)
     if every:
@@ -263,7 +271,7 @@ def appraise(
         appraisal = (
             in_brief(tables, offer, options)
             if brief
-            else negotiate(tables, offer, options, Depth(vary=vary, fresh=fresh))
+            else negotiate(tables, offer, options, Depth(vary=vary, fresh=FRESH if fresh is None else fresh))
         )
     path = write_appraisal(appraisal, where)
     if as_json:

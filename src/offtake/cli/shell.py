@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,23 @@ Gap = Annotated[float, typer.Option(help="Stop when the plan is proven this clos
 Limit = Annotated[float, typer.Option(help="Stop the solver after this long, with the best plan so far.", min=1.0)]
 Progress = Callable[[str, float], None]
 KEPT_FROM = ("solve", "check", "done", "tables")  #: stages in which there is, or soon will be, a plan to keep
+
+
+class Done:
+    """Know what the verb that runs has done: whether anything it made is kept, and whether its answer was written."""
+
+    def __init__(self) -> None:
+        self.kept = self.answered = False
+
+
+DONE: ContextVar[Done] = ContextVar("what the verb that runs has done")
+
+
+def made() -> None:
+    """Remember that the verb that runs has made what an interrupt leaves."""
+    done = DONE.get(None)
+    if done is not None:
+        done.kept = True
 
 
 @contextmanager
@@ -101,6 +119,7 @@ def show(*renderables: Any) -> None:  # noqa: ANN401  # whatever Rich can print
     """Print answers for a person on standard output."""
     from rich.console import Console
 
+    made()
     console = Console(highlight=False)
     for renderable in renderables:
         console.print(renderable, soft_wrap=isinstance(renderable, str), markup=False)
@@ -110,4 +129,8 @@ def emit(verb: str, **document: Any) -> None:  # noqa: ANN401  # whatever msgspe
     """Write the one JSON object of a verb to standard output."""
     from offtake.files import json_bytes
 
+    made()
+    done = DONE.get(None)
+    if done is not None:
+        done.answered = True
     sys.stdout.write(json_bytes({"verb": verb, "ok": True, **document}).decode())
