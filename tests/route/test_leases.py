@@ -82,7 +82,7 @@ def router(folder: Path, server: Server, name: str, **limits: float) -> Router:
 
 
 def drive(routers: list[Router], demand: list[float], seconds: int, begin_s: int = 0) -> list[int]:
-    """Ask every router for so many requests a second, and count what is granted; leases are renewed 5 times a second."""
+    """Ask every router for so many requests a second, and count what is granted; leases live on."""
     chance = np.random.default_rng([23, len(routers), seconds])
     granted = [0] * len(routers)
     for step in range(begin_s * 100, (begin_s + seconds) * 100):
@@ -96,7 +96,9 @@ def drive(routers: list[Router], demand: list[float], seconds: int, begin_s: int
     return granted
 
 
-def test_two_routers_with_leases_never_take_more_than_the_limit_and_leave_little(tmp_path: Path, server: Server) -> None:
+def test_two_routers_with_leases_never_take_more_than_the_limit_and_leave_little(
+    tmp_path: Path, server: Server
+) -> None:
     routers = [router(tmp_path, server, name, requests_per_minute=600) for name in ("one", "two")]
     first = sum(drive(routers, [30.0, 30.0], 60))
     assert first <= 600 + 600

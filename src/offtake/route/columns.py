@@ -13,14 +13,17 @@ import fcntl
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from offtake.errors import Fault, InputError
+from offtake.route.clock import fresh_name
 
 Key: TypeAlias = tuple[str, ...]
+Numbers: TypeAlias = "memoryview[float]"
 FILE_BYTES = 2 * 1_048_576  #: of one worker: more than 5,000 rows
 FORMAT = 0x4F46_5430_3031  #: first number of a file of this form
 SUFFIX = ".columns"
@@ -34,7 +37,7 @@ class Row(NamedTuple):
     """Hold a row and who wrote it; ``alive`` says whether its writer is."""
 
     key: Key
-    numbers: memoryview
+    numbers: Numbers
     alive: bool
 
 
@@ -44,7 +47,7 @@ class Column:
     def __init__(self, file: int) -> None:
         self.bytes = memoryview(mmap.mmap(file, FILE_BYTES))
         self.ints, self.floats = self.bytes.cast("q"), self.bytes.cast("d")
-        self.rows: dict[Key, memoryview] = {}
+        self.rows: dict[Key, Numbers] = {}
         self.at = HEAD  #: first number that was not read yet
         self.look()
 
@@ -105,7 +108,7 @@ class Host:
         self.lost = 0  #: rows for which there was no room
         self.look()
 
-    def row(self, key: Key, width: int) -> memoryview:
+    def row(self, key: Key, width: int) -> Numbers:
         """Return a row of this worker, all nothing where it is new; without room one that nobody else reads."""
         own = self.own
         found = own.rows.get(key)
@@ -145,9 +148,19 @@ class Host:
             for key, numbers in column.rows.items():
                 yield Row(key, numbers, alive)
 
-    def of_others(self, key: Key) -> list[memoryview]:
+    def of_others(self, key: Key) -> list[Numbers]:
         """Return what the others have under a name."""
         return [column.rows[key] for column in self.others.values() if key in column.rows]
+
+    def identity(self) -> str:
+        """Return a name of the folder that no other host draws, the same for all its workers."""
+        path = self.folder / "host"
+        own = path.with_name(f"{path.name}-{self.name}")
+        own.write_text(fresh_name())
+        with suppress(FileExistsError):  # another worker was quicker, or it was there before
+            path.hardlink_to(own)
+        own.unlink()
+        return path.read_text()
 
     def close(self) -> None:
         """Write no more; another worker may go on with the file."""

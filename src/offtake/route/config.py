@@ -123,6 +123,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     ledger: Ledger = Ledger()
+    state: str = "state"  #: Folder of what the workers of this host count together.
     shared: str = ""  #: `valkey://…` of limits shared by several routers; empty: each keeps its own.
     tracing: Tracing = Tracing()
     queue_max: int = 1_000  #: Requests of one workload that may wait in one worker.

@@ -104,11 +104,12 @@ class Parts:
 class Work:
     """Hold what the desk itself knows of a case."""
 
-    __slots__ = ("asked", "caller", "open", "parts", "reason", "sent", "taken", "trial", "wish")
+    __slots__ = ("allowance", "asked", "caller", "open", "parts", "reason", "sent", "taken", "trial", "wish")
 
     def __init__(self, parts: Parts, caller: Caller, asked: Asked, taken: int) -> None:
         self.parts = parts  #: those under which its pool and workload are numbered
         self.caller, self.asked, self.taken = caller, asked, taken  #: tokens taken from the tenant's limit
+        self.allowance = parts.allowance  #: what was taken goes back to where it was taken from
         self.open = False  #: its open record is kept
         self.reason = ""
         self.trial = False  #: its attempt tries an upstream that was left alone
@@ -390,7 +391,7 @@ class RequestDesk:
         if served and told is not None and work.parts is self.parts:
             self.lengths.learn_prompt(case.workload, work.asked.prompt_bytes, told.input_tokens)
             self.lengths.learn_answer(case.tenant, case.workload, told.output_tokens)
-        self.parts.allowance.settle(case.tenant, work.taken, bill, now_ns)
+        work.allowance.settle(case.tenant, work.taken, bill, now_ns)
         clock = self.parts.clock
         end = End(
             outcome, work.reason, clock.wall_ns(case.first_ns) if case.first_ns >= 0 else 0, clock.wall_ns(now_ns)

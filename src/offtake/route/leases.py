@@ -1,9 +1,9 @@
 """Agree with other hosts on each one's share of a tenant's limits, by leases in a store that all of them reach.
 
-Comes in: what this host was asked for, and spent. Goes out: its share of each limit, and what the others spent today, as
-rows that its workers read. The shares of all hosts never add up to more than one: a host that should have less says so
-only once it has less, and another gets it then. The store is asked a few times a second by a thread of one worker, never
-while a request waits. While the store is away, every host goes on with the share it has.
+Comes in: what this host was asked for, and spent. Goes out: its share of each limit, and what the others spent today,
+as rows that its workers read. The shares of all hosts never add up to more than one: a host that should have less says
+so only once it has less, and another gets it then. The store is asked a few times a second by a thread of one worker,
+never while a request waits. While the store is away, every host goes on with the share it has.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 from offtake.errors import Fault, InputError
 from offtake.route.clock import Clock
-from offtake.route.columns import Host
+from offtake.route.columns import Host, Numbers
 from offtake.route.config import TenantRow
+from offtake.route.limits import DAY as DAY_AT
 from offtake.route.limits import (
     LEASE,
     LEASE_WIDTH,
@@ -33,7 +34,6 @@ from offtake.route.limits import (
     TOKENS_ASKED,
     USD,
 )
-from offtake.route.limits import DAY as DAY_AT
 from offtake.units import NS_PER_DAY, NS_PER_S, S_PER_DAY, S_PER_MINUTE
 
 EVERY_S = 0.2  #: between two renewals
@@ -194,7 +194,7 @@ class Keeper:
             row[RENEWED_S], row[REACHED] = now_s, 1.0
         return True
 
-    def _ask(self, tenant: TenantRow, lease: memoryview, now_s: float, day: int) -> Ask:
+    def _ask(self, tenant: TenantRow, lease: Numbers, now_s: float, day: int) -> Ask:
         """Return what this host says of a tenant: the share it would use up, by what it was asked for of late."""
         key = (ROW, tenant.name)
         own = self.host.own.rows.get(key)
@@ -246,7 +246,7 @@ def is_mine(held: int) -> bool:
 
 def unrenewed(host: Host, tenants: Sequence[TenantRow]) -> tuple[list[str], list[str]]:
     """Return the tenants that have no lease yet, and those whose lease could not be renewed when last tried."""
-    newest: dict[str, memoryview] = {}
+    newest: dict[str, Numbers] = {}
     for key, numbers, _ in host.rows():
         if key[0] == LEASE and (key[1] not in newest or numbers[RENEWED_S] > newest[key[1]][RENEWED_S]):
             newest[key[1]] = numbers

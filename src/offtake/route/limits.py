@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from offtake.route.columns import Host
+from offtake.route.columns import Host, Numbers
 from offtake.route.config import TenantRow
 from offtake.route.entries import Bill
 from offtake.units import NS_PER_DAY, NS_PER_S, S_PER_MINUTE
@@ -39,10 +39,10 @@ class Bucket:
 
     __slots__ = ("at", "at_ns", "full", "left", "most", "others", "own", "seen")
 
-    def __init__(self, most: float, own: memoryview, at: int) -> None:
+    def __init__(self, most: float, own: Numbers, at: int) -> None:
         self.full = self.most = self.left = most
         self.own, self.at = own, at
-        self.others: list[memoryview] = []
+        self.others: list[Numbers] = []
         self.seen = own[at]  #: taken by all, as last looked at
         self.at_ns = 0
 
@@ -52,7 +52,7 @@ class Bucket:
         for other in self.others:
             taken += other[self.at]
         left = self.left + self.most * (now_ns - self.at_ns) / A_MINUTE_NS
-        self.left = (left if left < self.most else self.most) - (taken - self.seen)
+        self.left = min(left, self.most) - (taken - self.seen)
         self.seen, self.at_ns = taken, now_ns
 
     def take(self, amount: float, now_ns: int) -> int:
@@ -80,7 +80,7 @@ class Bucket:
         if most != self.most:
             self.most, self.left = most, min(self.left, most)
 
-    def join(self, others: list[memoryview]) -> None:
+    def join(self, others: list[Numbers]) -> None:
         """Count these others from now on: one that was not known has taken what it has."""
         known = {id(other.obj) for other in self.others}
         self.seen += sum(other[self.at] for other in others if id(other.obj) not in known)
@@ -90,10 +90,10 @@ class Bucket:
 class Tenant:
     """Hold the limits of one tenant; None where there is none."""
 
-    def __init__(self, row: TenantRow, own: memoryview) -> None:
+    def __init__(self, row: TenantRow, own: Numbers) -> None:
         self.name, self.own, self.usd_most = row.name, own, row.usd_per_day
-        self.others: list[memoryview] = []
-        self.lease: list[memoryview] = []
+        self.others: list[Numbers] = []
+        self.lease: list[Numbers] = []
         self.requests = Bucket(row.requests_per_minute, own, REQUESTS) if row.requests_per_minute else None
         self.tokens = Bucket(row.tokens_per_minute, own, TOKENS) if row.tokens_per_minute else None
 
@@ -120,17 +120,29 @@ class Tenant:
 class Allowances:
     """Hold the limits of all tenants in one worker; ``shared`` says that other hosts keep them too, by leases."""
 
-    def __init__(self, rows: Sequence[TenantRow], host: Host, begun_wall_ns: int, *, shared: bool = False) -> None:
+    def __init__(
+        self, rows: Sequence[TenantRow], host: Host, begun_wall_ns: int, *, now_ns: int = 0, shared: bool = False
+    ) -> None:
         self.begun_wall_ns, self.host, self.shared = begun_wall_ns, host, shared
         self.tenants = [Tenant(row, host.row((ROW, row.name), WIDTH)) for row in rows]
-        self.look(0)
-        for tenant in self.tenants:
-            tenant.begin(begun_wall_ns / NS_PER_S)
+        self.limited = [tenant for tenant in self.tenants if tenant.requests or tenant.tokens or tenant.usd_most]
+        self._join(now_ns)
+        for tenant in self.limited:
+            tenant.begin((begun_wall_ns + now_ns) / NS_PER_S)
 
     def look(self, now_ns: int) -> None:
         """Look at what the others took, and at the leases; call it every few milliseconds."""
+        self._join(now_ns)
         now_s = (self.begun_wall_ns + now_ns) / NS_PER_S
-        for tenant in self.tenants:
+        for tenant in self.limited:
+            for bucket, at in ((tenant.requests, REQUESTS_LEFT), (tenant.tokens, TOKENS_LEFT)):
+                if bucket is not None:
+                    tenant.own[at] = bucket.left
+            tenant.own[LEFT_AT_S] = now_s
+
+    def _join(self, now_ns: int) -> None:
+        """Count those that came since, and hold the share that was agreed on."""
+        for tenant in self.limited:
             tenant.others = self.host.of_others((ROW, tenant.name))
             share = 1.0
             if self.shared:
@@ -138,16 +150,12 @@ class Allowances:
                 own = self.host.own.rows.get(key)
                 tenant.lease = leases = newest([*([own] if own else []), *self.host.of_others(key)])
                 share = leases[0][SHARE] if leases else 0.0
-            for bucket, at in ((tenant.requests, REQUESTS_LEFT), (tenant.tokens, TOKENS_LEFT)):
+            for bucket in (tenant.requests, tenant.tokens):
                 if bucket is not None:
                     if len(tenant.others) != len(bucket.others):
                         bucket.join(tenant.others)
                     bucket.hold(share)
                     bucket.look(now_ns)
-                    if now_ns:
-                        tenant.own[at] = bucket.left
-            if now_ns:
-                tenant.own[LEFT_AT_S] = now_s
 
     def take(self, tenant: int, tokens: int, now_ns: int) -> Denied | None:
         """Take one request of so many tokens from what a tenant may have, or say why not."""
@@ -178,6 +186,6 @@ class Allowances:
             mine.tokens.give(estimate - bill.usage.input_tokens - bill.usage.output_tokens)
 
 
-def newest(leases: list[memoryview]) -> list[memoryview]:
+def newest(leases: list[Numbers]) -> list[Numbers]:
     """Return the lease that was renewed last, or none."""
     return [max(leases, key=lambda lease: lease[RENEWED_S])] if leases else []

@@ -19,8 +19,13 @@ JSON: Headers = (
 OK, UNAVAILABLE = 200, 503
 
 
-def health_pages(troubles: Callable[[], Iterable[str]]) -> dict[bytes, Callable[[Head], Reply | Feed]]:
-    """Return the pages that say whether a worker is alive, and ready; ``troubles`` yields why it is not."""
+def health_pages(
+    troubles: Callable[[], Iterable[str]], notes: Callable[[], Iterable[str]]
+) -> dict[bytes, Callable[[Head], Reply | Feed]]:
+    """Return the pages that say whether a worker is alive, and ready.
+
+    ``troubles`` yields why it is not, ``notes`` what is not well though it is.
+    """
 
     def alive(head: Head) -> Reply:
         del head
@@ -29,7 +34,7 @@ def health_pages(troubles: Callable[[], Iterable[str]]) -> dict[bytes, Callable[
     def ready(head: Head) -> Reply:
         del head
         faults = list(troubles())
-        return told(UNAVAILABLE if faults else OK, ready=not faults, faults=faults)
+        return told(UNAVAILABLE if faults else OK, ready=not faults, faults=faults, notes=list(notes()))
 
     return {b"/healthz": alive, b"/readyz": ready}
 

@@ -32,7 +32,7 @@ from offtake.route.health import Health
 from offtake.route.http1 import Limits
 from offtake.route.keys import Keyring, read_keys
 from offtake.route.ledger.journal import Journal, Rules
-from offtake.route.limits import Allowances
+from offtake.route.operating import Operations
 from offtake.route.pages import health_pages
 from offtake.route.places import upstreams_of
 from offtake.route.recorder import Recorder
@@ -163,6 +163,7 @@ class Worker:
         ledger = setup.config.file.ledger
         rules = Rules(power=ledger.durable == "power")
         self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)
+        self.operations = Operations(setup.fleet, setup.config, self.clock)
         self.recorder: Recorder | None = None
         self.desk = RequestDesk(self._parts(setup))
         self.stop = asyncio.Event()
@@ -188,9 +189,9 @@ class Worker:
             decider=Decider(setup.fleet, settings),
             health=Health(setup.upstreams, file.breaker),
             book=self.journal,
-            allowance=Allowances(file.tenant, self.clock.begun_wall_ns, 1.0 / self.place.workers),
+            allowance=self.operations.limits(setup.config),
             clock=self.clock,
-            pages=health_pages(self.troubles),
+            pages=health_pages(self.troubles, self.operations.notes),
         )
 
     def troubles(self) -> Iterator[str]:
@@ -201,6 +202,7 @@ class Worker:
             yield f"the journal cannot be written: {self.journal.error}"
         if not any(self.desk.up_share):
             yield "no pool can be reached"
+        yield from self.operations.troubles()
 
     async def serve(self, sock: socket.socket, ready: Callable[[], None]) -> int:
         """Serve on a bound socket until told to stop; return how many answers were cut at the end."""
@@ -211,6 +213,7 @@ class Worker:
             loop.add_signal_handler(number, self.stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         ticking = asyncio.create_task(self._tick(os.getppid()))
+        self.operations.begin()
         ready()
         await self.stop.wait()
         self.desk.stopping = True
@@ -218,6 +221,7 @@ class Worker:
         cut = await server.drain(self.clock.now_ns() + drain_ns)
         ticking.cancel()
         self.journal.close()
+        self.operations.close()
         if self.recorder is not None:
             self.recorder.close()
         _LOG.info("worker %d ended; %d answers were cut", self.place.number, cut)
@@ -227,6 +231,7 @@ class Worker:
         """Look at what the other workers have; stop if the supervisor is gone."""
         while True:
             self.desk.parts.decider.tick(self.clock.now_ns())
+            self.operations.tick(self.clock.now_ns())
             if self.recorder is not None:
                 self.recorder.flush()
             if os.getppid() != parent:

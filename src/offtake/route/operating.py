@@ -1,0 +1,89 @@
+"""Put together what looks on while a worker serves, and what it keeps in common with the other workers.
+
+Comes in: the worker's files and what happens. Goes out: limits, pages and watchers for the desk, and what they need
+done in the background. Nothing here stands in the way of a request: what waits for anybody is a thread or a task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from threading import Event, Thread
+
+from offtake.fleet import Fleet
+from offtake.route.clock import Clock
+from offtake.route.columns import Host
+from offtake.route.config import Config
+from offtake.route.leases import Keeper, Store, unrenewed
+from offtake.route.limits import Allowances
+from offtake.units import NS_PER_S
+
+LOOK_NS = NS_PER_S  #: between two looks for new workers and new rows
+JOIN_S = 2.0  #: how long a thread is waited for at the end
+_LOG = logging.getLogger(__name__)
+
+
+class Operations:
+    """Hold what looks on in one worker.
+
+    Raises
+    ------
+    InputError
+        If the folder of the common counts cannot be written, or the store of shared limits is none.
+    """
+
+    def __init__(self, fleet: Fleet, config: Config, clock: Clock) -> None:
+        self.clock = clock
+        self.host = Host(config.beside(config.file.state))
+        self.config = config
+        self.allowance = self.limits(config)
+        self._store = Store(config.file.shared, fleet.name, self.host.identity()) if config.file.shared else None
+        self.keeper = Keeper(self.host, config.file.tenant, self._store, clock) if self._store else None
+        self._stop = Event()
+        self._threads: list[Thread] = []
+        self._look_ns = 0
+
+    def limits(self, config: Config) -> Allowances:
+        """Return the limits of a configuration."""
+        now_ns = self.clock.now_ns()
+        rows, begun_ns = config.file.tenant, self.clock.begun_wall_ns
+        return Allowances(rows, self.host, begun_ns, now_ns=now_ns, shared=bool(config.file.shared))
+
+    def change(self, config: Config, allowance: Allowances) -> None:
+        """Go on with another configuration; the store of shared limits stays until the router begins anew."""
+        if config.file.shared != self.config.file.shared:
+            _LOG.warning("another store of shared limits is taken only when the router begins anew")
+        self.config, self.allowance = config, allowance
+        if self.keeper is not None:
+            self.keeper.tenants = config.file.tenant
+
+    def begin(self) -> None:
+        """Begin what goes on in the background."""
+        if self.keeper is not None:
+            self._threads.append(Thread(target=self.keeper.run, args=(self._stop,), name="leases", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def tick(self, now_ns: int) -> None:
+        """Look at what the other workers did; call it every 10 ms."""
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_NS
+            self.host.look()
+        self.allowance.look(now_ns)
+
+    def troubles(self) -> Iterator[str]:
+        """Yield why the worker should not be sent requests."""
+        if self.keeper is not None and (none := unrenewed(self.host, self.keeper.tenants)[0]):
+            yield f"the store of shared limits was never reached: {', '.join(none)} may not ask"
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is not well, though requests are served."""
+        if self.keeper is not None and unrenewed(self.host, self.keeper.tenants)[1]:
+            yield "the store of shared limits is away: this host goes on with its last share"
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(JOIN_S)
+        self.host.close()
