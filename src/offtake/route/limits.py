@@ -111,8 +111,8 @@ class Tenant:
     def begin(self, now_s: float) -> None:
         """Go on from what any worker last saw to be left, so that a new one begins with no full bucket."""
         for bucket, at in ((self.requests, REQUESTS_LEFT), (self.tokens, TOKENS_LEFT)):
-            for row in (self.own, *self.others) if bucket is not None else ():
-                if row[LEFT_AT_S]:
+            for row in (self.own, *self.others):
+                if bucket is not None and row[LEFT_AT_S]:
                     back = bucket.most * max(now_s - row[LEFT_AT_S], 0.0) / S_PER_MINUTE
                     bucket.left = min(bucket.left, row[at] + back)
 
