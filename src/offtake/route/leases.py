@@ -143,7 +143,15 @@ class Store:
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for ask in asks:
-                    arguments: list[str | float] = [self.host, ask.has, ask.wants, ask.day, ask.usd, LEASE_S, 2 * S_PER_DAY]
+                    arguments: list[str | float] = [
+                        self.host,
+                        ask.has,
+                        ask.wants,
+                        ask.day,
+                        ask.usd,
+                        LEASE_S,
+                        2 * S_PER_DAY,
+                    ]
                     self._script(keys=[f"offtake:{self.name}:{ask.name}"], args=arguments, client=pipe)
                 return [Lease(float(share), float(spent)) for share, spent in pipe.execute()]
         except (self._error, OSError) as error:
