@@ -198,8 +198,8 @@ class Worker:
         """Yield why this worker should not be sent requests."""
         if self.desk.stopping:
             yield "it is stopping"
-        if self.journal.error:
-            yield f"the journal cannot be written: {self.journal.error}"
+        if trouble := self.journal.trouble():
+            yield f"the journal cannot be written: {trouble}"
         if not any(self.desk.up_share):
             yield "no pool can be reached"
         yield from self.operations.troubles()

@@ -11,8 +11,9 @@ from offtake.demand.keys import Names
 from offtake.demand.trace import read_trace
 from offtake.errors import InputError
 from offtake.performance.measurements import read_measured
-from offtake.route.ledger.export import Span, export_performance, export_trace
+from offtake.route.ledger.export import export_performance, export_trace
 from offtake.route.ledger.rows import Entry, row_of
+from offtake.route.ledger.span import Span
 from offtake.route.ledger.sqlite import SqliteStore
 from offtake.route.ledger.store import Store
 from tests.route.ledger.records import MONDAY_NS, S, closed, opened

@@ -40,7 +40,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     if made.returncode != 0:
         pytest.skip("a small disk cannot be made here")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_request_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -91,7 +91,11 @@ def test_a_full_disk_refuses_what_is_new_closes_what_is_open_and_forgives(full_d
     assert number > 10
     assert "space" in journal.error
     assert not journal.opened(opened("refused"))
+    assert "space" in journal.trouble()
     assert all(journal.closed(closed(f"r{each}")) for each in range(number))
+    assert journal.trouble() == ""  # what was kept for the ends is room again
+    assert journal.opened(opened("again"))
+    assert journal.closed(closed("again"))
     ballast.unlink()
     assert journal.opened(opened("after"))
     assert journal.closed(closed("after"))
@@ -102,7 +106,7 @@ def test_a_full_disk_refuses_what_is_new_closes_what_is_open_and_forgives(full_d
     store = SqliteStore(full_disk.parent / "ledger.db")
     rows = rows_of(store)
     store.close()
-    assert set(rows) == {"after", *(f"r{each}" for each in range(number))}
+    assert set(rows) == {"again", "after", *(f"r{each}" for each in range(number))}
     assert {row["outcome"] for row in rows.values()} == {"served"}
 
 

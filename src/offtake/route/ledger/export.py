@@ -16,11 +16,10 @@ import polars as pl
 
 from offtake.errors import Fault, InputError
 from offtake.route.ledger.rows import Row
+from offtake.route.ledger.span import Span, hour_of_week
 from offtake.route.ledger.store import Store
-from offtake.units import HOURS_PER_WEEK, NS_PER_DAY, NS_PER_HOUR, NS_PER_MS, NS_PER_S
+from offtake.units import NS_PER_MS, NS_PER_S
 
-EVER_NS = 2**63 - 1
-MONDAY_NS = 4 * NS_PER_DAY  #: the first Monday after 1 January 1970, a Thursday
 BATCH_ROWS = 100_000
 WHOLE = ("served", "left")  #: outcomes whose answer was as long as was wanted
 
@@ -67,13 +66,6 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
 }
 
 
-class Span(NamedTuple):
-    """Name the arrivals that are meant: from ``since_ns`` up to, but not at, ``until_ns``; ns since 1970."""
-
-    since_ns: int = 0
-    until_ns: int = EVER_NS
-
-
 class Exported(NamedTuple):
     """Say what was written: how many requests, how many could not be, and how many answers were filled in.
 
@@ -116,7 +108,7 @@ def export_trace(store: Store, path: Path, span: Span) -> Exported:
     columns = ["arrival_s", "input_tokens", "output_tokens", "workload", "region", "tenant", "session", "shared_tokens"]
     _put(made.select(columns), path)
     filled = int(made.select((~known).sum()).item())
-    return Exported(made.height, frame.height - made.height, filled, _hour_of_week(int(frame["arrival_ns"][0])))
+    return Exported(made.height, frame.height - made.height, filled, hour_of_week(int(frame["arrival_ns"][0])))
 
 
 def export_performance(store: Store, path: Path, span: Span) -> Exported:
@@ -143,7 +135,7 @@ def export_performance(store: Store, path: Path, span: Span) -> Exported:
         workload="workload",
     )
     _put(made, path)
-    return Exported(made.height, frame.height - made.height, 0, _hour_of_week(int(frame["arrival_ns"][0])))
+    return Exported(made.height, frame.height - made.height, 0, hour_of_week(int(frame["arrival_ns"][0])))
 
 
 def _frame(store: Store, sql: str, span: Span) -> pl.DataFrame:
@@ -161,11 +153,6 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
     """Cut rows into lists."""
     while batch := list(islice(rows, BATCH_ROWS)):
         yield batch
-
-
-def _hour_of_week(time_ns: int) -> float:
-    """Return how long after Monday 00:00 UTC a time is, hours."""
-    return (time_ns - MONDAY_NS) / NS_PER_HOUR % HOURS_PER_WEEK
 
 
 def _put(frame: pl.DataFrame, path: Path) -> None:

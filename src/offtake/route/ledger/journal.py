@@ -43,7 +43,7 @@ class Journal:
     def __init__(self, folder: Path, worker: str, rules: Rules = USUAL) -> None:
         self.folder, self.worker, self.rules = folder, worker, rules
         self.open = 0  #: requests whose end is still to come
-        self.error = ""  #: why the last record could not be kept; empty if it was
+        self.error = ""  #: why a request could not be kept; empty once one can
         self._file, self._number, self._salt = -1, 0, 0
         self._at = self._room = 0
         self._since_ns = 0
@@ -71,6 +71,18 @@ class Journal:
         self.open = max(self.open - 1, 0)
         return self._write(record, 0) and (not self.rules.power or self._sync())
 
+    def trouble(self) -> str:
+        """Say why nothing can be written, or nothing; what failed before is tried again first."""
+        if self.error:
+            spare = (self.open + 1) * CLOSED_BYTES
+            try:
+                if self._at + CLOSED_BYTES + spare > self._room:
+                    self._grow(CLOSED_BYTES, spare)
+                self.error = ""
+            except OSError as error:
+                self.error = error.strerror or str(error)
+        return self.error
+
     def close(self) -> None:
         """Write no more; whoever empties the folder may take the segments for finished."""
         for held in (self._file, self._lock):
@@ -93,7 +105,8 @@ class Journal:
             self.error = f"{written} of {len(data)} bytes could be written"
             return False
         self._at += written
-        self.error = ""
+        if spare:  # an end that can be written does not tell that there is room for more
+            self.error = ""
         return True
 
     def _grow(self, size: int, spare: int) -> None:
