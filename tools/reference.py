@@ -36,6 +36,7 @@ WRITES = {
     "rehearse": "`rehearse/` in the run folder, with `--name` a folder of that name in it",
     "report": "`report.html` in the run folder, or the page named by `--out`",
     "demo": "all of a run folder",
+    "ledger": "the files named by `--export` and `--performance`",
     "performance list": "nothing",
     "performance build": "NAME.npz and NAME.json in the folder named by `--out`",
     "performance score": "the file named by `--out`",
@@ -76,6 +77,12 @@ JSON_KEYS = {
     "score": "Duplicates dropped, reasons for what is not covered, and errors by group.",
     "comparison": "A [PlanComparison](#plancomparison), or of `rehearse --compare` a [Comparison](#comparison).",
     "file": "Path of the comparison.",
+    "sums": "Lists of [Sum](#sum) by `outcome`, `tenant`, `workload` and `pool`.",
+    "contracts": "A list of [Burn](#burn).",
+    "notices": "A list of [Notice](#notice).",
+    "trace": "An [Exported](#exported), with `--export`.",
+    "measured": "An [Exported](#exported), with `--performance`.",
+    "swept": "Requests that `--sweep` dropped.",
     "bytes": "Its size.",
 }
 ABOUT_JSON = """Every object has `verb` and `ok` too; `ok` is true when the exit code is 0. A rehearsal that `--strict`
@@ -98,6 +105,10 @@ RECORDS = (
     ("`plan/fleet.json`", "offtake.fleet", "Fleet"),
     ("`rehearse/rehearse.json`", "offtake.rehearse.summary", "Summary"),
     ("`rehearse/compare.json`", "offtake.rehearse.compare", "Comparison"),
+    ("Sums of `offtake ledger --json`", "offtake.route.ledger.sums", "Sum"),
+    ("Contracts of `offtake ledger --json`", "offtake.route.ledger.burn", "Burn"),
+    ("Notices of `offtake ledger --json`", "offtake.report.notices", "Notice"),
+    ("Files of `offtake ledger --json`", "offtake.route.ledger.export", "Exported"),
     ("`NAME.fit.json`", "offtake.performance.fit_report", "FitReport"),
 )
 TABLES = (

@@ -18,7 +18,7 @@ from typing import TextIO
 
 import typer
 
-from offtake.cli import performance, planning, rehearsing, routing, telling
+from offtake.cli import ledgering, performance, planning, rehearsing, routing, telling
 from offtake.cli.shell import BAD_INPUT, DONE, FAILED, INTERRUPTED, Done, app
 from offtake.errors import Fault, InfeasibleError, InputError, NotStationaryError, OfftakeError
 
@@ -26,6 +26,7 @@ VERBS = (
     planning,
     rehearsing,
     routing,
+    ledgering,
     telling,
     performance,
 )  #: modules that register verbs when they are imported, in the order of the help

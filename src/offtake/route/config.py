@@ -179,6 +179,28 @@ def read_config(path: Path, fleet: Fleet, changed: Callable[[ConfigFile], Config
     return Config(file, path, region, Policy[file.policy.upper()], shadow)
 
 
+class LedgerOnly(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what ``route.toml`` says of the ledger, whatever else it says."""
+
+    ledger: Ledger = Ledger()
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Read where the ledger of a router is; without a file, where it is by default.
+
+    Raises
+    ------
+    InputError
+        Where the file is not a router's.
+    """
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=LedgerOnly).ledger
+    except FileNotFoundError:
+        return Ledger()
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InputError([Fault(str(path), f"the file is not a router's: {error}", MEND)]) from None
+
+
 Found = tuple[str, str, str | None, str]  #: where, what is wrong, the value, how to mend it
 
 

@@ -47,7 +47,7 @@ def test_the_trace_that_plan_and_rehearsal_read_holds_what_was_asked_for(store: 
     put(store, "counting", 4_002.0, {"call": "count_tokens"}, {"output_tokens": 0})
     put(store, "unknown", 4_003.0, {"workload": "batch", "output_tokens_max": 0}, unserved | {"outcome": "failed"})
     done = export_trace(store, tmp_path / "trace.parquet", Span())
-    assert (done.rows, done.left_out, done.filled, done.from_hour) == (7, 1, 3, 1.0)
+    assert (done.requests, done.left_out, done.filled, done.from_hour) == (7, 1, 3, 1.0)
     (batch,) = list(read_trace(tmp_path / "trace.parquet", binding=Binding(NAMES)))
     assert (batch.arrival_ns / S).tolist() == [0.0, 100.0, 200.0, 300.0, 350.0, 400.0, 3_600.5]
     assert batch.input_tokens.tolist() == [110, 110, 100, 110, 110, 100, 110]
@@ -62,7 +62,7 @@ def test_a_span_cuts_the_trace(store: Store, tmp_path: Path) -> None:
     for number in range(10):
         put(store, f"r{number}", 3_600.0 * number, {}, {})
     span = Span(MONDAY_NS + 3_600 * 2 * S, MONDAY_NS + 3_600 * 5 * S)
-    assert export_trace(store, tmp_path / "trace.csv", span)[:2] == (3, 0)
+    assert export_trace(store, tmp_path / "trace.csv", span).requests == 3
     (batch,) = list(read_trace(tmp_path / "trace.csv", binding=Binding(NAMES)))
     assert batch.arrival_ns.tolist() == [0, 3_600 * S, 7_200 * S]
     with pytest.raises(InputError, match="holds no such request"):
@@ -87,7 +87,7 @@ def test_what_was_measured_is_what_the_fit_reads(store: Store, tmp_path: Path, n
     rows.append(row_of(Entry("w", opened("refused", 9.7), closed("refused", 11.0, outcome="refused"))))
     store.write(rows)
     done = export_performance(store, tmp_path / name, Span())
-    assert done[:2] == (500, 2)
+    assert (done.requests, done.left_out) == (500, 2)
     (found,) = read_measured(tmp_path / name, pool="a-one")
     assert found.ledger is not None
     np.testing.assert_allclose(found.ledger.ttft_ms, ttft_ms, atol=1e-5)

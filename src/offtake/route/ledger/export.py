@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from offtake.errors import Fault, InputError
@@ -66,16 +66,13 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
 }
 
 
-class Exported(NamedTuple):
-    """Say what was written: how many requests, how many could not be, and how many answers were filled in.
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what was written."""
 
-    ``from_hour`` is the hour of the week, from Monday 00:00 UTC, at which the first request arrived.
-    """
-
-    rows: int
-    left_out: int
-    filled: int
-    from_hour: float
+    requests: int  #: That were written.
+    left_out: int  #: That could not be.
+    filled: int  #: Whose answer is not known, and was filled in.
+    from_hour: float  #: Hour of the week, from Monday 00:00 UTC, at which the first arrived.
 
 
 def export_trace(store: Store, path: Path, span: Span) -> Exported:
@@ -108,7 +105,7 @@ def export_trace(store: Store, path: Path, span: Span) -> Exported:
     columns = ["arrival_s", "input_tokens", "output_tokens", "workload", "region", "tenant", "session", "shared_tokens"]
     _put(made.select(columns), path)
     filled = int(made.select((~known).sum()).item())
-    return Exported(made.height, frame.height - made.height, filled, hour_of_week(int(frame["arrival_ns"][0])))
+    return _exported(frame, made, filled)
 
 
 def export_performance(store: Store, path: Path, span: Span) -> Exported:
@@ -135,7 +132,7 @@ def export_performance(store: Store, path: Path, span: Span) -> Exported:
         workload="workload",
     )
     _put(made, path)
-    return Exported(made.height, frame.height - made.height, 0, hour_of_week(int(frame["arrival_ns"][0])))
+    return _exported(frame, made, 0)
 
 
 def _frame(store: Store, sql: str, span: Span) -> pl.DataFrame:
@@ -147,6 +144,13 @@ def _frame(store: Store, sql: str, span: Span) -> pl.DataFrame:
         mend = "Give another --since or --until, or route something first."
         raise InputError([Fault("the ledger", "holds no such request of that time", mend)])
     return pl.concat(parts)
+
+
+def _exported(read: pl.DataFrame, written: pl.DataFrame, filled: int) -> Exported:
+    """Say what was written of what was read."""
+    from_hour = hour_of_week(int(read["arrival_ns"][0]))
+    left_out = read.height - written.height
+    return Exported(requests=written.height, left_out=left_out, filled=filled, from_hour=from_hour)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
