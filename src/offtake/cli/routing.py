@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SECRET_BYTES = 24
 LEVEL = Annotated[str, typer.Option(help="debug, info, warning or error.")]
-Speed = Annotated[float, typer.Option(help="How much faster than real the mock pools are.", min=0.01)]
+Speed = Annotated[float, typer.Option(help="How much quicker time passes in --demo.", min=0.01)]
 
 
 @app.command()
@@ -49,7 +49,7 @@ def route(
     from offtake.route.worker import Files, read_setup
 
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    files = Files(run, config or run / "route.toml", shadow, port, workers)
+    files = Files(run, config or run / "route.toml", shadow, port, workers, speed if demo else 1.0)
     if init:
         written = begin(files.config.parent, read_fleet(run / "plan" / "fleet.json"))
         say(as_json, f"Fill in the addresses: {written}", path=str(written))
@@ -60,7 +60,7 @@ def route(
     elif replay:
         tell_replay(files, as_json=as_json)
     elif demo:
-        demonstrate(files, speed, as_json=as_json)
+        demonstrate(files, as_json=as_json)
     else:
         setup = read_setup(files, os.environ)
         if check:
@@ -116,12 +116,12 @@ def serve(files: Files, setup: Setup, *, as_json: bool, more: str = "", **told: 
         raise typer.Exit(FAILED)
 
 
-def demonstrate(files: Files, speed: float, *, as_json: bool) -> None:
+def demonstrate(files: Files, *, as_json: bool) -> None:
     """Serve with mock pools, a tenant and a key that were made for it."""
     from offtake.route.demo import DEMO_KEY, mocked
     from offtake.route.worker import read_setup
 
-    with mocked(files, speed) as (placed, fleet, mock):
+    with mocked(files) as (placed, fleet, mock):
         setup = read_setup(placed, os.environ)
         model = fleet.workloads[0].model
         more = TRY.format(key=DEMO_KEY, model=model, address=ADDRESS, mock=mock, pool=fleet.pools[0].name)

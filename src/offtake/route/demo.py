@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 
 
 @contextmanager
-def mocked(files: Files, speed: float) -> Iterator[tuple[Files, Fleet, str]]:
+def mocked(files: Files) -> Iterator[tuple[Files, Fleet, str]]:
     """Run mock pools, and give the files of a router that has them for its upstreams, and their address."""
     fleet = read_fleet(files.run / "plan" / "fleet.json")
     compiled()
@@ -40,7 +40,7 @@ def mocked(files: Files, speed: float) -> Iterator[tuple[Files, Fleet, str]]:
         (folder / "keys.toml").write_text(key_text(DEMO_KEY, "everyone", "demo"))
         pid = os.fork()
         if not pid:
-            serve(files, fleet, sock, speed)
+            serve(files, fleet, sock)
     try:
         yield files._replace(config=path), fleet, address
     finally:
@@ -49,12 +49,12 @@ def mocked(files: Files, speed: float) -> Iterator[tuple[Files, Fleet, str]]:
         os.waitpid(pid, 0)
 
 
-def serve(files: Files, fleet: Fleet, sock: socket.socket, speed: float) -> None:
+def serve(files: Files, fleet: Fleet, sock: socket.socket) -> None:
     """Be the process of the mock pools."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     async def forever() -> None:
-        mock = Mock(fleet, live_view(fleet, 0.0, files.run), speed)
+        mock = Mock(fleet, live_view(fleet, 0.0, files.run), files.speed)
         server = await asyncio.get_running_loop().create_server(mock.meet, sock=sock)
         await server.serve_forever()
 

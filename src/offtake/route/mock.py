@@ -32,6 +32,15 @@ SLOW = 10.0  #: times as slow is a pool that is asked to be slow
 CUT_AT = 5  #: tokens after which an answer is cut, where that is asked for
 
 
+class _Least(msgspec.Struct):
+    """Read how long an answer is to be, as vLLM takes it."""
+
+    min_tokens: int = 0
+
+
+_LEAST = msgspec.json.Decoder(_Least)
+
+
 class Fault(StrEnum):
     """Name what a pool can be asked to do wrong."""
 
@@ -126,8 +135,11 @@ class Mock:
         """Make the protocol of a new connection."""
         return MockConnection(self)
 
-    def length_of(self, pool: MockPool, asked: Asked) -> int:
-        """Draw the length of an answer: geometric around the mean, and no longer than asked."""
+    def length_of(self, pool: MockPool, asked: Asked, body: bytes) -> int:
+        """Draw the length of an answer: geometric around the mean, no longer than asked; or `min_tokens`, if given."""
+        least = _LEAST.decode(body).min_tokens
+        if least > 0:
+            return least
         drawn = int(self.chance.geometric(1.0 / max(pool.output_tokens, 1.0)))
         return min(drawn, asked.output_tokens_max) if asked.output_tokens_max else drawn
 
@@ -230,7 +242,7 @@ class MockConnection(asyncio.Protocol):
         except Refusal as refusal:
             return self.say(reply_of(dialect, Error(refusal.status, refusal.message), "mock"))
         words = Words(
-            call, asked.model, max(1, asked.prompt_bytes // BYTES_PER_TOKEN), self.mock.length_of(pool, asked)
+            call, asked.model, max(1, asked.prompt_bytes // BYTES_PER_TOKEN), self.mock.length_of(pool, asked, body)
         )
         self.answering = Answering(self, pool, words, stream=asked.stream)
         return pool.begin(self.answering)

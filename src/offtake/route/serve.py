@@ -283,7 +283,7 @@ class Server:
         self.stop_accepting()
         left_ns = max(0, deadline_ns - self._clock.now_ns())
         with suppress(TimeoutError):
-            async with asyncio.timeout(left_ns / NS_PER_S):
+            async with asyncio.timeout(left_ns / (self._clock.speed * NS_PER_S)):
                 await self._empty.wait()
         cut = tuple(self._clients)
         for client in cut:

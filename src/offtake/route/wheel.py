@@ -22,7 +22,9 @@ NEVER = 1 << 62
 
 
 class Clock(Protocol):
-    """Tell nanoseconds that never go back."""
+    """Tell nanoseconds that never go back; ``speed`` of them pass in one of real time."""
+
+    speed: float
 
     def now_ns(self) -> int:
         """Return the time, ns."""
@@ -110,7 +112,7 @@ class Wheel:
             self._handle.cancel()
         self._wake_tick = tick
         wait_ns = max(0, (tick << TICK_BITS) - self._clock.now_ns())
-        self._handle = self._loop.call_later(wait_ns / NS_PER_S, self._turn)
+        self._handle = self._loop.call_later(wait_ns / (self._clock.speed * NS_PER_S), self._turn)
 
     def _turn(self) -> None:
         """Call what is due in the slots that have passed, and sleep until the next that holds something."""

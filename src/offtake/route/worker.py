@@ -46,13 +46,17 @@ _LOG = logging.getLogger(__name__)
 
 
 class Files(NamedTuple):
-    """Name the files of a router, and what was asked for beside them: a port of -1 and 0 workers are the file's."""
+    """Name the files of a router, and what was asked for beside them: a port of -1 and 0 workers are the file's.
+
+    ``speed`` is how much quicker time passes, beside mock pools.
+    """
 
     run: Path
     config: Path
     shadow: str = ""
     port: int = -1
     workers: int = 0
+    speed: float = 1.0
 
 
 class Setup(NamedTuple):
@@ -159,7 +163,7 @@ class Worker:
 
     def __init__(self, files: Files, setup: Setup, place: Place) -> None:
         self.files, self.setup, self.place = files, setup, place
-        self.clock = Clock()
+        self.clock = Clock(files.speed)
         ledger = setup.config.file.ledger
         rules = Rules(power=ledger.durable == "power")
         self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)
