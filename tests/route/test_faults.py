@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -34,19 +37,46 @@ from tests.route.loops import Run, run
 __all__ = ["run"]
 
 SOON = Times(connect_ns=5_000 * MS, first_ns=50 * MS, between_ns=50 * MS, total_ns=5_000 * MS)
+LONG = Times(connect_ns=60_000 * MS, first_ns=60_000 * MS, between_ns=60_000 * MS, total_ns=60_000 * MS)
+
+
+@contextmanager
+def deaf() -> Iterator[int]:
+    """A port of ours on which nobody listens, and that nobody else is given meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 # ── before the first byte ────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_refused_connection_is_tried_elsewhere(run: Run) -> None:
     async def main() -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            closed = described(free.getsockname()[1])
-        async with upstream(good(OK)) as (up, _), serving(desk := FakeDesk([closed, up])) as server:
-            async with client(server) as mine:
+        with deaf() as port:
+            async with (
+                upstream(good(OK)) as (up, _),
+                serving(desk := FakeDesk([described(port), up])) as server,
+                client(server) as mine,
+            ):
                 await mine.ask(ASK)
                 assert (await mine.answer())[0] == 200
-            assert failures(desk) == [Failure.UNREACHABLE]
+                assert failures(desk) == [Failure.UNREACHABLE]
+
+    run(main)
+
+
+def test_all_that_wait_for_an_upstream_that_refuses_connections_learn_it_at_once(run: Run) -> None:
+    async def main() -> None:
+        with deaf() as port:
+            closed = described(port, connections_max=2, times=LONG)
+            async with upstream(good(OK)) as (up, _), serving(desk := FakeDesk([closed, up])) as server:
+
+                async def one() -> None:
+                    async with client(server) as mine:
+                        await mine.ask(ASK)
+                        assert (await mine.answer())[0] == 200
+
+                await asyncio.gather(*[one() for _ in range(10)])
+                assert failures(desk) == [Failure.UNREACHABLE] * 10
 
     run(main)
 

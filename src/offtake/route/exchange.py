@@ -10,8 +10,6 @@ ever sees a clean end of a request that the ledger does not hold; an answer that
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 import msgspec
 
 from offtake.route.answers import AnswerReader, MalformedError, OversizedError
@@ -21,7 +19,7 @@ from offtake.route.http1 import LAST_CHUNK, Request, whole
 from offtake.route.seams import Case, Failure, Hold, Leave, Outcome, Pass, Reply, Sending, Step
 from offtake.route.upstream import Link
 from offtake.route.wheel import NEVER
-from offtake.route.works import Client, Works
+from offtake.route.works import Client, Works, verdict_of
 
 # What an exchange waits for: plain numbers, because they are looked at with every piece of every answer.
 HOLDING = 0  #: until the desk is asked again
@@ -30,9 +28,6 @@ SENT = 2  #: for the first byte of the answer's body
 PASSING = 3  #: for the rest of it
 FEEDING = 4  #: for the client to leave
 OVER = 5
-
-BAD_REQUEST = 400
-SERVED = Outcome.SERVED  #: looking into an enumeration costs more than the rest of its line
 
 
 class Exchange:
@@ -447,11 +442,3 @@ class Exchange:
             self._client.transport.abort()  # its loss is learnt as any other
         else:
             self._fail(Failure.BETWEEN_TIME)
-
-
-def verdict_of(status: int) -> Outcome:
-    """Say how a request ended whose whole answer has this status."""
-    if status < BAD_REQUEST:
-        return SERVED
-    overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return Outcome.FAILED if overloaded else Outcome.FAULTY

@@ -138,7 +138,7 @@ class Pool(Timed):
         if len(self._links) + len(self._opening) < self.upstream.connections_max:
             task = self._pools.loop.create_task(self._open())
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._tried)
 
     def leave(self, user: User) -> None:
         """Wait for no link any more."""
@@ -167,8 +167,7 @@ class Pool(Timed):
         self._links.discard(link)
         with suppress(ValueError):
             self._idle.remove(link)
-        if len(self._waiting) > len(self._opening):
-            self.open(self._waiting.popleft())
+        self._open_for_who_waits()
 
     def expired(self, now_ns: int) -> None:
         """Close the links that were idle for too long, and be forgotten once there are none."""
@@ -208,6 +207,16 @@ class Pool(Timed):
                 self._fail(Failure.UNREACHABLE)
             else:
                 self.kept(link)
+
+    def _tried(self, task: asyncio.Task[None]) -> None:
+        """Count an attempt to open a link out; who waits for its place gets another."""
+        self._opening.discard(task)
+        self._open_for_who_waits()
+
+    def _open_for_who_waits(self) -> None:
+        """Open a link for whoever waits, if none is being opened for it."""
+        if len(self._waiting) > len(self._opening) and not self._pools.closed:
+            self.open(self._waiting.popleft())
 
     def _link(self) -> Link:
         """Make the protocol of a new connection."""

@@ -1,15 +1,19 @@
-"""Name what all exchanges of a worker share, and what one needs of its client's connection."""
+"""Name what all exchanges of a worker share, what one needs of its client's connection, and how a status ends it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 
 from offtake.route.http1 import Limits
-from offtake.route.seams import Desk
+from offtake.route.seams import Desk, Outcome
 from offtake.route.upstream import Pools
 from offtake.route.wheel import Clock, Wheel
+
+BAD_REQUEST = 400
+SERVED = Outcome.SERVED  #: looking into an enumeration costs more than the rest of its line
 
 
 class Works(NamedTuple):
@@ -38,3 +42,11 @@ class Client(Protocol):
 
     def due(self, due_ns: int) -> None:
         """Call the exchange's ``expired`` at a time."""
+
+
+def verdict_of(status: int) -> Outcome:
+    """Say how a request ended whose whole answer has this status."""
+    if status < BAD_REQUEST:
+        return SERVED
+    overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return Outcome.FAILED if overloaded else Outcome.FAULTY
