@@ -258,6 +258,23 @@ def test_a_request_over_a_limit_is_refused_and_its_connection_ends(run: Run, sen
     run(main)
 
 
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nx: ", ASK[:-2] + b"{"], ids=["head", "body"])
+def test_a_request_that_drips_is_not_waited_for_any_longer(run: Run, sent: bytes) -> None:
+    async def main() -> None:
+        limits = Limits(head_ns=150 * MS, body_ns=150 * MS, linger_ns=10 * MS)
+        asked = sent.replace(b"content-length: 2", b"content-length: 2000")
+        async with serving(FakeDesk([]), limits) as server, client(server) as mine:
+            await mine.ask(asked)
+            for _ in range(100):
+                mine.writer.write(b"x")
+                await asyncio.sleep(0.01)
+                if mine.reader.at_eof() or server.connections == 0:
+                    break
+            assert (await mine.answer())[0] == 408
+
+    run(main)
+
+
 def test_one_connection_too_many_is_told_so(run: Run) -> None:
     async def main() -> None:
         async with serving(FakeDesk([]), Limits(connections=1)) as server, client(server) as first:

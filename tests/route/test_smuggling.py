@@ -12,6 +12,8 @@ from pathlib import Path
 
 import h11
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offtake.route.answers import AnswerReader, MalformedError
 from offtake.route.http1 import Limits, RefusedError, RequestReader
@@ -90,6 +92,20 @@ def test_an_answer_that_could_be_read_in_two_ways_is_malformed_however_it_arrive
     except MalformedError:
         malformed = True
     assert (not malformed and not reader.junk and (reader.done or reader.ends_by_close())) == good
+
+
+GOOD = [case.sent for case in CASES if case.ours == 0]
+CHANGES = st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3), st.integers(0, 3)), max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sent=st.sampled_from(GOOD), changes=CHANGES, step=st.integers(1, 50))
+def test_a_request_that_is_changed_anywhere_is_taken_or_refused_and_nothing_else(
+    sent: bytes, changes: list[tuple[int, bytes, int]], step: int
+) -> None:
+    for place, inserted, dropped in changes:
+        sent = sent[:place] + inserted + sent[place + dropped :]
+    assert verdict(sent, step) in {-1, 0, 400, 408, 413, 414, 417, 431, 501, 505}
 
 
 class Backend(threading.Thread):

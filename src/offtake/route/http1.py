@@ -98,7 +98,7 @@ def whole(reply: Reply, date: bytes, *, keep: bool, headless: bool = False) -> b
         head = head_of(status_line(reply.status), reply.headers)
     except ValueError:  # what came from elsewhere into one of our headers is not passed on
         head, reply = status_line(500), Reply(500, (), b"")
-    body = b"" if headless else reply.body
+    body = b"" if headless or reply.status in NO_BODY else reply.body
     length = b"" if reply.status in NO_BODY else b"content-length: %d\r\n" % len(reply.body)
     return b"".join((head, length, b"date: ", date, b"\r\n", end, body))
 

@@ -22,6 +22,7 @@ from offtake.route.wheel import TICK_BITS, Timed, Wheel
 from offtake.route.works import Works
 from offtake.units import NS_PER_S
 
+NOTHING, HEAD, BODY = 0, 1, 2
 BACKLOG = 4_096  #: Connections that the kernel holds until they are accepted.
 
 
@@ -52,7 +53,7 @@ class Downstream(asyncio.Protocol, Timed):
         self._refused: RefusedError | None = None  #: what is answered after all that came before
         self._advancing = self._lost = False
         self._deaf = False  #: whether what comes is thrown away
-        self._waits = False  #: whether a request has begun to come, and is not whole
+        self._waits = NOTHING  #: which part of a request has begun to come, and is not whole
         self._stopped = False  #: whether the kernel holds back what comes, because too many requests wait
         self.paused = False
         self.transport: asyncio.Transport
@@ -116,7 +117,7 @@ class Downstream(asyncio.Protocol, Timed):
         self._advancing = True
         ready = self._reader.ready
         while ready and self._exchange is None and not self.paused and not self.transport.is_closing():
-            self._waits = False
+            self._waits = NOTHING
             self._exchange = exchange = Exchange(self._works, self)
             exchange.begin(ready.popleft(), self._works.clock.now_ns())
         self._advancing = False
@@ -132,19 +133,23 @@ class Downstream(asyncio.Protocol, Timed):
         elif self.paused:
             self.due(now_ns + limits.stall_ns)
         elif reader.in_body:
-            self.due(now_ns + limits.body_ns)
+            self._wait_for(BODY, now_ns + limits.body_ns)
             if reader.expecting:
                 reader.expecting = False
                 self.transport.write(CONTINUE)
         elif reader.in_head:
-            if not self._waits:
-                self._waits = True
-                self.due(now_ns + limits.head_ns)
+            self._wait_for(HEAD, now_ns + limits.head_ns)
         else:
             self.due(now_ns + limits.idle_ns)
         if self._stopped:
             self._stopped = False
             self.transport.resume_reading()
+
+    def _wait_for(self, part: int, due_ns: int) -> None:
+        """Wait for a part of a request; that more of it comes does not make its time longer."""
+        if self._waits != part:
+            self._waits = part
+            self.due(due_ns)
 
     def ended(self, *, keep: bool) -> None:
         """Go on with the next request, or end the connection."""
