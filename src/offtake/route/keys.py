@@ -30,6 +30,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str = ""  #: To tell it from others of the tenant.
     models: list[str] = []  #: Models it may ask for; empty: all.
     workloads: list[str] = []  #: Workloads it may ask for; empty: all of the tenant.
+    operate: bool = False  #: Whether it opens the live page and the metrics, which tell of all tenants.
 
 
 class KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +47,7 @@ class Caller(NamedTuple):
     digest: bytes
     models: frozenset[str]
     workloads: tuple[str, ...]
+    operate: bool = False
 
 
 class Keyring(NamedTuple):
@@ -89,6 +91,7 @@ def read_keys(path: Path, tenants: Sequence[TenantRow]) -> Keyring:
             bytes.fromhex(row.sha256),
             frozenset(row.models),
             tuple(row.workloads) or own[row.tenant],
+            row.operate,
         )
         for row in rows
     ]

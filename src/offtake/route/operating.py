@@ -7,15 +7,20 @@ done in the background. Nothing here stands in the way of a request: what waits 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event, Thread
 
 from offtake.fleet import Fleet
 from offtake.route.clock import Clock
 from offtake.route.columns import Host
 from offtake.route.config import Config
+from offtake.route.desk import Page, RequestDesk, Watcher
+from offtake.route.gate import gated
+from offtake.route.keys import Keyring
 from offtake.route.leases import Keeper, Store, unrenewed
+from offtake.route.ledger.journal import Journal
 from offtake.route.limits import Allowances
+from offtake.route.metrics import Gauges, Meter, metrics_page
 from offtake.units import NS_PER_S
 
 LOOK_NS = NS_PER_S  #: between two looks for new workers and new rows
@@ -36,12 +41,14 @@ class Operations:
         self.clock = clock
         self.host = Host(config.beside(config.file.state))
         self.config = config
-        self.allowance = self.limits(config)
         self._store = Store(config.file.shared, fleet.name, self.host.identity()) if config.file.shared else None
         self.keeper = Keeper(self.host, config.file.tenant, self._store, clock) if self._store else None
         self._stop = Event()
         self._threads: list[Thread] = []
         self._look_ns = 0
+        self._desk: RequestDesk | None = None
+        self._gauges: Gauges | None = None
+        self.watchers: list[Watcher] = [Meter(self.host)]
 
     def limits(self, config: Config) -> Allowances:
         """Return the limits of a configuration."""
@@ -49,16 +56,21 @@ class Operations:
         rows, begun_ns = config.file.tenant, self.clock.begun_wall_ns
         return Allowances(rows, self.host, begun_ns, now_ns=now_ns, shared=bool(config.file.shared))
 
-    def change(self, config: Config, allowance: Allowances) -> None:
+    def change(self, config: Config) -> None:
         """Go on with another configuration; the store of shared limits stays until the router begins anew."""
         if config.file.shared != self.config.file.shared:
             _LOG.warning("another store of shared limits is taken only when the router begins anew")
-        self.config, self.allowance = config, allowance
+        self.config = config
         if self.keeper is not None:
             self.keeper.tenants = config.file.tenant
 
-    def begin(self) -> None:
+    def pages(self, keyring: Keyring, config: Config) -> dict[bytes, Page]:
+        """Return the pages for those who operate the router."""
+        return gated({b"/metrics": metrics_page(self.host)}, keyring, config.file.listen)
+
+    def begin(self, desk: RequestDesk, journal: Journal, connections: Callable[[], int]) -> None:
         """Begin what goes on in the background."""
+        self._desk, self._gauges = desk, Gauges(self.host, desk, journal, connections)
         if self.keeper is not None:
             self._threads.append(Thread(target=self.keeper.run, args=(self._stop,), name="leases", daemon=True))
         for thread in self._threads:
@@ -69,7 +81,11 @@ class Operations:
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             self.host.look()
-        self.allowance.look(now_ns)
+            if self._gauges is not None:
+                self._gauges.tell(now_ns)
+        allowance = self._desk.parts.allowance if self._desk is not None else None
+        if isinstance(allowance, Allowances):
+            allowance.look(now_ns)
 
     def troubles(self) -> Iterator[str]:
         """Yield why the worker should not be sent requests."""

@@ -195,7 +195,9 @@ class Worker:
             book=self.journal,
             allowance=self.operations.limits(setup.config),
             clock=self.clock,
-            pages=health_pages(self.troubles, self.operations.notes),
+            watchers=self.operations.watchers,
+            pages=health_pages(self.troubles, self.operations.notes)
+            | self.operations.pages(setup.keyring, setup.config),
         )
 
     def troubles(self) -> Iterator[str]:
@@ -217,7 +219,7 @@ class Worker:
             loop.add_signal_handler(number, self.stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         ticking = asyncio.create_task(self._tick(os.getppid()))
-        self.operations.begin()
+        self.operations.begin(self.desk, self.journal, lambda: server.connections)
         ready()
         await self.stop.wait()
         self.desk.stopping = True
@@ -252,5 +254,6 @@ class Worker:
                 _LOG.error("not taken over: %s", line)
             return
         self.setup = setup
+        self.operations.change(setup.config)
         self.desk.change(parts, self.clock.now_ns())
         _LOG.info("took over the fleet of %s and %s", setup.fleet.week, self.files.config)
