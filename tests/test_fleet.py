@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from offtake.errors import InputError
-from offtake.fleet import Fleet, Pool, Site, Workload, check_fleet, read_fleet, write_fleet
+from offtake.fleet import Fleet, Pool, Site, Workload, check_fleet, read_fleet, stand_ins, write_fleet
+from offtake.policy.build import allowed_of
 
 
 def small_fleet() -> Fleet:
@@ -115,6 +117,14 @@ def test_a_sound_fleet_has_no_fault() -> None:
             "sites[0].curtailment_hours_per_year",
             "must lie between 0 and 8760",
         ),
+        ("equivalent", [["llama"]], "equivalent[0]", "must name at least two models"),
+        ("equivalent", [["llama", "llama"]], "equivalent", "names a model twice"),
+        (
+            "equivalent",
+            [["llama", "qwen"]],
+            "equivalent[0]",
+            "names a model that no pool serves and no workload asks for",
+        ),
         ("sites__curtailment_share", 1.5, "sites[0].curtailment_share", "must lie between 0 and 1"),
     ],
 )
@@ -122,6 +132,15 @@ def test_a_fault_names_its_field(tmp_path: Path, field: str, value: object, row:
     with pytest.raises(InputError) as caught:
         read_fleet(write_changed(tmp_path / "fleet.json", **{field: value}))
     assert [(fault.row, fault.problem) for fault in caught.value.faults] == [(row, problem)]
+
+
+def test_a_pool_may_serve_a_model_that_stands_in_for_one_that_is_asked_for(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"pools__model": "qwen", "equivalent": [["llama", "qwen"]]}
+    fleet = read_fleet(write_changed(tmp_path / "fleet.json", **changes))
+    model = fleet.workloads[0].model
+    assert stand_ins(fleet, model) == {model, "qwen"}
+    assert allowed_of(fleet).tolist() == [[True]]
+    assert allowed_of(msgspec.structs.replace(fleet, equivalent=[])).tolist() == [[False]]
 
 
 LATE = {"kind": "late_tranche", "target": "memphis-h100-llama", "start_hour": 0.0, "hours": 24.0, "value": 0.5}

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offtake.route.answers import AnswerReader
 from offtake.route.dialects.asked import Refusal, dialect_of, read, with_model
-from offtake.route.dialects.usage import Usage, usage_of
+from offtake.route.dialects.usage import Usage, is_whole, usage_of
+from offtake.route.http1 import Limits
 from offtake.route.seams import Call, Dialect
 
 
@@ -103,6 +105,32 @@ def test_any_other_field_goes_through(fields: dict[str, object]) -> None:
 )
 def test_usage_is_read_from_the_end_of_an_answer(tail: bytes, usage: Usage | None) -> None:
     assert usage_of(tail) == usage
+
+
+def test_a_long_anthropic_stream_tells_its_prompt_first_and_its_answer_last() -> None:
+    begin = b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","usage":'
+    begin += b'{"input_tokens":25,"cache_read_input_tokens":7,"output_tokens":1}}}\n\n'
+    text = b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"\\"usage\\": {}"}}\n\n'
+    last = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":4000}}\n\n'
+    reader = AnswerReader(Limits())
+    reader.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    for data in (begin[:50], begin[50:], *[text] * 4000, last):
+        reader.feed(b"%x\r\n%b\r\n" % (len(data), data))
+    assert len(reader.tail()) < 100_000
+    assert usage_of(reader.tail()) == Usage(32, 4000, 7)
+    assert usage_of(begin + text) == Usage(32, 1, 7, whole=False)
+
+
+def test_only_the_answers_own_usage_counts() -> None:
+    answer = b'{"usage":{"input_tokens":3,"output_tokens":4},"content":[{"input":{"usage":{"output_tokens":9}}}]}'
+    assert usage_of(answer) == Usage(3, 4)
+
+
+def test_a_stream_is_whole_once_its_last_event_began() -> None:
+    assert is_whole(b'data: {"a":1}\n\ndata: [DONE]\n\n')
+    assert is_whole(b"data: 1\n\nevent: response.completed\ndata: " + b"x" * 10_000)
+    assert is_whole(b'\r\nevent: message_stop\r\ndata: {"type":"message_stop"}')
+    assert not is_whole(b'data: {"text":"event: message_stop, data: [DONE]"}\n\n')
 
 
 @given(st.binary(max_size=200))

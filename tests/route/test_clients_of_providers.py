@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import msgspec
 import openai
 import pytest
 
+from offtake.fleet import Fleet
 from offtake.route.seams import Dialect
+from tests.rehearse.fleets import small_fleet
 from tests.route.recorded import (
     CALL_STREAM,
     CALLED,
@@ -487,3 +490,52 @@ def test_an_error_in_the_middle_of_a_stream_is_told_in_the_callers_dialect(tmp_p
         pytest.raises(anthropic.APIError, match="out of memory"),
     ):
         list(other.messages.create(model="model", max_tokens=9, messages=HELLO, stream=True))
+
+
+# ── other pools, other models ────────────────────────────────────────────────────────────────────────────────────────
+def test_a_request_that_one_pools_dialect_cannot_say_goes_to_a_pool_that_can(tmp_path: Path) -> None:
+    pools: Any = dict.fromkeys(["a-one", "a-two", "b-one"], (ANTHROPIC, provider)) | {"api": (OPENAI, provider)}
+    with routed(tmp_path, pools) as wire, openai_at(wire) as client:
+        for seed in range(5):
+            client.chat.completions.create(model="model", messages=HELLO, seed=seed)
+    assert [got.path for got in wire.got] == ["/up/v1/chat/completions"] * 5
+    assert [record.pool for record in wire.book.shut] == ["api"] * 5
+
+
+def test_what_no_pools_dialect_can_say_is_refused_by_its_name_and_sent_nowhere(tmp_path: Path) -> None:
+    with routed(tmp_path, alike(ANTHROPIC, provider)) as wire:
+        with openai_at(wire) as client, pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model="model", messages=HELLO, seed=7)
+        assert (caught.value.param, caught.value.code) == ("seed", "not_translatable")
+        assert wire.got == []
+        assert wire.closed().outcome == "refused"
+
+
+def test_hints_that_change_no_answer_are_dropped_and_the_answer_says_so(tmp_path: Path) -> None:
+    kept: Any = [{"type": "text", "text": "be kind", "cache_control": {"type": "ephemeral"}}]
+    with routed(tmp_path, alike(OPENAI, provider)) as wire, anthropic_at(wire) as client:
+        raw = client.messages.with_raw_response.create(model="model", max_tokens=9, messages=HELLO, system=kept)
+    assert raw.headers["x-offtake-dropped"] == "cache_control"
+
+
+def of_two_models(equivalent: list[list[str]]) -> Fleet:
+    fleet = small_fleet()
+    pools = [msgspec.structs.replace(pool, model="model" if pool.name == "a-two" else "other") for pool in fleet.pools]
+    return msgspec.structs.replace(fleet, pools=pools, equivalent=equivalent)
+
+
+def test_a_model_is_never_changed_unless_the_fleet_says_that_the_other_is_as_good(tmp_path: Path) -> None:
+    def only_others(got: Got) -> Answer:
+        return json_answer({"error": {}}, 500) if got.json["model"] == "model-at-a-two" else json_answer(CHAT)
+
+    with routed(tmp_path / "a", alike(OPENAI, only_others), of_two_models([])) as wire, openai_at(wire) as client:
+        for _ in range(10):
+            with pytest.raises(openai.APIStatusError):
+                client.chat.completions.create(model="model", messages=HELLO)
+        assert {got.json["model"] for got in wire.got} == {"model-at-a-two"}
+    fleet = of_two_models([["model", "other"]])
+    with routed(tmp_path / "b", alike(OPENAI, only_others), fleet) as wire, openai_at(wire) as client:
+        raw = client.chat.completions.with_raw_response.create(model="model", messages=HELLO)
+        assert raw.headers["x-offtake-model"] == f"other-at-{raw.headers['x-offtake-pool']}"
+        assert wire.got[-1].json["model"] == raw.headers["x-offtake-model"]
+        assert wire.closed().model == "other"

@@ -72,6 +72,7 @@ class Wire:
     desk: RequestDesk
     port: int = 0
     got: list[Got] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)  #: what nobody caught
     gone: threading.Event = field(default_factory=threading.Event)  #: a client's leaving reached an upstream
 
     @property
@@ -141,6 +142,7 @@ def routed(folder: Path, pools: Pools, fleet: Fleet | None = None, text: str | N
     ready, stop = threading.Event(), asyncio.Event()
 
     async def main() -> None:
+        loop.set_exception_handler(lambda _loop, context: wire.errors.append(context))
         fleet_now = wire.desk.parts.fleet
         names = [pool.name for pool in fleet_now.pools]
         behind, upstreams = [], []
@@ -192,3 +194,4 @@ def routed(folder: Path, pools: Pools, fleet: Fleet | None = None, text: str | N
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         assert not thread.is_alive()
+        assert wire.errors == []

@@ -40,7 +40,7 @@ class Turner:
     def __init__(self, case: Case, asking: Asking) -> None:
         self._case, self._asking = case, asking
         self._parts: list[bytes] = []  #: of an answer that is turned at its end
-        self._reader: EventReader | None = None
+        self._reader = EventReader() if case.stream else None
         self._telling: Telling = ToMessage(asking) if case.dialect is Dialect.ANTHROPIC else ToChat(asking)
 
     def feed(self, data: bytes) -> bytes:
@@ -51,11 +51,9 @@ class Turner:
         ValueError
             Where the upstream's answer is none.
         """
-        if not self._case.stream or self._case.status >= FAULT:
+        if self._reader is None or self._case.status >= FAULT:
             self._parts.append(data)
             return b""
-        if self._reader is None:
-            self._reader = EventReader()
         return self._told(self._reader.feed(data))
 
     def close(self) -> bytes:
