@@ -102,30 +102,29 @@ def amended(assembled: Assembled, tables: Tables) -> Assembled:
     return replace(found, problem=replace(found.problem, nodes=nodes_from(node_as, found.contracts.moments)))
 
 
-def told_alike(before: Assembled, after: Assembled, offer: int) -> tuple[Problem, Problem]:
-    """Return the problems of two terms of an offer in which both know what either needs to know.
+def told_alike(before: Assembled, after: Assembled, offer: int) -> list[tuple[Problem, Problem]]:
+    """Return pairs of problems under two terms of an offer, each pair told the same; the better plans are compared.
 
     Other terms may be decided on other dates: a shorter notice later. A tree that parts at the dates of the terms as
-    they are has no news for these. So where there are new dates, this offer is decided by a tree that parts at them
-    too, under either terms, all else as before; the difference of the two plans is then that of the terms.
+    they are has no news for these. So where there are new dates, a second pair decides this offer by a tree that parts
+    at them too, all else as before. Neither tree tells more on every date, because few scenarios can be parted but a
+    few times; whoever decides may go by either, under either terms.
     """
-    base, other = before.problem, after.problem
-    settings = before.inputs.portfolio.tables.settings
+    base, settings = before.problem, before.inputs.portfolio.tables.settings
     dates, new = (
         dates_of(one.problem, one.contracts.moments, one.problem.vintages.offer == offer) for one in (before, after)
     )
-    if before.inputs.portfolio.tables.nodes or np.isin(new, dates).all():
-        return base, other
+    if before.inputs.portfolio.tables.nodes or settings.stages == 0 or np.isin(new, dates).all():
+        return [(base, after.problem)]
     stages = {*stages_of(base, before.contracts.moments, settings.stages), *thinned(new, settings.stages)}
-    shape = Shape(stages=len(stages), branches=settings.branches)
-    node = parted_at(base, sorted(stages), shape)
+    node = parted_at(base, sorted(stages), Shape(stages=len(stages), branches=settings.branches))
 
     def knowing(one: Assembled) -> Problem:
         nodes = nodes_from(node, one.contracts.moments)
         mine = one.problem.vintages.offer == offer
         return replace(one.problem, nodes=known_by(nodes, one.problem.decided, mine))
 
-    return knowing(before), knowing(after)
+    return [(base, after.problem), (knowing(before), knowing(after))]
 
 
 def learnt(inputs: Inputs, problem: Problem, contracts: Contracts) -> Nodes:

@@ -8,7 +8,7 @@ adds to the value of signing. It must never read a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -170,14 +170,18 @@ def moved(desk: Desk, one: Amendment) -> Moved | None:
     """Return the plans that tell what an amendment is worth; None where no plan signs the offer though none had to."""
     case = desk.case
     lot = desk.forced and case.terms_row.all_or_nothing
-    base, problem = told_alike(case.assembled, amended(case.assembled, one.tables), case.offer)
-    plan = desk.plan_of(problem)
-    if plan is None or (lot and not plan.signed[problem.vintages.offer == case.offer].any()):
+    (_, other), *more = told_alike(case.assembled, amended(case.assembled, one.tables), case.offer)
+    before = [case.signing if lot else case.best, *(desk.plan_of(base) for base, _ in more)]
+    after = [desk.plan_of(other), *(desk.plan_of(problem) for _, problem in more)]
+    plan = better(after)
+    if plan is None or (lot and not plan.signed[other.vintages.offer == case.offer].any()):
         return None
-    if base is case.assembled.problem:
-        return Moved(before=case.signing if lot else case.best, after=plan)
-    before = desk.plan_of(base)
-    return None if before is None else Moved(before=before, after=plan)
+    return Moved(before=better(before) or case.signing, after=plan)
+
+
+def better(plans: Sequence[Solution | None]) -> Solution | None:
+    """Return the plan that is worth most, the first of equals; None where there is none."""
+    return max((one for one in plans if one is not None), key=lambda one: one.objective_usd, default=None)
 
 
 def worth_of(appraisal: Appraisal, desk: Desk, one: Amendment) -> ClauseWorth | None:
