@@ -101,10 +101,11 @@ def time_of(text: str, flag: str, faults: list[Fault]) -> int | None:
 def reached(folder: Path, where: Ledger, url: str) -> Store:
     """Open the ledger of a router whose file is in ``folder``, with what is still in its journals."""
     from offtake.route.ledger.drain import Drainer
+    from offtake.route.ledger.folder import segments
     from offtake.route.ledger.opening import SQLITE, open_store
 
     address, journal = url or where.url, folder / where.journal
-    written = any(journal.glob("*.log")) if journal.is_dir() else False
+    written = bool(segments(journal))
     if address.startswith(SQLITE) and not (folder / address.removeprefix(SQLITE)).is_file() and not written:
         mend = "Route something first with `offtake route`, or give the run folder of a router."
         raise InputError([Fault(str(folder), "the folder holds no ledger", mend)])
