@@ -187,6 +187,32 @@ def test_a_living_worker_is_never_taken_for_dead(tmp_path: Path) -> None:
     assert set(outcomes.values()) == {"lost"}
 
 
+def test_a_record_that_is_half_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", "w")
+    drainer = Drainer(tmp_path / "journal", lambda: SqliteStore(tmp_path / "ledger.db"))
+    for number in range(3):
+        assert journal.opened(opened(f"r{number}"))
+        os.pwrite(journal._file, HEAD.pack(b"OtL1", 9, 9) + b"half", journal._at)
+        assert drainer.drain() == 1
+    journal.close()
+    assert drainer.drain() == 0
+    drainer.close()
+    assert len(drained(tmp_path)) == 3
+
+
+def test_a_record_that_is_written_over_a_torn_one_leaves_no_damage(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", "w")
+    assert journal.opened(opened("a"))
+    os.pwrite(journal._file, HEAD.pack(b"OtL1", 9, 9) + b"half", journal._at)
+    drainer = Drainer(tmp_path / "journal", lambda: SqliteStore(tmp_path / "ledger.db"))
+    assert drainer.drain() == 1
+    assert journal.closed(closed("a"))
+    journal.close()
+    assert drainer.drain() == 1
+    drainer.close()
+    assert not list((tmp_path / "journal").glob("*.damaged"))
+
+
 def test_with_power_a_record_is_on_the_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", "w", TINY._replace(power=True))
     for number in range(20):

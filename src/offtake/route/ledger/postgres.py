@@ -24,7 +24,8 @@ TYPES = {str: "text", int: "bigint", bool: "boolean", float: "double precision"}
 CREATE = ", ".join(f"{name} {TYPES[KINDS[name]]} NOT NULL" for name in COLUMNS)
 STAGE = "CREATE TEMPORARY TABLE staged (LIKE requests) ON COMMIT DELETE ROWS"
 COPY = "COPY staged FROM STDIN"
-WRITE = " ".join(("INSERT INTO requests SELECT * FROM staged", ON_CONFLICT))
+MERGE = "INSERT INTO requests SELECT * FROM staged"
+WRITE = f"{MERGE} {ON_CONFLICT}"
 
 
 class PostgresStore:
