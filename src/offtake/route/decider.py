@@ -56,6 +56,14 @@ class Stage(IntEnum):
     GONE = 3
 
 
+# Looking into an enumeration costs more than the rest of its line, and these are looked at for every request.
+_WAITING, _RUNNING, _ANSWERING, _GONE = Stage
+_ROUTED, _ADMITTED, _FIRST, _FINISHED = (
+    int(kind) for kind in (EventKind.ROUTED, EventKind.ADMITTED, EventKind.FIRST_TOKEN, EventKind.FINISHED)
+)
+_LEFT, _TAKEN = int(EventKind.GONE), int(EventKind.TAKEN)
+
+
 class Sent:
     """Hold one attempt at a pool; only the decider that made it changes it."""
 
@@ -66,7 +74,7 @@ class Sent:
         self.workload, self.region, self.tokens = request.workload, request.region, request.input_tokens
         self.streamed, self.routed_ns, self.first_ns = streamed, now_ns, now_ns
         self.taken_tokens = 0  #: of an API's limit
-        self.stage = Stage.WAITING
+        self.stage = _WAITING
 
 
 class Used(NamedTuple):
@@ -130,6 +138,9 @@ class Decider:
         self._policy, self._keep = int(settings.policy), settings.keep
         self._shadow = None if settings.shadow is None else int(settings.shadow)
         self._replicas_up = self.view.pools["replicas_up"]
+        self._wait_ns, self._price_usd = self.view.pools["wait_ns"], self.view.pools["price_usd"]
+        self._rtt_ns = [[int(rtt) for rtt in row] for row in self.view.rtt_ns]
+        self._slo_ttft_ns = [int(allowed) for allowed in self.view.workloads["slo_ttft_ns"]]
         self._is_api = [pool.kind == "api" for pool in fleet.pools]
         reading = (self.view.pools[name].tolist() for name in ("own_ns", "read_ns_per_token", "read_ns_per_token2"))
         self._reading = list(zip(*reading, strict=True))
@@ -167,6 +178,10 @@ class Decider:
             self._record(Asked(request, now_ns, u, without, choice, other))
         return choice
 
+    def price_usd(self, pool: int) -> float:
+        """Return what a unit of what a request takes costs at ``pool`` now, US dollars."""
+        return self._price_usd.item(pool)
+
     def declined(self, workload: int, now_ns: int) -> None:
         """Learn that a request of ``workload`` was turned away or put off."""
         self._tell(Event(EventKind.DECLINED, NO_POOL, workload, 1, 0, 0, now_ns))
@@ -177,10 +192,10 @@ class Decider:
         sent = Sent(request, pool, now_ns, streamed=streamed)
         self.sent.add(sent)
         if not streamed and not self._is_api[pool]:
-            due_ns = now_ns + int(self.view.pools["wait_ns"][pool]) + self._own_ns(pool, sent.tokens)
+            due_ns = now_ns + self._wait_ns.item(pool) + self._own_ns(pool, sent.tokens)
             heappush(self._unstreamed, (due_ns, next(self._serial), sent))
         self._count(sent, 1, 1, sent.tokens)
-        self._tell(Event(EventKind.ROUTED, pool, sent.workload, 1, sent.tokens, 0, now_ns))
+        self._tell(Event(_ROUTED, pool, sent.workload, 1, sent.tokens, 0, now_ns))
         if self._is_api[pool]:
             sent.taken_tokens = sent.tokens + self._output(request)
             self._take(pool, sent.taken_tokens, now_ns)
@@ -189,22 +204,26 @@ class Decider:
 
     def admitted(self, sent: Sent, now_ns: int) -> None:
         """Learn that a request began to run; where that is not seen, its first token says so."""
-        if sent.stage == Stage.WAITING:
-            sent.stage = Stage.RUNNING
+        if sent.stage is _WAITING:
+            sent.stage = _RUNNING
             self._count(sent, 0, -1, 0)
-            self._tell(Event(EventKind.ADMITTED, sent.pool, 0, 1, 0, 0, now_ns))
+            self._tell(Event(_ADMITTED, sent.pool, 0, 1, 0, 0, now_ns))
 
     def first_token(self, sent: Sent, now_ns: int) -> None:
         """Learn that the first token of an answer came."""
-        self.admitted(sent, now_ns)
-        if sent.stage == Stage.RUNNING:
-            sent.stage, sent.first_ns = Stage.ANSWERING, now_ns
-            self._count(sent, 0, 0, -sent.tokens)
-            self._tell(Event(EventKind.FIRST_TOKEN, sent.pool, 0, 1, sent.tokens, 0, now_ns))
+        before = sent.stage
+        if before is _WAITING or before is _RUNNING:
+            sent.stage, sent.first_ns = _ANSWERING, now_ns
+            if before is _WAITING:
+                self._count(sent, 0, -1, -sent.tokens)
+                self._tell(Event(_ADMITTED, sent.pool, 0, 1, 0, 0, now_ns))
+            else:
+                self._count(sent, 0, 0, -sent.tokens)
+            self._tell(Event(_FIRST, sent.pool, 0, 1, sent.tokens, 0, now_ns))
 
     def finished(self, sent: Sent, used: Used, now_ns: int) -> None:
         """Learn that an answer is whole; what the pool bears and how long it takes is learned from it."""
-        if sent.stage == Stage.GONE:
+        if sent.stage is _GONE:
             return
         self.first_token(sent, now_ns)
         pool, read = sent.pool, max(used.input_tokens - used.cached_tokens, 0)
@@ -217,31 +236,31 @@ class Decider:
         totals[at + ANSWERS] += 1
         totals[at + LATE] += late
         totals[at + SERVICE_NS] += service_ns
-        self._tell(Event(EventKind.FINISHED, pool, 0, 1, late, service_ns, now_ns))
+        self._tell(Event(_FINISHED, pool, 0, 1, late, service_ns, now_ns))
 
     def gone(self, sent: Sent, now_ns: int) -> None:
         """Learn that a request left its pool unfinished: it failed, was cut, or its client left."""
-        if sent.stage == Stage.GONE:
+        if sent.stage is _GONE:
             return
-        if sent.taken_tokens and sent.stage != Stage.ANSWERING:
+        if sent.taken_tokens and sent.stage is not _ANSWERING:
             self._take(sent.pool, -sent.taken_tokens, now_ns)
         self._leave(sent, now_ns)
 
     def _leave(self, sent: Sent, now_ns: int) -> None:
         """Count a request out of its pool, with whatever of it is still counted."""
-        waits = int(sent.stage == Stage.WAITING)
-        unread = 0 if sent.stage == Stage.ANSWERING else sent.tokens
-        sent.stage = Stage.GONE
+        waits = int(sent.stage is _WAITING)
+        unread = 0 if sent.stage is _ANSWERING else sent.tokens
+        sent.stage = _GONE
         self.sent.discard(sent)
         self._count(sent, -1, -waits, -unread)
-        self._tell(Event(EventKind.GONE, sent.pool, sent.workload, waits, unread, 0, now_ns))
+        self._tell(Event(_LEFT, sent.pool, sent.workload, waits, unread, 0, now_ns))
 
     def _answer(self, sent: Sent, read_tokens: int, output_tokens: int, now_ns: int) -> Answer:
         """Return how fast an answer was; of one that came whole, the first token is taken to be as late as allowed."""
-        rtt_ns, whole_ns = int(self.view.rtt_ns[sent.pool, sent.region]), now_ns - sent.routed_ns
+        rtt_ns, whole_ns = self._rtt_ns[sent.pool][sent.region], now_ns - sent.routed_ns
         ttft_ns = sent.first_ns - sent.routed_ns
         if not sent.streamed:
-            allowed_ns = int(self.view.workloads["slo_ttft_ns"][sent.workload])
+            allowed_ns = self._slo_ttft_ns[sent.workload]
             ttft_ns = min(whole_ns, max(allowed_ns, rtt_ns + self._own_ns(sent.pool, read_tokens)))
         gap_ns = (whole_ns - ttft_ns) / max(output_tokens - 1, 1)
         return Answer(sent.workload, read_tokens, rtt_ns, ttft_ns, gap_ns)
@@ -325,8 +344,8 @@ class Decider:
     def _adopt(self, sent: Sent, now_ns: int) -> None:
         """Count a request that an older decider sent."""
         self.sent.add(sent)
-        waits = int(sent.stage == Stage.WAITING)
-        unread = 0 if sent.stage == Stage.ANSWERING else sent.tokens
+        waits = int(sent.stage is _WAITING)
+        unread = 0 if sent.stage is _ANSWERING else sent.tokens
         self._count(sent, 1, waits, unread)
         self._elsewhere(Change(sent.pool, sent.workload, 1, waits, unread), now_ns)
 
@@ -346,15 +365,19 @@ class Decider:
 
     def _count(self, sent: Sent, in_flight: int, waiting: int, unread_tokens: int) -> None:
         """Change what this worker says to the others."""
-        at, levels = self._own.at(sent.pool, sent.workload), self._own.levels
-        levels[at + IN_FLIGHT] += in_flight
-        levels[at + WAITING] += waiting
-        levels[at + UNREAD] += unread_tokens
+        own = self._own
+        at, levels = (sent.pool * own.size.workloads + sent.workload) * LEVELS, own.levels
+        if in_flight:
+            levels[at + IN_FLIGHT] += in_flight
+        if waiting:
+            levels[at + WAITING] += waiting
+        if unread_tokens:
+            levels[at + UNREAD] += unread_tokens
 
     def _take(self, pool: int, tokens: int, now_ns: int) -> None:
         """Take tokens of an API's rate limit, or give them back."""
         self._own.totals[pool * TOTALS + TAKEN] += tokens
-        self._tell(Event(EventKind.TAKEN, pool, 0, 1, tokens, 0, now_ns))
+        self._tell(Event(_TAKEN, pool, 0, 1, tokens, 0, now_ns))
 
     def _own_ns(self, pool: int, tokens: int) -> int:
         """Return the time to first token at an empty pool, ns; as ``policy.price.own_ns``."""

@@ -133,6 +133,7 @@ class RequestDesk:
         self.queues = Queues(len(fleet.workloads), file.queue_max)
         self.retries = RetryBudget(file.retry.budget_share)
         self.up_share = [1.0] * len(fleet.pools)
+        self.policy = self.parts.config.policy.name.lower()
 
     def change(self, parts: Parts, now_ns: int) -> None:
         """Go on with another fleet, configuration or keys; no request is dropped, and those that wait look again."""
@@ -257,7 +258,7 @@ class RequestDesk:
             return self._unsaid(case, upstream, refusal, now_ns)
         case.pool, case.upstream = pool, upstream
         case.attempts += 1
-        case.bid_usd = float(self.parts.decider.view.pools["price_usd"][pool])
+        case.bid_usd = self.parts.decider.price_usd(pool)
         work.trial = self.parts.health.began(upstream, now_ns)
         work.sent = self.parts.decider.routed(cast("Wish", work.wish), pool, now_ns, streamed=case.stream)
         return sending
@@ -396,7 +397,7 @@ class RequestDesk:
         end = End(
             outcome, work.reason, clock.wall_ns(case.first_ns) if case.first_ns >= 0 else 0, clock.wall_ns(now_ns)
         )
-        closed = closed_of(work.parts.fleet, case, end, bill, self.parts.config.policy.name.lower())
+        closed = closed_of(work.parts.fleet, case, end, bill, self.policy)
         kept = not work.open or self.parts.book.closed(closed)
         for watcher in self.parts.watchers:
             watcher.ended(case, closed, now_ns)

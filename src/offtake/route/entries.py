@@ -13,8 +13,12 @@ from offtake.fleet import Fleet
 from offtake.policy.view import View
 from offtake.route.dialects.usage import Usage
 from offtake.route.ledger.entry import Closed, Opened
-from offtake.route.seams import NOTHING, Case, Outcome
+from offtake.route.seams import NOTHING, Call, Case, Outcome
 from offtake.units import S_PER_HOUR, TOKENS_PER_MILLION
+
+#: By number: looking a name up in an enumeration takes longer than writing the record.
+CALL_NAMES = [call.name.lower() for call in Call]
+OUTCOME_NAMES = [outcome.name.lower() for outcome in Outcome]
 
 
 class Asker(NamedTuple):
@@ -50,8 +54,8 @@ def bill_of(fleet: Fleet, view: View, case: Case, told: Usage | None, answer_tok
     if case.pool == NOTHING:
         return Bill(Usage(0, 0), counted=True, cost_usd=0.0)
     pool = fleet.pools[case.pool]
-    per_token = view.chip_s_per_token[case.pool, case.workload]
-    chip_s = float(per_token[0]) * usage.input_tokens + float(per_token[1]) * usage.output_tokens
+    read_s, write_s = view.chip_s_per_token[case.pool, case.workload].tolist()
+    chip_s = read_s * usage.input_tokens + write_s * usage.output_tokens
     usd = pool.usd_per_million_input_tokens * usage.input_tokens / TOKENS_PER_MILLION
     usd += pool.usd_per_million_output_tokens * usage.output_tokens / TOKENS_PER_MILLION
     return Bill(usage, told is None or not told.whole, usd + pool.usd_per_chip_hour_used / S_PER_HOUR * chip_s)
@@ -65,7 +69,7 @@ def opened_of(fleet: Fleet, case: Case, asker: Asker, wall_ns: int) -> Opened:
         tenant=asker.tenant,
         key=asker.key,
         workload=fleet.workloads[case.workload].name,
-        call=case.call.name.lower(),
+        call=CALL_NAMES[case.call],
         model_asked=case.model,
         region=fleet.regions[asker.region],
         stream=case.stream,
@@ -83,7 +87,7 @@ def closed_of(fleet: Fleet, case: Case, end: End, bill: Bill, policy: str) -> Cl
         request_id=case.request_id,
         end_ns=end.end_wall_ns,
         first_ns=end.first_wall_ns,
-        outcome=end.outcome.name.lower(),
+        outcome=OUTCOME_NAMES[end.outcome],
         reason=end.reason,
         status=case.status,
         pool=pool.name if pool else "",

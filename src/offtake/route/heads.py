@@ -6,6 +6,7 @@ the pool and the model that served it. How the body is framed is the bytes' busi
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 
 from offtake.route.dialects.faults import ID_NAMES
@@ -31,6 +32,7 @@ LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.enco
 FAULT = 400  #: the first status of an error
 JSON = (b"content-type", b"application/json")
 RETRY_MAX_NS = NS_PER_HOUR
+NAMES_KEPT = 4_096  #: of pools and models, as headers' values
 
 
 def answer_head(case: Case, status: int, headers: Headers) -> bytes:
@@ -48,6 +50,7 @@ def answer_head(case: Case, status: int, headers: Headers) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(NAMES_KEPT)
 def quoted(name: str) -> bytes:
     """Return a name as a header's value: printable ASCII, and nothing that could end the line."""
     return "".join(letter if " " <= letter <= "~" else "?" for letter in name).encode()
@@ -55,7 +58,10 @@ def quoted(name: str) -> bytes:
 
 def header(headers: Headers, wanted: bytes) -> bytes | None:
     """Return the value of a header, or None."""
-    return next((value for name, value in headers if name == wanted), None)
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
 
 
 def retry_after_ns(headers: Headers) -> int:

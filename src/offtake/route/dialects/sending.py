@@ -7,6 +7,8 @@ its connection alone, stays behind; everything else goes on, also what is not kn
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from offtake.route.dialects.asked import PATHS, with_model
 from offtake.route.dialects.translate import turned
 from offtake.route.seams import Case, Dialect, Headers, Sending, Upstream
@@ -17,12 +19,13 @@ STAY = frozenset(
         *(b"host", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer"),
         *(b"transfer-encoding", b"upgrade", b"content-length", b"expect", b"accept-encoding", b"cookie"),
         *(b"authorization", b"x-api-key", b"api-key", b"openai-organization", b"openai-project"),
-        *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"),
+        *(b"x-request-id", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"),
     }
 )
 OURS = b"x-offtake-"
 #: What a client says of its own dialect, when the upstream speaks the other.
 OF_DIALECT = (b"anthropic-", b"openai-", b"x-stainless-")
+HOSTS_KEPT = 4_096
 VERSION = (b"anthropic-version", b"2023-06-01")
 
 
@@ -53,17 +56,21 @@ def sending_of(case: Case, upstream: Upstream, now_s: int) -> Sending:
 
 def request_head(case: Case, upstream: Upstream, path: bytes, headers: Headers, body_bytes: int) -> bytes:
     """Return the request line and headers for ``upstream``, whole."""
-    port = b"" if upstream.port == (443 if upstream.tls is not None else 80) else b":%d" % upstream.port
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    parts = [b"POST %s%s HTTP/1.1\r\nhost: %s%s\r\n" % (upstream.path, path, host.encode(), port)]
+    host = host_of(upstream.host, upstream.port, 80 if upstream.tls is None else 443)
+    parts = [b"POST %s%s HTTP/1.1\r\nhost: %s\r\n" % (upstream.path, path, host)]
     parts += [b"%s: %s\r\n" % each for each in headers]
     parts += [b"%s: %s\r\n" % each for each in upstream.headers]
     parts.append(b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n" % (case.request_id.encode(), body_bytes))
     return b"".join(parts)
 
 
+@lru_cache(HOSTS_KEPT)
+def host_of(host: str, port: int, usual: int) -> bytes:
+    """Return how an upstream is called in the header that names it; a usual port is left out."""
+    name = f"[{host}]" if ":" in host else host
+    return (name if port == usual else f"{name}:{port}").encode()
+
+
 def passed(headers: Headers) -> Headers:
     """Return the headers of a client that go on to an upstream."""
-    return tuple(
-        each for each in headers if each[0] not in STAY and not each[0].startswith(OURS) and each[0] != b"x-request-id"
-    )
+    return tuple([each for each in headers if each[0] not in STAY and not each[0].startswith(OURS)])
