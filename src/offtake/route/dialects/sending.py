@@ -19,7 +19,15 @@ STAY = frozenset(
         *(b"host", b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer"),
         *(b"transfer-encoding", b"upgrade", b"content-length", b"expect", b"accept-encoding", b"cookie"),
         *(b"authorization", b"x-api-key", b"api-key", b"openai-organization", b"openai-project"),
-        *(b"x-request-id", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"),
+        *(
+            b"x-request-id",
+            b"forwarded",
+            b"x-forwarded-for",
+            b"x-forwarded-host",
+            b"x-forwarded-proto",
+            b"x-real-ip",
+            b"via",
+        ),
     }
 )
 OURS = b"x-offtake-"
