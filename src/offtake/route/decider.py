@@ -180,7 +180,7 @@ class Decider:
 
     def price_usd(self, pool: int) -> float:
         """Return what a unit of what a request takes costs at ``pool`` now, US dollars."""
-        return self._price_usd.item(pool)
+        return float(self._price_usd.item(pool))
 
     def declined(self, workload: int, now_ns: int) -> None:
         """Learn that a request of ``workload`` was turned away or put off."""
