@@ -19,15 +19,7 @@ from offtake.route.http1 import LAST_CHUNK, Request, whole
 from offtake.route.seams import Case, Failure, Hold, Leave, Outcome, Pass, Reply, Sending, Step
 from offtake.route.upstream import Link
 from offtake.route.wheel import NEVER
-from offtake.route.works import Client, Works, verdict_of
-
-# What an exchange waits for: plain numbers, because they are looked at with every piece of every answer.
-HOLDING = 0  #: until the desk is asked again
-OPENING = 1  #: for a link
-SENT = 2  #: for the first byte of the answer's body
-PASSING = 3  #: for the rest of it
-FEEDING = 4  #: for the client to leave
-OVER = 5
+from offtake.route.works import FEEDING, HOLDING, OPENING, OVER, PASSING, SENT, Client, Works, verdict_of
 
 
 class Exchange:
@@ -120,13 +112,14 @@ class Exchange:
 
     def _wake(self) -> None:
         """Ask again in the loop's next round, whoever wakes it."""
-        self._the_case().wake = None
-        self._works.loop.call_soon(self._ask_again)
+        if self._case is not None:
+            self._case.wake = None
+            self._works.loop.call_soon(self._ask_again)
 
     def _ask_again(self) -> None:
         """Ask the desk for a place, if the request still waits."""
-        if self._phase == HOLDING:
-            case = self._the_case()
+        case = self._case
+        if case is not None and self._phase == HOLDING:
             case.wake = None
             now_ns = self._works.clock.now_ns()
             self._carry_out(self._works.desk.place(case, now_ns), now_ns)

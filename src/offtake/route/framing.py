@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from contextlib import suppress
 from enum import IntEnum
 
@@ -17,7 +18,10 @@ from offtake.route.http1 import NO_BODY
 CHUNKED = b"transfer-encoding: chunked\r\n"
 END = b"\r\n"
 CLOSE_END = b"connection: close\r\n\r\n"
-RESET = struct.pack("ii", 1, 0)  #: SO_LINGER of no time: closing drops what is unsent and resets
+#: SO_LINGER of no time: closing drops what is unsent, and resets.
+RESET = struct.pack(
+    "hh" if sys.platform == "win32" else "ii", 1, 0
+)
 
 
 class Way(IntEnum):

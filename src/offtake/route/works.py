@@ -12,6 +12,14 @@ from offtake.route.seams import Desk, Outcome
 from offtake.route.upstream import Pools
 from offtake.route.wheel import Clock, Wheel
 
+# What an exchange waits for: plain numbers, because they are looked at with every piece of every answer.
+HOLDING = 0  #: until the desk is asked again
+OPENING = 1  #: for a link
+SENT = 2  #: for the first byte of the answer's body
+PASSING = 3  #: for the rest of it
+FEEDING = 4  #: for the client to leave
+OVER = 5
+
 BAD_REQUEST = 400
 SERVED = Outcome.SERVED  #: looking into an enumeration costs more than the rest of its line
 
