@@ -19,9 +19,7 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 END = b"\r\n"
 CLOSE_END = b"connection: close\r\n\r\n"
 #: SO_LINGER of no time: closing drops what is unsent, and resets.
-RESET = struct.pack(
-    "hh" if sys.platform == "win32" else "ii", 1, 0
-)
+RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 
 class Way(IntEnum):
