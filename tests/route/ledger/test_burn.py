@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from offtake.route.ledger.burn import burn_down
 from offtake.route.ledger.rows import Entry, row_of
 from offtake.route.ledger.span import Span, hour_of_week, monday_ns
-from offtake.route.ledger.sqlite import SqliteStore
+from offtake.route.ledger.store import Store
 from offtake.route.ledger.sums import Use, last_arrival_ns, sums, uses
 from tests.rehearse.fleets import small_fleet
 from tests.route.ledger.records import MONDAY_NS, S, closed, opened
@@ -22,8 +20,7 @@ def test_the_week_begins_on_monday_at_midnight_utc() -> None:
     assert monday_ns(MONDAY_NS - 1) == MONDAY_NS - 7 * 24 * HOUR_NS
 
 
-def test_the_ledger_is_added_up_by_tenant_pool_and_outcome(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "ledger.db")
+def test_the_ledger_is_added_up_by_tenant_pool_and_outcome(store: Store) -> None:
     nothing = {"input_tokens": 0, "output_tokens": 0, "cached_tokens": 0, "cost_usd": 0.0, "pool": "", "attempts": 0}
     store.write(
         [
@@ -44,7 +41,6 @@ def test_the_ledger_is_added_up_by_tenant_pool_and_outcome(tmp_path: Path) -> No
     assert uses(store, Span()) == [Use(pool="a-one", workload="chat", tokens=300, cost_usd=0.75, requests=2)]
     assert last_arrival_ns(store, Span()) == MONDAY_NS + 4 * S
     assert last_arrival_ns(store, Span(0, 1)) is None
-    store.close()
 
 
 def test_a_contract_is_burnt_down_against_its_chips_and_the_plan() -> None:

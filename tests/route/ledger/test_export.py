@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,10 @@ from offtake.performance.measurements import read_measured
 from offtake.route.ledger.export import export_performance, export_trace
 from offtake.route.ledger.rows import Entry, row_of
 from offtake.route.ledger.span import Span
-from offtake.route.ledger.sqlite import SqliteStore
 from offtake.route.ledger.store import Store
 from tests.route.ledger.records import MONDAY_NS, S, closed, opened
 
 NAMES = Names(("code", "chat"), ("us", "eu"), ("umbrella", "acme"))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    found = SqliteStore(tmp_path / "ledger.db")
-    yield found
-    found.close()
 
 
 def put(store: Store, name: str, at_s: float, opening: dict[str, object], end: dict[str, object] | None) -> None:

@@ -20,6 +20,7 @@ def nursery(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [11])
 def test_200_kills_of_the_writer_lose_no_acknowledged_record(tmp_path: Path, seed: int) -> None:
     (tmp_path / "journal").mkdir()
@@ -52,6 +53,7 @@ def test_200_kills_of_the_writer_lose_no_acknowledged_record(tmp_path: Path, see
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["drainer.lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [12])
 def test_50_kills_of_the_drainer_leave_exact_rows(tmp_path: Path, seed: int) -> None:
     journal = Journal(tmp_path / "journal", "before", SMALL)

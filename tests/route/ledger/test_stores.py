@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
@@ -12,23 +11,8 @@ from offtake.route.ledger.journal import Journal, Rules
 from offtake.route.ledger.opening import open_store
 from offtake.route.ledger.rows import Entry, row_of
 from offtake.route.ledger.store import Store
-from tests.route.ledger.cluster import Cluster, cluster
+from tests.route.ledger.cluster import Cluster
 from tests.route.ledger.records import closed, opened, rows_of, segments_in
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Cluster]:
-    with cluster() as made:
-        yield made
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    url = "sqlite:ledger.db" if request.param == "sqlite" else request.getfixturevalue("server").url
-    found = open_store(url, tmp_path)
-    found.sweep(2**31)
-    yield found
-    found.close()
 
 
 def test_a_closed_row_is_never_opened_again_nor_closed_twice(store: Store) -> None:
@@ -76,6 +60,7 @@ def test_words_that_a_database_cannot_hold_do_not_stop_the_ledger(store: Store) 
     assert rows_of(store)["a"]["model_asked"] in {"b\0g", "b\ufffdg"}
 
 
+@pytest.mark.slow
 def test_two_routers_on_one_server_that_is_killed_and_comes_back_have_an_exact_ledger(
     server: Cluster, tmp_path: Path
 ) -> None:
