@@ -10,7 +10,8 @@ a column means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import highspy
 import numpy as np
@@ -20,66 +21,20 @@ from offtake.errors import SolverError
 from offtake.plan import highs
 from offtake.plan.blocks import Bools, Floats, Program
 from offtake.plan.highs import Answer, Effort, ProgramInfeasibleError
-from offtake.plan.parts import Parts, Reply, StoppedError, least_costs
+from offtake.plan.parts import Parts, StoppedError, least_costs
+from offtake.plan.planes import Cuts, Found, Point, gap_of, nearest
 from offtake.plan.problem import Ints
 from offtake.plan.split import Split, near_budgets, split
-from offtake.plan.twolevel import TwoLevel, floors, moved, phase_one, slopes
+from offtake.plan.twolevel import TwoLevel, phase_one
 from offtake.plan.variables import Model
 
 IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
 ROUNDS_LINEAR, ROUNDS_WHOLE, ROUNDS_FIXED, ROUNDS_POLISH = 400, 30, 15, 60
 SETTLED = 1e-6
+STALLED = 0.2  #: of the gap asked: a linear bound that rises by less in a round has taught enough to branch
 VIOLATED, TOUCHED = 1e-7, 1e-6
 LIMITS_KEPT, CLOSE_ENOUGH = 1e-6, 0.05
 TRIES_HURRIED, HURRY_S = 3, 10.0  #: for some plan, when time is up and there is none: tries, seconds each
-
-
-@dataclass(frozen=True)
-class Point:
-    """Hold a point of the master with the parts' reply, and its true objective (inf where a part has no answer)."""
-
-    x: Floats
-    reply: Reply
-    objective: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """Hold what a search found: the best point (None for none), a bound no point is below, and if it was stopped."""
-
-    point: Point | None
-    bound: float
-    stopped: bool = False
-
-    @property
-    def gap(self) -> float:
-        """Give the gap between the best point and the bound, relative to the point; inf without a point."""
-        return np.inf if self.point is None else gap_of(self.point.objective, self.bound)
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Hold some cuts by their duals: part, duals [cuts, rows of all parts], and whether they are about limits."""
-
-    part: Ints
-    duals: sparse.csr_matrix
-    limits: bool
-
-    def stated(self, whole: TwoLevel) -> tuple[sparse.csr_matrix, Floats]:
-        """State the cuts in the master's columns: rows·x ≥ floor."""
-        rows = slopes(whole, self.duals)
-        if not self.limits:
-            count, place = self.part.size, (np.arange(self.part.size), whole.theta[self.part])
-            rows = rows + sparse.csr_matrix((np.ones(count), place), shape=rows.shape)
-        return rows, floors(whole, self.duals, self.part, phase_one=self.limits)
-
-    def moved(self, before: TwoLevel, after: TwoLevel) -> Cuts:
-        """Give the cuts for a program whose parts have other rows."""
-        return Cuts(self.part, moved(self.duals, before.first_row, after.first_row), self.limits)
-
-    def among(self, which: Ints) -> Cuts:
-        """Give some of the cuts."""
-        return Cuts(self.part[which], self.duals[which], self.limits)
 
 
 class Search:
@@ -100,12 +55,19 @@ class Search:
         highs.attend(self.linear, effort)
         self.cuts: list[Cuts] = []
         self.rows: list[tuple[sparse.csr_matrix, Floats]] = []
-        self.last: Floats | None = None
+        self.settled: list[Floats] = []  #: answers of the master at which it was closed
         self.hint: Floats | None = None  #: a point whose whole numbers are tried before any others
+        self.tempting: list[Floats] = []  #: points at which branch and bound would look, were it not for their cuts
+        self.tried: list[Floats] = []  #: points that branch and bound led to
         self.fresh = before is None  # a search that begins with another's cuts begins with those that matter
         if before is not None and len(before.whole.parts) == len(whole.parts):
             for cuts in before.cuts:
                 self.add(cuts.moved(before.whole, whole))
+
+    @property
+    def guided(self) -> bool:
+        """Tell whether the search begins anew from a hint, which is good: a plan for a few of the scenarios."""
+        return self.fresh and self.hint is not None
 
     @property
     def n_cuts(self) -> int:
@@ -165,29 +127,31 @@ class Search:
             raise SolverError("no algorithm could solve the master of the plan")
         return np.array(self.linear.getSolution().col_value)
 
-    def close(self, center: Point | None, gap: float, rounds: int) -> Found:
+    def close(self, center: Point | None, gap: float, rounds: int, enough: float = 0.0) -> Found:
         """Add cuts until the best point found is within ``gap`` of the linear master.
 
         The parts are asked half way between the master's answer and the best point, which keeps early answers from
-        swinging; when such a point cuts nothing off, the master's answer itself is asked.
+        swinging; when such a point cuts nothing off, the master's answer itself is asked. Ends early where the bound
+        rises by less than ``enough``, relative to it, in two rounds running.
 
         Raises
         ------
         ProgramInfeasibleError
             The master has no answer any more.
         """
-        bound, inside = -np.inf, True
+        bounds, inside, x = [-np.inf] * 3, True, None
         try:
             for _ in range(rounds):
                 x = self.solve_master()
                 if x is None:
                     raise ProgramInfeasibleError
-                bound = max(bound, float(self.linear.getInfo().objective_function_value))
-                self.last = x
-                if center is not None and gap_of(center.objective, bound) <= gap:
+                bounds.append(max(bounds[-1], float(self.linear.getInfo().objective_function_value)))
+                if center is not None and gap_of(center.objective, bounds[-1]) <= gap:
+                    break
+                if bounds[-1] - bounds[-3] <= enough * abs(bounds[-1]) and enough:
                     break
                 if self.effort.late():
-                    return Found(center, bound, stopped=True)
+                    return Found(center, bounds[-1], stopped=True)
                 inside &= center is not None
                 point = self.look(IN_OUT * x + (1 - IN_OUT) * center.x if inside and center is not None else x)
                 if np.isfinite(point.objective) and (center is None or point.objective < center.objective):
@@ -197,21 +161,27 @@ class Search:
                     break  # the master's own answer is true, to the tolerance of cuts
                 inside = added > 0 or not inside
         except StoppedError:
-            return Found(center, bound, stopped=True)
-        return Found(center, bound)
+            return Found(center, bounds[-1], stopped=True)
+        self.settled += [x] if x is not None else []
+        return Found(center, bounds[-1])
 
-    def branch(self, start: Point | None, effort: Effort, touched: Floats | None = None) -> tuple[Floats | None, float]:
+    def branch(self, start: Point | None, effort: Effort, *, all_cuts: bool = False) -> tuple[Floats | None, float]:
         """Solve the master with its deciding integers, from a known plan; give answer and bound.
 
-        With ``touched``, only with the cuts that this point of the master touches: much quicker, and close where whole
-        numbers cost little.
+        Unless with ``all_cuts``, only with those that answers touch at which the master was closed: much quicker, and
+        as true there, since the duals of an answer are on cuts that it touches. Fewer cuts only lower the bound.
         """
         solver = highs.load(replace(self.master, integer=self.whole.deciding), effort)
         highs.attend(solver, effort)
         # Measured on masters of 5,000 columns: three times quicker without these three, to the same bound.
         highs.choose(solver, mip_heuristic_run_rins=False, mip_heuristic_run_rens=False, mip_allow_restart=False)
+        if start is not None and self.guided:  # from a good plan the bound is what takes time
+            highs.choose(solver, mip_heuristic_run_root_reduced_cost=False, mip_heuristic_effort=0.0)
+            highs.choose(solver, mip_pscost_minreliable=0)  # measured: without strong branching 14 CPU s for 21
         for rows, floor in self.rows:
-            near = slice(None) if touched is None else rows @ touched - floor <= TOUCHED * (1 + np.abs(floor))
+            near = np.full(floor.size, all_cuts)
+            for x in self.settled:
+                near |= rows @ x - floor <= TOUCHED * (1 + np.abs(floor))
             highs.add_rows(solver, rows[near], floor[near])
         if start is not None:
             n = start.x.size
@@ -223,11 +193,11 @@ class Search:
             return None, float(info.mip_dual_bound)
         return np.array(solver.getSolution().col_value), float(info.mip_dual_bound)
 
-    def complete(self, x: Floats, gap: float) -> Found:
+    def complete(self, x: Floats, gap: float, start: Point | None = None) -> Found:
         """Find the best plan with the deciding integers of a point: close, let all that follows run, close again."""
         try:
             self.fix(x, np.flatnonzero(self.whole.deciding))
-            found = self.close(None, gap, ROUNDS_FIXED)
+            found = self.close(start, gap, ROUNDS_FIXED)
             following = np.flatnonzero(self.master.integer & self.whole.following)
             if found.point is not None and following.size:
                 self.fix(self._let_run(found.point.x, following))
@@ -265,10 +235,12 @@ class Search:
         ProgramInfeasibleError
             No point meets all limits, says the linear master: two algorithms agree.
         """
-        found = self.close(None, self.effort.gap / 4, ROUNDS_LINEAR)
+        whole, gap = bool(self.master.integer.any()), self.effort.gap
+        best = self._hinted(self.hint) if whole and self.guided and self.hint is not None else None
+        found = self.close(best, gap / 4, ROUNDS_LINEAR, enough=STALLED * gap * (whole and self.guided))
         self.effort.tell(0.5)
-        if self.master.integer.any():
-            found = self._whole(found)
+        if whole:
+            found = self._whole(Found(best, found.bound, found.stopped))
         self.effort.tell(0.9)
         if found.point is None or self.whole.has_whole_parts:
             return found
@@ -276,20 +248,42 @@ class Search:
         better = found if found.stopped else self.close(found.point, SETTLED, ROUNDS_POLISH)
         return Found(better.point or found.point, found.bound, found.stopped)
 
+    def _hinted(self, hint: Floats) -> Point | None:
+        """Find the best plan with the whole numbers of the hint; None for none."""
+        start = self._settle_at(hint)
+        best = self.complete(hint, self.effort.gap / 8, start).point
+        for x in self.tempting:
+            self._settle_at(x)
+        return best
+
+    def _settle_at(self, x: Floats) -> Point | None:
+        """Add the cuts of the allowed point nearest to one; give that point, None where some part has no answer."""
+        try:
+            point = self.look(nearest(self.whole, x, self.effort))
+        except (ProgramInfeasibleError, SolverError, StoppedError):
+            return None
+        self.cut(point, np.where(np.isin(np.arange(x.size), self.whole.theta), self.master.lower, point.x))
+        if not np.isfinite(point.objective):
+            return None
+        self.settled.append(point.x)
+        return point
+
     def _whole(self, linear: Found) -> Found:
         """Alternate branch and bound on the master with cuts at its answer, until the best plan is within the gap."""
-        effort, best, bound = self.effort, None, linear.bound
-        if self.hint is not None and not linear.stopped:
+        effort, best, bound = self.effort, linear.point, linear.bound
+        if best is None and self.hint is not None and not linear.stopped:
             best = self.complete(self.hint, effort.gap / 8).point
-        done = linear.stopped or Found(best, bound).gap <= effort.gap
+        done, all_cuts = linear.stopped or Found(best, bound).gap <= effort.gap, not self.fresh
+        before = -np.inf
         for turn in range(0 if done else ROUNDS_WHOLE):
-            x, floor = self.branch(
-                best, replace(effort, gap=effort.gap / 2), touched=self.last if turn == 0 and self.fresh else None
-            )
-            bound = max(bound, floor)
+            x, floor = self.branch(best, replace(effort, gap=effort.gap / 2), all_cuts=all_cuts)
             if x is None:
+                bound = max(bound, floor)
                 break
             point = self.complete(x, effort.gap / 8).point
+            self.tried += [] if point is None else [point.x]
+            all_cuts |= not self.guided or point is None or floor <= before  # nothing settled there, or nothing new
+            bound, before = max(bound, floor), floor
             if point is not None and (best is None or point.objective < best.objective):
                 best = point
             if effort.late() or Found(best, bound).gap <= effort.gap:
@@ -313,33 +307,40 @@ class Search:
         return best, bound
 
 
-def gap_of(objective: float, bound: float) -> float:
-    """Give the gap between a minimum found and a bound on it, relative to the minimum."""
-    return (objective - bound) / max(abs(objective), 1e-9)
-
-
-def decompose(model: Model, program: Program, effort: Effort) -> Answer | None:
-    """Solve a plan by cutting planes; see :func:`solve_two_level`."""
-    return Planner().find(model, program, effort)
+def decompose(model: Model, program: Program, effort: Effort, starts: Sequence[Floats] = ()) -> Answer | None:
+    """Solve a plan by cutting planes, from values of its columns to begin at; see :func:`solve_two_level`."""
+    return Planner().find(model, program, effort, starts)
 
 
 class Planner:
-    """Solve one plan after another by cutting planes; each begins with what the one before has taught."""
+    """Solve one plan after another by cutting planes; each begins with what the one before has taught.
+
+    ``tried`` are values of the columns at other plans that tempted the last search.
+    """
 
     def __init__(self) -> None:
         self.search: Search | None = None
         self.best: Floats | None = None
         self.linked: Bools | None = None
+        self.tried: list[Floats] = []
 
-    def find(self, model: Model, program: Program, effort: Effort) -> Answer | None:
-        """Find the plan; where it breaks budgets by operation, link these to it, and go on from the cuts there are."""
+    def find(self, model: Model, program: Program, effort: Effort, starts: Sequence[Floats] = ()) -> Answer | None:
+        """Find the plan; where it breaks budgets by operation, link these to it, and go on from the cuts there are.
+
+        ``starts`` are values of its columns at which the first search of all begins: the whole numbers of the first are
+        tried first, and cuts are asked for at the others.
+        """
         while True:
             parted = split(model, program, self.linked)
-            self.search = search = Search(parted.levels, effort, self.search)
+            fresh, self.search = self.search is None, Search(parted.levels, effort, self.search)
+            search = self.search
             if self.best is not None and self.best.size == parted.levels.master.cost.size:
                 search.hint = self.best
+            elif fresh and starts:
+                search.hint, *search.tempting = (parted.to_master(start) for start in starts)
             found = search.run()
             self.best = self.best if found.point is None else found.point.x
+            self.tried = [parted.from_master(x) for x in search.tried]
             answer = answer_of(search, found)
             if answer is not None:
                 return whole_again(parted, answer)

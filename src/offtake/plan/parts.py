@@ -240,16 +240,23 @@ class Parts:
         )
 
     def _answer(self, moves: list[Floats]) -> None:
-        """Answer each part's question where it is another one than the last."""
-        asked: list[dict[int, Question]] = [{} for _ in self.bundles]
-        for b, numbers in enumerate(self.of_bundle):
-            for place, p in enumerate(numbers):
-                before = self.last[p]
-                if before is None:
-                    asked[b][place] = Question(moves[p])
-                elif not np.array_equal(before[0].moved, moves[p]):
-                    asked[b][place] = Question(moves[p], before[1].starts)
-        busy = [b for b, questions in enumerate(asked) if questions]
+        """Answer each part's question where it is another one than the last.
+
+        A part that was never asked starts where the first one of its shape ended: few differ in more than numbers.
+        """
+        like = _alike([part.program for part in self.whole.parts]) if None in self.last else range(len(self.last))
+        self._work({p: Question(moves[p]) for p in sorted(set(like)) if self.last[p] is None})
+        asked: dict[int, Question] = {}
+        for p, (before, other) in enumerate(zip(self.last, like, strict=True)):
+            start = before or self.last[other]
+            if start is not None and (before is None or not np.array_equal(before[0].moved, moves[p])):
+                asked[p] = Question(moves[p], start[1].starts)
+        self._work(asked)
+
+    def _work(self, questions: dict[int, Question]) -> None:
+        """Let the workers answer some questions."""
+        asked = [{place: questions[p] for place, p in enumerate(b) if p in questions} for b in self.of_bundle]
+        busy = [b for b, some in enumerate(asked) if some]
         replies = self.workers(delayed(_ask)(self.bundles[b], asked[b]) for b in busy)
         unknown = [b for b, reply in zip(busy, replies, strict=True) if reply is None]
         known = self.workers(delayed(_ask)(Sent(self.bundles[b]), asked[b]) for b in unknown)
@@ -291,6 +298,13 @@ def least_costs(whole: TwoLevel, effort: Effort) -> Floats:
         )
         bounds[p] = highs.solve_linear(together, effort).objective
     return bounds
+
+
+def _alike(programs: list[Program]) -> list[int]:
+    """Give for each program the place of the first one with its rows, columns and coefficients other than 0."""
+    first: dict[tuple[object, ...], int] = {}
+    shapes = ((one.matrix.shape, one.matrix.indptr.tobytes(), one.matrix.indices.tobytes()) for one in programs)
+    return [first.setdefault(shape, place) for place, shape in enumerate(shapes)]
 
 
 def _same(one: Program, other: Program) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from offtake.errors import InfeasibleError, SolverError
 from offtake.plan import constraints, duals, explain, highs, objective
 from offtake.plan.blocks import Index, Program
-from offtake.plan.decompose import decompose
+from offtake.plan.decompose import Planner
+from offtake.plan.few import few_of, laid_out
 from offtake.plan.highs import Answer, Effort
 from offtake.plan.problem import Floats, Problem
 from offtake.plan.scale import Units
@@ -95,8 +96,30 @@ def solve_stated(stated: Callable[[], Stated], options: Options, finder: Finder)
 
 def find(model: Model, program: Program, effort: Effort) -> Answer:
     """Solve a small program whole and a large one by cutting planes; whole again where these cannot tell."""
-    answer = decompose(model, program, effort) if program.cost.size > LARGE else None
-    return answer or highs.solve_whole(program, effort)
+    return found(model, program, effort)[0]
+
+
+def found(model: Model, program: Program, effort: Effort) -> tuple[Answer, list[Floats]]:
+    """Solve like :func:`find`; give values of the columns at other plans that tempted the search, too."""
+    if program.cost.size <= LARGE:
+        return highs.solve_whole(program, effort), []
+    planner = Planner()
+    answer = planner.find(model, program, effort, sketched(model, program, effort))
+    return answer or highs.solve_whole(program, effort), planner.tried
+
+
+def sketched(model: Model, program: Program, effort: Effort) -> list[Floats]:
+    """Give columns from the plan for a few of the scenarios, then from the plans that tempted it; none may be found."""
+    few = few_of(model.problem)
+    if few is None:
+        return []
+    sketch, small = state(few.problem, model.units)
+    try:
+        answer, tried = found(sketch, small, replace(effort, tell=lambda _share: None))
+    except (highs.ProgramInfeasibleError, SolverError):
+        return []
+    plans = [answer.values, *tried]
+    return [laid_out(few, sketch, model, plan * small.column_unit) / program.column_unit for plan in plans]
 
 
 def state(problem: Problem, units: Units | None = None) -> Stated:

@@ -44,6 +44,23 @@ class Split:
     levels: TwoLevel
     back: Condensed
 
+    def to_master(self, values: Floats) -> Floats:
+        """Give a point of the master from values of the whole program's columns; 0 where these do not say."""
+        point, (which, columns) = np.zeros(self.levels.master.cost.size), self._both()
+        point[which] = values[columns]
+        return point
+
+    def from_master(self, point: Floats) -> Floats:
+        """Give values of the whole program's columns from a point of the master; 0 for those of the parts."""
+        values, (which, columns) = np.zeros(self.back.whole.cost.size), self._both()
+        values[columns] = point[which]
+        return values
+
+    def _both(self) -> tuple[Ints, Ints]:
+        """Give the columns that the master and the whole program both have: where each is in the two."""
+        which = np.flatnonzero(self.levels.columns < self.back.columns.size)
+        return which, self.back.columns[self.levels.columns[which]]
+
 
 def split(model: Model, program: Program, linked: Bools | None = None) -> Split:
     """Put a plan on two levels, by scenario and period; ``linked [scenario, year]`` are budgets that bind operation."""
