@@ -32,6 +32,7 @@ UPSTREAM = """
 pool = {pool}
 url = {url}
 """
+PATHS = 'health = "/health"\nmetrics = "/metrics"\n'
 API = """key_env = "{env}"
 on_leave = "drain"  # this vendor bills the rest when a client leaves
 """
@@ -48,6 +49,8 @@ def route_text(fleet: Fleet, url_of: Callable[[int], str], port: int = 8080) -> 
     for index, pool in enumerate(fleet.pools):
         url = url_of(index)
         parts.append(UPSTREAM.format(pool=quoted(pool.name), url=quoted(url)))
+        if pool.kind == "chips" and url:
+            parts.append(PATHS)
         if pool.kind == "api" and not url:
             parts.append(API.format(env=variable(pool.provider)))
     names = [workload.name for workload in fleet.workloads]

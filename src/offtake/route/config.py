@@ -64,7 +64,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     failures: int = 5  #: In a row, after which it is left alone.
     open_s: float = 1.0  #: For so long, doubled each time, up to half a minute.
-    probe_s: float = 1.0  #: Between two looks at an upstream that is left alone or has a health path.
+    probe_s: float = 0.5  #: Between two looks at an upstream's health path and metrics.
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -295,6 +295,10 @@ def upstream_faults(rows: Sequence[UpstreamRow], fleet: Fleet) -> Iterator[Found
             )
         if row.key_env and row.key_file:
             yield where, "has two credentials", None, "Keep key_env or key_file."
+        for name in ("health", "metrics"):
+            path = getattr(row, name)
+            if path and not (path.startswith("/") and path.isascii() and path.isprintable() and " " not in path):
+                yield f"{where}.{name}", "is no path", path, "Write one such as /health; it is put after the url."
         if row.connections_max < 1:
             yield (
                 f"{where}.connections_max",

@@ -352,6 +352,11 @@ class RequestDesk:
         case.margin_usd = choice.margin_usd
         return self._send(case, int(choice.pool), now_ns)
 
+    def probed(self, upstream: Upstream, *, well: bool, now_ns: int) -> None:
+        """Learn what a look at an upstream's health path told."""
+        if self.parts.health.probed(upstream, well=well, now_ns=now_ns):
+            self._tell_capacity(upstream.pool, now_ns)
+
     def _tell_capacity(self, pool: int, now_ns: int) -> None:
         """Let the policy know which share of a pool can be reached."""
         share = self.parts.health.up_share(pool, now_ns)

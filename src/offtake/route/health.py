@@ -20,14 +20,32 @@ DOUBLINGS_MAX = 16  #: so that a number stays a number
 SMOOTHING = 0.05  #: weight of one attempt in an upstream's share of failures (assumption)
 EJECT_SHARE = 0.5  #: of failed attempts, above which one among several is left alone (assumption)
 BOUND = 1.25  #: times the mean load, beyond which a session's own upstream is passed over (Mirrokni et al., 2018)
-LEARNED = ("failed_share", "failures", "in_flight", "open_until_ns", "opened", "trying")  #: of an upstream, kept
+LEARNED = (
+    "failed_share",
+    "failures",
+    "in_flight",
+    "open_until_ns",
+    "opened",
+    "trying",
+    "unwell",
+)  #: of an upstream, kept
 BUSY_NS = NS_PER_S  #: how long an upstream that says it is busy, but not for how long, is left alone (assumption)
 
 
 class Patient:
     """Hold what is known of one upstream."""
 
-    __slots__ = ("failed_share", "failures", "in_flight", "open_until_ns", "opened", "seed", "trying", "upstream")
+    __slots__ = (
+        "failed_share",
+        "failures",
+        "in_flight",
+        "open_until_ns",
+        "opened",
+        "seed",
+        "trying",
+        "unwell",
+        "upstream",
+    )
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -36,11 +54,14 @@ class Patient:
         self.opened = 0  #: times in a row that it was left alone
         self.open_until_ns = NOTHING  #: left alone until then
         self.trying = False  #: a single request is on its way to see whether it is well again
+        self.unwell = False  #: its health path says so
         self.failed_share = 0.0
         self.seed = blake2b(upstream.name.encode(), digest_size=8).digest()
 
     def well(self, now_ns: int) -> bool:
         """Tell whether it may be sent a request now."""
+        if self.unwell:
+            return False
         return self.open_until_ns == NOTHING or (now_ns >= self.open_until_ns and not self.trying)
 
 
@@ -128,6 +149,19 @@ class Health:
             return
         patient.trying = False
         patient.open_until_ns = now_ns + (retry_ns if retry_ns > 0 else BUSY_NS)
+
+    def probed(self, upstream: Upstream, *, well: bool, now_ns: int) -> bool:
+        """Learn what a look at its health path told; return whether that changed anything.
+
+        Once it is well again it is tried with one request at once, if requests had failed there.
+        """
+        patient = self.by_name.get(upstream.name)
+        if patient is None or patient.unwell is not well:
+            return False
+        patient.unwell = not well
+        if well and patient.opened:
+            patient.open_until_ns = min(patient.open_until_ns, now_ns)
+        return True
 
     def up_share(self, pool: int, now_ns: int) -> float:
         """Return the share of the upstreams of a pool that may be sent a request, or are being tried."""

@@ -238,9 +238,9 @@ class Keeper:
                 _LOG.info("the store of shared limits is back")
 
 
-def lock_of(folder: Path) -> Path:
-    """Return the file whose lock the keeper of a host holds."""
-    return folder / "keeper.lock"
+def lock_of(folder: Path, office: str = "keeper") -> Path:
+    """Return the file whose lock the one worker of a host holds that does something for all."""
+    return folder / f"{office}.lock"
 
 
 def is_mine(held: int) -> bool:

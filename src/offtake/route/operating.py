@@ -6,7 +6,9 @@ done in the background. Nothing here stands in the way of a request: what waits 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterator
 from threading import Event, Thread
 
@@ -17,13 +19,16 @@ from offtake.route.config import Config
 from offtake.route.desk import Page, RequestDesk, Watcher
 from offtake.route.gate import gated
 from offtake.route.keys import Keyring
-from offtake.route.leases import Keeper, Store, unrenewed
+from offtake.route.leases import Keeper, Store, is_mine, lock_of, unrenewed
 from offtake.route.ledger.journal import Journal
 from offtake.route.limits import Allowances
 from offtake.route.metrics import Gauges, Meter, metrics_page
+from offtake.route.scrape import Applier, Looker
 from offtake.units import NS_PER_S
 
 LOOK_NS = NS_PER_S  #: between two looks for new workers and new rows
+APPLY_NS = NS_PER_S // 10  #: between two looks at what was seen of upstreams
+REST = 0.1  #: least pause between two rounds, in the time between two looks
 JOIN_S = 2.0  #: how long a thread is waited for at the end
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +50,9 @@ class Operations:
         self.keeper = Keeper(self.host, config.file.tenant, self._store, clock) if self._store else None
         self._stop = Event()
         self._threads: list[Thread] = []
-        self._look_ns = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._applier: Applier | None = None
+        self._look_ns = self._apply_ns = 0
         self._desk: RequestDesk | None = None
         self._gauges: Gauges | None = None
         self.watchers: list[Watcher] = [Meter(self.host)]
@@ -70,11 +77,27 @@ class Operations:
 
     def begin(self, desk: RequestDesk, journal: Journal, connections: Callable[[], int]) -> None:
         """Begin what goes on in the background."""
+        self._applier = Applier(self.host, self.clock, desk)
+        self._tasks.append(asyncio.create_task(self._look_on(desk)))
         self._desk, self._gauges = desk, Gauges(self.host, desk, journal, connections)
         if self.keeper is not None:
             self._threads.append(Thread(target=self.keeper.run, args=(self._stop,), name="leases", daemon=True))
         for thread in self._threads:
             thread.start()
+
+    async def _look_on(self, desk: RequestDesk) -> None:
+        """Look at upstreams again and again, while no other worker of the host does."""
+        looker = Looker(self.host, self.clock)
+        held = os.open(lock_of(self.host.folder, "looker"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                begun_ns, health = self.clock.now_ns(), desk.parts.health
+                probe_s = health.rules.probe_s
+                if is_mine(held):
+                    await looker.round([patient.upstream for patient in health.by_name.values()], probe_s)
+                await asyncio.sleep(max(probe_s - (self.clock.now_ns() - begun_ns) / NS_PER_S, probe_s * REST))
+        finally:
+            os.close(held)
 
     def tick(self, now_ns: int) -> None:
         """Look at what the other workers did; call it every 10 ms."""
@@ -84,6 +107,9 @@ class Operations:
             if self._gauges is not None:
                 self._gauges.tell(now_ns)
         allowance = self._desk.parts.allowance if self._desk is not None else None
+        if self._applier is not None and now_ns >= self._apply_ns:
+            self._apply_ns = now_ns + APPLY_NS
+            self._applier.apply(now_ns)
         if isinstance(allowance, Allowances):
             allowance.look(now_ns)
 
@@ -100,6 +126,8 @@ class Operations:
     def close(self) -> None:
         """End what goes on in the background."""
         self._stop.set()
+        for task in self._tasks:
+            task.cancel()
         for thread in self._threads:
             thread.join(JOIN_S)
         self.host.close()

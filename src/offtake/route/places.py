@@ -63,6 +63,8 @@ def upstream_of(
         leave=Leave[row.on_leave.upper()],
         tls=trust(config, row, parts),
         connections_max=row.connections_max,
+        health=row.health.encode(),
+        metrics=row.metrics.encode(),
     )
 
 

@@ -119,6 +119,8 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     leave: Leave = Leave.ABORT
     tls: SSLContext | None = None
     connections_max: int = 1024
+    health: bytes = b""  #: Path that answers 200 while it is well; empty: none.
+    metrics: bytes = b""  #: Path of its engine's metrics; empty: none.
 
 
 class Translator(Protocol):
