@@ -171,7 +171,7 @@ def test_a_health_path_that_fails_twice_leaves_its_upstream_alone(tmp_path: Path
                 applier.apply(now_ns)
                 found.append(desk.parts.health.pick(0, -1, now_ns))
             assert found == [one, None]
-            assert set(asked) == {"/base/health"}
+            assert asked.count("/base/health") == 2
 
     run(main)
 
