@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offtake.route.answers import AnswerReader
-from offtake.route.dialects.asked import Refusal, dialect_of, read, with_model
+from offtake.route.dialects.asked import Refusal, dialect_of, read, with_model, with_usage
 from offtake.route.dialects.usage import Usage, is_whole, usage_of
 from offtake.route.http1 import Limits
 from offtake.route.seams import Call, Dialect
@@ -74,6 +74,14 @@ def test_another_model_is_named_and_nothing_else_changes() -> None:
     changed = with_model(body, "c/d")
     assert changed == b'{"n":1,"model":"c/d","messages":[{"model":"a","x": 1.50}]}'
     assert dialect_of(Call.MESSAGES) is Dialect.ANTHROPIC
+
+
+def test_a_stream_is_asked_for_its_usage_and_what_it_says_itself_stands() -> None:
+    asked = {"model": "a", "stream_options": {"include_usage": True}}
+    assert msgspec.json.decode(with_usage(b'{"model":"a"}')) == asked
+    assert msgspec.json.decode(with_usage(b'{"model":"a","stream_options":null}')) == asked
+    assert with_usage(b'{"stream_options":{"include_usage":false}}') == b'{"stream_options":{"include_usage":false}}'
+    assert with_usage(b'{"stream_options":7}') == b'{"stream_options":7}'
 
 
 @given(st.dictionaries(st.text(), st.none() | st.integers(-(2**53), 2**53) | st.text() | st.lists(st.text())))

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from offtake.fleet import Fleet
+from offtake.route.dialects.events import named_event
 from offtake.route.seams import Dialect
 from tests.rehearse.fleets import small_fleet
 from tests.route.recorded import (
@@ -539,3 +540,61 @@ def test_a_model_is_never_changed_unless_the_fleet_says_that_the_other_is_as_goo
         assert raw.headers["x-offtake-model"] == f"other-at-{raw.headers['x-offtake-pool']}"
         assert wire.got[-1].json["model"] == raw.headers["x-offtake-model"]
         assert wire.closed().model == "other"
+
+
+# ── more of what passes untouched ────────────────────────────────────────────────────────────────────────────────────
+def told(number: int, kind: str, **fields: Any) -> bytes:
+    return named_event({"type": kind, "sequence_number": number, **fields})
+
+
+def test_openai_streams_responses_and_their_usage_is_known(tmp_path: Path) -> None:
+    place: Any = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+    events = [
+        told(0, "response.created", response=RESPONSE | {"status": "in_progress", "output": [], "usage": None}),
+        told(1, "response.output_text.delta", **place, delta="In a peaceful"),
+        told(2, "response.output_text.delta", **place, delta=" grove"),
+        told(3, "response.completed", response=RESPONSE),
+    ]
+    with routed(tmp_path, alike(OPENAI, lambda _got: stream_answer(*events))) as wire, openai_at(wire) as client:
+        with client.responses.create(model="model", input="tell me", stream=True) as stream:
+            kinds = [event.type for event in stream]
+        assert kinds[0] == "response.created"
+        assert kinds[-1] == "response.completed"
+        record = wire.closed()
+    assert (record.input_tokens, record.output_tokens, record.counted, record.outcome) == (36, 87, False, "served")
+
+
+@pytest.mark.parametrize(("asks", "usage"), [(False, None), (True, (19, 10))])
+def test_an_operator_may_have_streams_asked_for_their_usage(
+    tmp_path: Path, asks: bool, usage: tuple[int, int] | None
+) -> None:
+    text = route_text().replace('url = "', f'ask_usage = {str(asks).lower()}\nurl = "')
+    with routed(tmp_path, alike(OPENAI, provider), text=text) as wire, openai_at(wire) as client:
+        chunks = list(client.chat.completions.create(model="model", messages=HELLO, stream=True))
+        record = wire.closed()
+    assert (chunks[-1].usage is not None) == asks
+    assert record.counted != asks
+    assert usage is None or (record.input_tokens, record.output_tokens) == usage
+
+
+@pytest.mark.parametrize("spoken", [OPENAI, ANTHROPIC])
+def test_a_task_that_is_cancelled_stops_the_upstream(tmp_path: Path, spoken: Dialect) -> None:
+    begins = CHAT_STREAM[:2] if spoken is OPENAI else MESSAGE_STREAM[:4]
+
+    async def main(port: int) -> None:
+        seen = asyncio.Event()
+
+        async def read() -> None:
+            async with openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="ot-acme") as client:
+                async for _ in await client.chat.completions.create(model="model", messages=HELLO, stream=True):
+                    seen.set()
+
+        task = asyncio.create_task(read())
+        await asyncio.wait_for(seen.wait(), 5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with routed(tmp_path, alike(spoken, lambda _got: stream_answer(*begins, then="wait"))) as wire:
+        asyncio.run(main(wire.port))
+        assert wire.gone.wait(5)
+        assert wire.closed().outcome == "left"

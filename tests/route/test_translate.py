@@ -18,6 +18,7 @@ from offtake.route.seams import Call, Case, Dialect, Head, Upstream
 from tests.route.fakes import described
 from tests.route.recorded import (
     CALL_STREAM,
+    CALLED,
     CHAT,
     CHAT_STREAM,
     DONE,
@@ -361,6 +362,7 @@ def test_a_call_that_the_other_dialect_does_not_have_is_refused(call: Call, body
         (Call.CHAT, {"temperature": "hot"}, "temperature"),
         (Call.CHAT, {"stop": [1]}, "stop"),
         (Call.CHAT, {"tools": [{"type": "function"}]}, "tools[0].function"),
+        (Call.CHAT, {"tool_choice": "required"}, "tools"),
         (
             Call.CHAT,
             {"messages": replying(tool_calls=[{"id": "c", "function": {"name": "f", "arguments": "{"}}])},
@@ -538,6 +540,18 @@ def test_what_engines_tell_beside_openais_own_words_is_kept() -> None:
 def test_an_answer_that_is_none_is_a_fault_of_the_upstream(call: Call, answer: dict[str, Any]) -> None:
     with pytest.raises((ValueError, msgspec.MsgspecError)):
         answered(call, answer)
+
+
+def test_a_call_that_was_asked_for_by_name_is_told_as_one() -> None:
+    called = CALLED | {"choices": [CALLED["choices"][0] | {"finish_reason": "stop"}]}
+    assert answered(Call.MESSAGES, called)["stop_reason"] == "tool_use"
+    out = streamed(Call.MESSAGES, [*CALL_STREAM[:-1], chunk({}, "stop"), DONE])
+    assert b'"stop_reason":"tool_use"' in out
+
+
+def test_without_the_upstreams_count_the_pieces_of_an_answer_are_told() -> None:
+    out = streamed(Call.MESSAGES, [*CHAT_STREAM, DONE])
+    assert b'"usage":{"output_tokens":2}' in out
 
 
 @pytest.mark.parametrize(

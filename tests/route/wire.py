@@ -145,7 +145,8 @@ def routed(folder: Path, pools: Pools, fleet: Fleet | None = None, text: str | N
         loop.set_exception_handler(lambda _loop, context: wire.errors.append(context))
         fleet_now = wire.desk.parts.fleet
         names = [pool.name for pool in fleet_now.pools]
-        behind, upstreams = [], []
+        behind: list[asyncio.Server] = []
+        upstreams: list[Upstream] = []
         for name, (dialect, script) in pools.items():
 
             def meet(reader: Any, writer: Any, script: Script = script) -> Awaitable[None]:
@@ -164,6 +165,7 @@ def routed(folder: Path, pools: Pools, fleet: Fleet | None = None, text: str | N
                     model=f"{fleet_now.pools[names.index(name)].model}-at-{name}",
                     headers=KEYS[dialect],
                     times=TIMES,
+                    asks_usage=wire.desk.parts.config.file.upstream[len(upstreams)].ask_usage,
                 )
             )
         wire.desk.parts.health = Health(upstreams, Breaker())

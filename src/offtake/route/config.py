@@ -92,6 +92,7 @@ class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     model: str = ""  #: What it calls the model; empty: as the fleet does.
     key_env: str = ""  #: Environment variable that holds its credential.
     key_file: str = ""  #: File that holds it.
+    ask_usage: bool = False  #: Ask OpenAI streams for their usage; their clients see one chunk more, without choices.
     on_leave: Literal["abort", "drain"] = "abort"  #: When a client leaves: stop it, or read to the end and book it.
     health: str = ""  #: Path that answers 200 while it is well; empty: its answers alone tell.
     metrics: str = ""  #: Path of its own metrics (vLLM, SGLang, TensorRT-LLM); empty: none.

@@ -65,6 +65,7 @@ def upstream_of(
         connections_max=row.connections_max,
         health=row.health.encode(),
         metrics=row.metrics.encode(),
+        asks_usage=row.ask_usage,
     )
 
 

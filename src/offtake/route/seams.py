@@ -121,6 +121,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     connections_max: int = 1024
     health: bytes = b""  #: Path that answers 200 while it is well; empty: none.
     metrics: bytes = b""  #: Path of its engine's metrics; empty: none.
+    asks_usage: bool = False  #: An OpenAI stream is asked for its usage though its client did not.
 
 
 class Translator(Protocol):

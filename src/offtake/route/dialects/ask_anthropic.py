@@ -103,6 +103,8 @@ def _tools(fields: Fields) -> dict[str, Any]:
             choice["disable_parallel_tool_use"] = True
     if choice is not None and tools:
         said["tool_choice"] = choice
+    elif choice is not None and choice["type"] in {"any", "tool"}:
+        raise wrong("tools", "there, if one of them must be called")
     return said
 
 

@@ -124,6 +124,16 @@ def session_of(found: _Body, before: bytes, prompt: msgspec.Raw) -> bytes:
     return (before + bytes(prompt)[:PREFIX_BYTES])[:PREFIX_BYTES]
 
 
+def with_usage(body: bytes) -> bytes:
+    """Return the body of a request for a stream that tells its usage at its end; what it says itself stands."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    said = msgspec.json.decode(fields.get("stream_options", b"null"))
+    if said is not None and not isinstance(said, dict):
+        return body
+    fields["stream_options"] = msgspec.Raw(msgspec.json.encode({"include_usage": True} | (said or {})))
+    return msgspec.json.encode(fields)
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """Return the body of a request for another name of the model; all else keeps its bytes and its order."""
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

@@ -1,17 +1,17 @@
 """Make the bytes that go to an upstream: its own path, its own credential, and the body as it came.
 
 Comes in: a case and an upstream. Goes out: a ``Sending``; where the two speak different dialects, with the translator
-of its answer. What a client sends to prove who it is, and what belongs to
-its connection alone, stays behind; everything else goes on, also what is not known here.
+of its answer. What a client sends to prove who it is, and what belongs to its connection alone, stays behind;
+everything else goes on, also what is not known here.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from offtake.route.dialects.asked import PATHS, with_model
+from offtake.route.dialects.asked import PATHS, with_model, with_usage
 from offtake.route.dialects.translate import turned
-from offtake.route.seams import Case, Dialect, Headers, Sending, Upstream
+from offtake.route.seams import Call, Case, Dialect, Headers, Sending, Upstream
 
 #: Headers of a client that stay behind: its connection's, its credentials, and what only the router may say.
 STAY = frozenset(
@@ -31,9 +31,11 @@ STAY = frozenset(
     }
 )
 OURS = b"x-offtake-"
-#: What a client says of its own dialect, when the upstream speaks the other.
-OF_DIALECT = (b"anthropic-", b"openai-", b"x-stainless-")
 HOSTS_KEPT = 4_096
+#: What a client says of its own dialect, when the upstream speaks the other.
+OF_DIALECT = (b"anthropic-", b"openai-", b"x-stainless-", b"content-")
+JSON = (b"content-type", b"application/json")
+USAGE_ASKED = frozenset({Call.CHAT, Call.COMPLETIONS})  #: whose streams tell their usage only if they are asked
 VERSION = (b"anthropic-version", b"2023-06-01")
 
 
@@ -48,7 +50,7 @@ def sending_of(case: Case, upstream: Upstream, now_s: int) -> Sending:
     if upstream.dialect is not case.dialect:
         other = turned(case, upstream.model, now_s)
         case.dropped = other.dropped
-        headers = tuple(each for each in passed(case.head.headers) if not each[0].startswith(OF_DIALECT))
+        headers = (*(each for each in passed(case.head.headers) if not each[0].startswith(OF_DIALECT)), JSON)
         if upstream.dialect is Dialect.ANTHROPIC:
             headers += (VERSION,)
         return Sending(
@@ -56,6 +58,8 @@ def sending_of(case: Case, upstream: Upstream, now_s: int) -> Sending:
         )
     case.dropped = ()
     body = case.body
+    if upstream.asks_usage and case.stream and case.call in USAGE_ASKED:
+        body = with_usage(body)
     if upstream.model != case.model or body.count(b'"model"') > 1:
         body = with_model(body, upstream.model)
     path = PATHS[case.call] + (b"?" + case.head.query if case.head.query else b"")

@@ -56,7 +56,7 @@ class ToChat:
         self.base: Said = {}
         self.calls = 0  #: tools called so far
         self.called: dict[int, bool] = {}  #: block of a call: whether its input was told
-        self.over = False
+        self.ended = self.over = False
 
     def event(self, data: bytes) -> bytes:
         """Return what the data of one event is in the other dialect."""
@@ -142,10 +142,16 @@ class ToChat:
     def _reason(self, said: Said) -> bytes:
         """Tell why the answer ended."""
         self.usage |= {name: value for name, value in said.get("usage", {}).items() if value is not None}
-        return self._chunk({}, finish_of(said["delta"]["stop_reason"]))
+        reason = said["delta"].get("stop_reason")
+        if reason is None:
+            return b""
+        self.ended = True
+        return self._chunk({}, finish_of(reason))
 
     def _stop(self, _said: Said) -> bytes:
         """End the stream."""
+        if not self.ended:
+            raise ValueError("the upstream's stream ended before its message did")
         self.over = True
         if not self.asking.wants_usage:
             return DONE
@@ -167,7 +173,8 @@ class ToMessage:
     def __init__(self, asking: Asking) -> None:
         self.asking = asking
         self.usage: Said = {}
-        self.begun = self.over = False
+        self.begun = self.over = self.called = False
+        self.pieces = 0  #: of the answer, told instead of its tokens if the upstream does not count them
         self.index = -1  #: of the block that is open
         self.open = ""  #: its kind; for a call, with its place
         self.reason: tuple[str, str | None] | None = None
@@ -224,8 +231,8 @@ class ToMessage:
             out += self._delta({"type": "text_delta", "text": text_of(text)})
         for call in delta.get("tool_calls") or ():
             out += self._call(call)
-        if choice.get("finish_reason") is not None:
-            self.reason = stop_of(choice)
+        if choice.get("finish_reason"):
+            self.reason = stop_of(choice, called=self.called)
         if delta.get("refusal"):
             self.reason = ("refusal", None)
         return out
@@ -234,6 +241,7 @@ class ToMessage:
         """Begin a call of a tool, or go on with one."""
         function, name = call.get("function") or {}, f"call {call.get('index', 0)}"
         out = b""
+        self.called = True
         if self.open != name:
             if not call.get("id"):
                 raise ValueError("the upstream's stream goes back to a call that had ended")
@@ -254,6 +262,7 @@ class ToMessage:
 
     def _delta(self, delta: Said) -> bytes:
         """Go on with the block that is open."""
+        self.pieces += 1
         return named_event({"type": "content_block_delta", "index": self.index, "delta": delta})
 
     def _block_end(self) -> bytes:
@@ -269,7 +278,7 @@ class ToMessage:
             raise ValueError("the upstream's stream ended before its answer did")
         self.over = True
         reason, matched = self.reason
-        usage = anthropic_usage(self.usage) if self.usage else {"output_tokens": 0}
+        usage = anthropic_usage(self.usage) if self.usage else {"output_tokens": self.pieces}
         delta = {"stop_reason": reason, "stop_sequence": matched}
         out = self._block_end() + named_event({"type": "message_delta", "delta": delta, "usage": usage})
         return out + named_event({"type": "message_stop"})

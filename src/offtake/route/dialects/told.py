@@ -63,8 +63,13 @@ def finish_of(stop: object) -> str:
     return known(FINISHES, stop, "stop_reason")
 
 
-def stop_of(choice: Said) -> tuple[str, str | None]:
-    """Return why an answer ended, in Anthropic's words, and the text that ended it where an engine tells it (vLLM)."""
+def stop_of(choice: Said, *, called: bool) -> tuple[str, str | None]:
+    """Return why an answer ended, in Anthropic's words, and the text that ended it where an engine tells it (vLLM).
+
+    After a call that was asked for by its name OpenAI says `stop`; Anthropic's clients wait for `tool_use` there.
+    """
+    if called and choice.get("finish_reason") == "stop":
+        return "tool_use", None
     matched = choice.get("stop_reason")
     if isinstance(matched, str) and choice.get("finish_reason") == "stop":
         return "stop_sequence", matched
@@ -120,7 +125,7 @@ def message_of(answer: Said) -> Said:
     for call in message.get("tool_calls") or ():
         given = msgspec.json.decode(call["function"]["arguments"] or "{}", type=dict)
         blocks.append({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": given})
-    reason, matched = stop_of(choice)
+    reason, matched = stop_of(choice, called=bool(message.get("tool_calls")))
     return {
         "id": answer["id"],
         "type": "message",
