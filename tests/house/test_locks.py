@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import re
 import sys
 import tomllib
@@ -8,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.house import rules
+from tests.house.sources import ROOT, python_sources
+
+PACKAGE = "src/offtake/"
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 IMPORT_NAMES = {"vl-convert-python": "vl_convert"}
-PARTS = {"markupsafe": "jinja2", "pydantic_core": "pydantic"}  # what a library tells its users to import beside it
+PARTS = {"llvmlite": "numba", "markupsafe": "jinja2", "pydantic_core": "pydantic"}  # what a library brings with it
+EXTRAS = {"psycopg": {"route/ledger/postgres.py"}}  # what an extra brings, and the modules for which it is installed
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 
 
@@ -25,13 +28,13 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~;\s\[]", each, maxsplit=1)[0] for each in requirements}
 
 
-def imported_packages() -> set[str]:
-    """The outer names that the package imports, other than the standard library and itself."""
-    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "src").rglob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    given = {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
-    return {name.split(".")[0] for name in plain | given} - set(sys.stdlib_module_names) - {"offtake"}
+def imported_packages() -> dict[str, set[str]]:
+    """The outer names that the package imports, other than the standard library and itself; who imports each."""
+    found: dict[str, set[str]] = {}
+    for source in python_sources(PACKAGE):
+        for _, name in rules.imports_of(source):
+            found.setdefault(name.split(".")[0], set()).add(source.file.removeprefix(PACKAGE))
+    return {name: files for name, files in found.items() if name not in {*sys.stdlib_module_names, "offtake"}}
 
 
 def faults_of_lock(text: str) -> list[str]:
@@ -63,7 +66,15 @@ def test_every_dependency_is_locked() -> None:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {IMPORT_NAMES.get(name, name) for name in names(project["dependencies"])}
-    assert {PARTS.get(name, name) for name in imported_packages()} == declared
+    assert {PARTS.get(name, name) for name in imported_packages().keys() - EXTRAS.keys()} == declared
+
+
+def test_what_an_extra_brings_is_declared_and_imported_only_where_it_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = set[str]().union(*map(names, project["optional-dependencies"].values()))
+    imported = imported_packages()
+    assert EXTRAS.keys() <= declared
+    assert {name: files for name, files in imported.items() if name in declared} == EXTRAS
 
 
 def test_a_version_is_the_same_in_every_lock() -> None:

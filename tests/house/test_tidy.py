@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-from functools import cache
-from pathlib import Path
 
 import pytest
 
 from tests.house import rules
+from tests.house.sources import ROOT, project_files, python_sources
 from tools.ratchet import tighten
 
-ROOT = Path(__file__).resolve().parents[2]
 RATCHET = ROOT / "tests" / "house" / "ratchet.json"
 TEXT_SUFFIXES = {".cfg", ".csv", ".html", ".ini", ".json", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ""}
 # Written in pieces, so that this file does not hold what it looks for.
@@ -24,19 +21,6 @@ FORBIDDEN_NAMES = [
     "npm" + "js.",
     "deb" + "ian.org",
 ]
-
-
-def project_files() -> list[Path]:
-    """Every file that git tracks or would track."""
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [ROOT / name for name in sorted(set(names)) if name and (ROOT / name).is_file()]
-
-
-@cache
-def python_sources() -> list[rules.Source]:
-    files = [path for path in project_files() if path.suffix == ".py"]
-    return [rules.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in files]
 
 
 def rooms() -> set[str]:

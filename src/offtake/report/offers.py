@@ -9,7 +9,7 @@ from __future__ import annotations
 import polars as pl
 
 from offtake.plan.result import OffersAppraisal
-from offtake.report import negotiation, theme
+from offtake.report import heats, negotiation, theme
 from offtake.report.parts import Column, Figure, Grid, Key, Part, Section
 from offtake.report.words import change, money_unit, number
 
@@ -54,7 +54,7 @@ def matrix(found: OffersAppraisal) -> Figure:
         first = strong[0]
         how = "stand in for each other" if first.kind == "substitutes" else "are worth more together"
         says = f"{first.one} and {first.other} {how}: losing both costs {change(first.together_usd)} more than apart."
-    chart = negotiation.heat(shown, ("other", names), ("one", names))
+    chart = heats.heat(shown, ("other", names), ("one", names))
     return Figure(
         key="pairs",
         question="Which offers stand in for each other?",

@@ -73,18 +73,12 @@ def assemble(
     folder: Path, parsed: dict[str, tuple[Row, ...]], rows: dict[str, tuple[Row, ...]], hashes: dict[str, str]
 ) -> Tables:
     """Return the record of the whole folder from its parsed sections and tables."""
-    many: dict[str, Any] = dict(rows)
+    fields: dict[str, Any] = dict(rows)
     for section, plural in PLURALS.items():
-        many[plural] = parsed[section]
-    single = {name: parsed[name][0] if parsed[name] else PLACEHOLDER[name] for name in ("portfolio", "limits", "risk")}
-    return Tables(
-        folder=str(folder),
-        hashes=dict(sorted(hashes.items())),
-        settings=single["portfolio"],  # type: ignore[arg-type]  # the dict mixes the three record classes
-        limits=single["limits"],  # type: ignore[arg-type]  # as above
-        risk=single["risk"],  # type: ignore[arg-type]  # as above
-        **many,
-    )
+        fields[plural] = parsed[section]
+    for section, field in SINGLE.items():
+        fields[field] = parsed[section][0] if parsed[section] else PLACEHOLDER[section]
+    return Tables(folder=str(folder), hashes=dict(sorted(hashes.items())), **fields)
 
 
 PLURALS = {
@@ -96,6 +90,7 @@ PLURALS = {
     "shock": "shocks",
     "concentration": "concentration",
 }
+SINGLE = {"portfolio": "settings", "limits": "limits", "risk": "risk"}
 PLACEHOLDER: dict[str, Row] = {
     "portfolio": Settings(name="none", start=date.min, end=date.max),
     "limits": Limits(),
