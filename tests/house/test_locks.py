@@ -14,7 +14,8 @@ PACKAGE = "src/offtake/"
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 IMPORT_NAMES = {"vl-convert-python": "vl_convert"}
 PARTS = {"llvmlite": "numba", "markupsafe": "jinja2", "pydantic_core": "pydantic"}  # what a library brings with it
-EXTRAS = {"psycopg": {"route/ledger/postgres.py"}}  # what an extra brings, and the modules for which it is installed
+# What an extra brings, and the modules that use it, all of which run only where it is installed.
+EXTRAS = {"psycopg": {"route/ledger/postgres.py"}, "valkey": {"route/leases.py"}}
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 
 
