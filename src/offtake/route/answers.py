@@ -9,17 +9,14 @@ Sources: RFC 9112 sections 4, 6.1, 6.3, 7.1 and 11.
 from __future__ import annotations
 
 from collections import deque
-from http import HTTPStatus
 from itertools import islice
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from offtake.route.http1 import LAST_CHUNK, NO_BODY, Limits
-from offtake.route.seams import Headers, Outcome
+from offtake.route.seams import Headers
 
-BAD_REQUEST = 400
 FINAL = 200  #: The first status that is not informational.
-SERVED = Outcome.SERVED  #: Looking into an enumeration costs more than the rest of its line.
 TAIL_BYTES = 16_384  #: What is kept of an answer's end.
 START_BYTES = 2_048  #: What is kept of its beginning, where an Anthropic stream tells the tokens of its prompt.
 TRIM_BYTES = 65_536  #: How much may come between two looks at what is kept.
@@ -230,11 +227,3 @@ def check_framed_once(headers: list[tuple[bytes, bytes]]) -> None:
     names = [name for name, _ in headers]
     if names.count(b"content-length") > 1 or names.count(b"transfer-encoding") > 1:
         raise MalformedError
-
-
-def verdict_of(status: int) -> Outcome:
-    """Say how a request ended whose whole answer has this status."""
-    if status < BAD_REQUEST:
-        return SERVED
-    overloaded = status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return Outcome.FAILED if overloaded else Outcome.FAULTY

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from offtake.route.answers import AnswerReader, MalformedError, OversizedError, verdict_of
+from offtake.route.answers import AnswerReader, MalformedError, OversizedError
 from offtake.route.feeding import Feeding
 from offtake.route.framing import CLOSE_END, END, Way, chunk, length_line, reset, way_of
 from offtake.route.http1 import LAST_CHUNK, Request, whole
@@ -362,7 +362,8 @@ class Exchange:
             if way is Way.CHUNKED:
                 return chunk(part) + LAST_CHUNK if part else LAST_CHUNK
             return part
-        return self._whole_head(answer, answer.length if way is Way.VERBATIM else len(part)) + part
+        known = answer.length if way is Way.VERBATIM else len(part)
+        return self._whole_head(answer, known) + part
 
     # ── the client ───────────────────────────────────────────────────────────────────────────────────────────────
     def pause(self) -> None:
@@ -400,7 +401,8 @@ class Exchange:
         link, self._link = self._link, None
         if link is not None:
             link.abort()
-        outcome = outcome or (Outcome.CUT if self._phase == PASSING and self._passed else Outcome.FAILED)
+        passed = self._phase == PASSING and self._passed
+        outcome = outcome or (Outcome.CUT if passed else Outcome.FAILED)
         self._break_off(outcome, link, self._works.clock.now_ns())
 
     def wind_up(self) -> None:
