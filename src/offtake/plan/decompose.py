@@ -25,7 +25,7 @@ from offtake.plan.parts import Parts, StoppedError, least_costs
 from offtake.plan.planes import Cuts, Found, Point, gap_of, nearest
 from offtake.plan.problem import Ints
 from offtake.plan.split import Split, near_budgets, split
-from offtake.plan.twolevel import TwoLevel, phase_one
+from offtake.plan.twolevel import TwoLevel
 from offtake.plan.variables import Model
 
 IN_OUT = 0.5  #: weight of the best point in the point that is asked; any in (0, 1] is exact
@@ -438,21 +438,3 @@ def duals_of(search: Search) -> Floats:
         row_duals[by_row] += weight @ cuts.duals
         first += cuts.part.size
     return row_duals
-
-
-def least_violation(whole: TwoLevel, relaxed: Floats, effort: Effort) -> tuple[Floats, Floats] | None:
-    """Prove that parts cannot meet their limits: by how much each must give [rows], in solver units, and the duals.
-
-    ``relaxed [rows]`` is above 0 for the rows that may give. None where nothing is proven; integers are left out.
-    """
-    search = Search(phase_one(whole, relaxed), effort)
-    try:
-        found = search.close(None, CLOSE_ENOUGH, ROUNDS_LINEAR)
-    except ProgramInfeasibleError:
-        return None
-    if found.point is None or found.bound <= LIMITS_KEPT:
-        return None
-    program = search.whole.program
-    given = values_of(search, found.point)[whole.program.cost.size :]
-    amounts = np.abs(program.matrix[:, whole.program.cost.size :]) @ given
-    return amounts, duals_of(search)

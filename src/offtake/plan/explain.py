@@ -15,9 +15,9 @@ import numpy as np
 
 from offtake.plan import highs
 from offtake.plan.blocks import Bools, Floats, Program
-from offtake.plan.decompose import least_violation
 from offtake.plan.split import BUDGET, Split, split
 from offtake.plan.variables import Model
+from offtake.plan.violation import least_violation
 from offtake.plan.words import listing
 from offtake.units import BITS_PER_BYTE, BITS_PER_GBIT, KW_PER_MW, USD_PER_BILLION, USD_PER_MILLION
 
