@@ -115,6 +115,7 @@ def test_what_changes_nothing_on_the_shipped_example_is_worth_next_to_nothing() 
     tables = read_folder(Path(__file__).parents[2] / "examples" / "three-contracts")
     case, ask = case_of(tables, "reserved-h100", PlanOptions())
     desk = Desk(case=case, solve=ask, progress=lambda _stage, _done: None)
+    assert case.gap < Options().gap
     known = appraisal_of(case, 1.0)
     idle = [one for one in amendments(tables, "reserved-h100") if one.clause in {"our notice", "size", "prepay"}]
     worth = [worth_of(known, desk, one) for one in idle]

@@ -26,7 +26,14 @@ from offtake.report import negotiation, offers, sums
 from offtake.report.parts import Figure, Grid
 from offtake.report.sections import page, with_and_without
 from offtake.report.tables import read_run
-from offtake.report.terminal import appraisal_table, more_lines, regret_table, sheet_table, tornado_table
+from offtake.report.terminal import (
+    appraisal_table,
+    more_lines,
+    offers_table,
+    regret_table,
+    sheet_table,
+    tornado_table,
+)
 from tests.report.run_folder import Wish, build_run
 
 
@@ -207,3 +214,16 @@ def test_the_terminal_tells_the_worst_branch_of_each_choice_and_why_others_are_m
     assert lines[2] == ["sign", "$1.5", "bn", "$2", "bn", "3x"]
     told = "Not to be chosen: take part (all or nothing); wait (it can be signed on the first day alone)."
     assert " ".join(lines[3]) == told
+
+
+def test_what_an_offer_is_worth_within_the_solvers_gap_is_marked() -> None:
+    def one(name: str, usd: float) -> OfferWorth:
+        return OfferWorth(offer=name, name=name, units=1.0, units_max=1.0, worth_usd=usd)
+
+    found = OffersAppraisal(
+        format=OFFERS_FORMAT, portfolio_hash="", best_usd=1e9, doubt_usd=2e6, pairs=[],
+        offers=[one("clear", 3e6), one("unclear", 1e6), one("idle", 0.0)],
+    )  # fmt: skip
+    lines = printed(offers_table(found)).splitlines()
+    assert [line.split()[4:6] for line in lines if " of 1" in line] == [["+$3", "m"], ["~+$1", "m"], ["$0", "–"]]
+    assert lines[-1].startswith("~")

@@ -28,7 +28,7 @@ from offtake.plan.pool import Pool
 from offtake.plan.problem import Problem
 from offtake.plan.result import APPRAISAL_FORMAT, Appraisal
 from offtake.plan.solution import Solution
-from offtake.plan.solve import solve
+from offtake.plan.solve import Options, solve
 from offtake.plan.story import describe_scenarios, learning
 from offtake.plan.words import count, money, percent, significant
 from offtake.schema.portfolio import Tables
@@ -52,7 +52,8 @@ DOUBT_SHARE, GAP_SHARE = (
 class Case:
     """Hold the three plans: ``best`` may take the offer, ``without`` cannot, ``forced`` must.
 
-    ``forced`` is None where the best plan takes it in full, or where no plan could: then ``blocked`` says why.
+    ``forced`` is None where the best plan takes it in full, or where no plan could: then ``blocked`` says why. ``gap``
+    is the one that they were solved to.
     """
 
     assembled: Assembled
@@ -61,6 +62,7 @@ class Case:
     without: Solution
     forced: Solution | None
     blocked: list[str] = field(default_factory=list)
+    gap: float = Options.gap
 
     @property
     def units(self) -> float:
@@ -119,7 +121,7 @@ def case_of(tables: Tables, offer: str, options: PlanOptions, run: PlanRun | Non
     if gap < pool.options.gap:
         pool.options = replace(pool.options, gap=gap)
         case = case_on(assembled, case.offer, max(pool.solve(), best, key=lambda one: one.objective_usd), ask)
-    return case, ask
+    return replace(case, gap=pool.options.gap), ask
 
 
 def gap_for(case: Case, gap: float) -> float:

@@ -110,8 +110,9 @@ def negotiate(
     found = deepened(appraisal_of(case, break_even_ratio(case, ask)), desk)
     if case.signing is case.without:
         return found
-    fresh = out_of_sample(case, depth.fresh, options.solver, options.progress) if depth.fresh else None
-    swings = swings_of(case, options.solver, options.progress) if depth.vary else []
+    solver = replace(options.solver, gap=case.gap)
+    fresh = out_of_sample(case, depth.fresh, solver, options.progress) if depth.fresh else None
+    swings = swings_of(case, solver, options.progress) if depth.vary else []
     told = [*found.sentences, *([] if fresh is None else [fresh_sentence(found, fresh)])]
     return msgspec.structs.replace(found, fresh=fresh, swings=swings, sentences=told)
 

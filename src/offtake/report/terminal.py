@@ -262,10 +262,12 @@ def offers_table(found: OffersAppraisal) -> Group:
             for pair in pairs
         ]
         units = f"{number(one.units)} of {number(one.units_max)}"
-        made.add_row(Text(one.offer), Text(units), Text(change(one.worth_usd)), Text("; ".join(words) or NOTHING))
+        worth = marked_change(one.worth_usd, unclear=0.0 < abs(one.worth_usd) <= found.doubt_usd)
+        made.add_row(Text(one.offer), Text(units), Text(worth), Text("; ".join(words) or NOTHING))
     best = found.offers[0].name if found.offers else ""
     answer = f"{best} is worth most: {change(found.offers[0].worth_usd)}." if best else "There is no open offer."
-    return answered(answer, made)
+    unclear = any(0.0 < abs(one.worth_usd) <= found.doubt_usd for one in found.offers)
+    return Group(answered(answer, made), *([Text(""), Text(UNCLEAR)] if unclear else []))
 
 
 def rehearsal_table(summaries: list[Summary]) -> Group:
