@@ -30,30 +30,49 @@ def caller_of(keyring: Keyring, headers: Headers) -> Caller | None:
     return keyring.caller(secret.strip()) if secret else None
 
 
-def workload_of(fleet: Fleet, config: Config, caller: Caller, asked: Asked, head: Head) -> int:
-    """Return the workload a request belongs to: the first of the caller's that has its model, or the one it names.
+class Workloads:
+    """Know what each caller may ask for under one fleet and configuration."""
 
-    Raises
-    ------
-    Refusal
-        Where there is none that he may ask for.
-    """
-    model = config.file.models.get(asked.model, asked.model)
-    mine = [
-        index
-        for name in caller.workloads
-        for index, each in enumerate(fleet.workloads)
-        if each.name == name and each.model == model
-    ]
-    if not mine or (caller.models and asked.model not in caller.models):
-        raise Refusal(404, f"The model {asked.model!r} does not exist or is not yours.", "model", "model_not_found")
-    named = header(head.headers, WORKLOAD_HEADER)
-    if named is None:
-        return mine[0]
-    wanted = [index for index in mine if fleet.workloads[index].name.encode() == named]
-    if not wanted:
-        raise Refusal(403, "This key may not ask for that workload with that model.", code="workload_not_allowed")
-    return wanted[0]
+    def __init__(self, fleet: Fleet, config: Config) -> None:
+        self.fleet, self.models = fleet, config.file.models
+        self._mine: dict[tuple[bytes, str], list[int]] = {}  #: what was found before, by key and model
+
+    def of(self, caller: Caller, asked: Asked, head: Head) -> int:
+        """Return the workload a request belongs to: the first of the caller's that has its model, or the one it names.
+
+        Raises
+        ------
+        Refusal
+            Where there is none that he may ask for.
+        """
+        mine = self._mine.get((caller.digest, asked.model)) or self._look(caller, asked.model)
+        named = header(head.headers, WORKLOAD_HEADER)
+        if named is None:
+            return mine[0]
+        wanted = [index for index in mine if self.fleet.workloads[index].name.encode() == named]
+        if not wanted:
+            raise Refusal(403, "This key may not ask for that workload with that model.", code="workload_not_allowed")
+        return wanted[0]
+
+    def _look(self, caller: Caller, asked: str) -> list[int]:
+        """Return the workloads of a caller that have a model, and remember them; there are as many as keys and models.
+
+        Raises
+        ------
+        Refusal
+            Where there is none.
+        """
+        model = self.models.get(asked, asked)
+        mine = [
+            index
+            for name in caller.workloads
+            for index, each in enumerate(self.fleet.workloads)
+            if each.name == name and each.model == model
+        ]
+        if not mine or (caller.models and asked not in caller.models):
+            raise Refusal(404, f"The model {asked!r} does not exist or is not yours.", "model", "model_not_found")
+        self._mine[caller.digest, asked] = mine
+        return mine
 
 
 def models_for(fleet: Fleet, config: Config, caller: Caller | None, head: Head, request_id: str) -> Reply:

@@ -165,6 +165,8 @@ class Decider:
         if not self._drawn:
             self._drawn = self._chance.random(DRAWN).tolist()
         u = self._drawn.pop()
+        if not without and self._shadow is None and self._keep is None:
+            return self._machine.decide(self._policy, request, now_ns, u)
         closed = [(pool, int(self._replicas_up[pool])) for pool in without]
         for pool, _ in closed:
             self._replicas_up[pool] = 0

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias, cast
 from offtake.fleet import Fleet
 from offtake.policy.view import NO_POOL, Choice, Reason
 from offtake.policy.view import Request as Wish
-from offtake.route.asking import MODELS, NOT_KNOWN, caller_of, models_for, workload_of
+from offtake.route.asking import MODELS, NOT_KNOWN, Workloads, caller_of, models_for
 from offtake.route.clock import Clock, RequestNames
 from offtake.route.config import Config
 from offtake.route.decider import Decider, Sent, Used, session_of
@@ -134,6 +134,7 @@ class RequestDesk:
         self.retries = RetryBudget(file.retry.budget_share)
         self.up_share = [1.0] * len(fleet.pools)
         self.policy = self.parts.config.policy.name.lower()
+        self.workloads = Workloads(fleet, self.parts.config)
 
     def change(self, parts: Parts, now_ns: int) -> None:
         """Go on with another fleet, configuration or keys; no request is dropped, and those that wait look again."""
@@ -171,7 +172,7 @@ class RequestDesk:
             return reply_of(dialect, NOT_KNOWN, name)
         try:
             asked = read(call, body)
-            workload = workload_of(self.parts.fleet, self.parts.config, caller, asked, head)
+            workload = self.workloads.of(caller, asked, head)
         except Refusal as refusal:
             told = Error(refusal.status, refusal.message, code=refusal.code, param=refusal.param)
             return reply_of(dialect, told, name)

@@ -99,8 +99,14 @@ class Tenant:
 
     def usd(self, day: int) -> float:
         """Return what all have spent on a day."""
-        spent = sum(each[USD] for each in (self.own, *self.others) if each[DAY] == day)
-        return spent + sum(each[OTHERS_USD] for each in self.lease if each[OTHERS_DAY] == day)
+        spent = self.own[USD] if self.own[DAY] == day else 0.0
+        for each in self.others:
+            if each[DAY] == day:
+                spent += each[USD]
+        for each in self.lease:
+            if each[OTHERS_DAY] == day:
+                spent += each[OTHERS_USD]
+        return spent
 
     def spend(self, usd: float, day: int) -> None:
         """Count what was spent."""
@@ -162,10 +168,10 @@ class Allowances:
         mine = self.tenants[tenant]
         own, requests = mine.own, mine.requests
         if mine.usd_most:
-            day, since_ns = divmod(self.begun_wall_ns + now_ns, NS_PER_DAY)
-            if mine.usd(day) >= mine.usd_most:
+            wall_ns = self.begun_wall_ns + now_ns
+            if mine.usd(wall_ns // NS_PER_DAY) >= mine.usd_most:
                 own[DENIED] += 1
-                return Denied("usd_per_day", NS_PER_DAY - since_ns)
+                return Denied("usd_per_day", NS_PER_DAY - wall_ns % NS_PER_DAY)
         own[REQUESTS_ASKED] += 1
         own[TOKENS_ASKED] += tokens
         if requests is not None and (wait_ns := requests.take(1, now_ns)):

@@ -70,8 +70,7 @@ def request_head(case: Case, upstream: Upstream, path: bytes, headers: Headers, 
     """Return the request line and headers for ``upstream``, whole."""
     host = host_of(upstream.host, upstream.port, 80 if upstream.tls is None else 443)
     parts = [b"POST %s%s HTTP/1.1\r\nhost: %s\r\n" % (upstream.path, path, host)]
-    parts += [b"%s: %s\r\n" % each for each in headers]
-    parts += [b"%s: %s\r\n" % each for each in upstream.headers]
+    parts += [b"%s: %s\r\n" % each for each in (*headers, *upstream.headers)]
     parts.append(b"x-request-id: %s\r\ncontent-length: %d\r\n\r\n" % (case.request_id.encode(), body_bytes))
     return b"".join(parts)
 

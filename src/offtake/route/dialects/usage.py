@@ -87,16 +87,17 @@ def told_by(found: dict[str, Any]) -> Usage | None:
     read = first_of(found, "prompt_tokens", "input_tokens")
     if output is None and read is None:
         return None
-    details = found.get("prompt_tokens_details") or found.get("input_tokens_details") or {}
+    details = found.get("prompt_tokens_details") or found.get("input_tokens_details")
     cached = first_of(details, "cached_tokens") or 0 if isinstance(details, dict) else 0
-    beside = (first_of(found, "cache_read_input_tokens") or 0, first_of(found, "cache_creation_input_tokens") or 0)
-    return Usage((read or 0) + sum(beside), output or 0, cached + beside[0])
+    again = first_of(found, "cache_read_input_tokens") or 0
+    anew = first_of(found, "cache_creation_input_tokens") or 0
+    return Usage((read or 0) + again + anew, output or 0, cached + again)
 
 
 def first_of(found: dict[str, Any], *names: str) -> int | None:
     """Return the first of these fields that holds a count."""
     for name in names:
         value = found.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if type(value) is int and value >= 0:  # True is no count
             return value
     return None
