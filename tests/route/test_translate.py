@@ -143,7 +143,7 @@ def test_a_message_becomes_a_chat() -> None:
     assert (made.path, made.dropped) == (b"/v1/chat/completions", ("cache_control",))
     assert msgspec.json.decode(made.body) == {
         "model": "theirs",
-        "max_tokens": 64,
+        "max_completion_tokens": 64,
         "messages": [
             {"role": "system", "content": [{"type": "text", "text": "be kind"}]},
             {

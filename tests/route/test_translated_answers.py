@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -313,6 +314,41 @@ def test_chunks_stream_as_a_message() -> None:
 def test_a_stream_that_is_none_is_a_fault_of_the_upstream(call: Call, events: list[bytes]) -> None:
     with pytest.raises((ValueError, msgspec.MsgspecError)):
         streamed(call, events)
+
+
+NAMES = ["type", "message", "content", "choices", "delta", "usage", "id", "model", "index", "content_block", "text"]
+NAMES += [
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "finish_reason",
+    "stop_reason",
+    "error",
+    "input",
+    "partial_json",
+]
+KINDS = ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "tool_use"]
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([*KINDS, "text", "text_delta", "stop", "{}", ""]),
+    lambda deep: st.lists(deep, max_size=3) | st.dictionaries(st.sampled_from(NAMES), deep, max_size=6),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(call=st.sampled_from([Call.CHAT, Call.MESSAGES]), stream=st.booleans(), said=st.lists(ODD, max_size=4))
+def test_whatever_an_upstream_says_is_turned_or_is_its_fault(call: Call, stream: bool, said: list[Any]) -> None:
+    begin = [USE_STREAM[0] if call is Call.CHAT else CHAT_STREAM[0]]
+    outs: list[bytes] = []
+    with suppress(ValueError, msgspec.MsgspecError):
+        if stream:
+            outs.append(streamed(call, [*begin, *(b"data: " + msgspec.json.encode(each) + b"\n\n" for each in said)]))
+        else:
+            base = MESSAGE if call is Call.CHAT else CHAT
+            changed = {name: each for name, each in zip(base, said, strict=False) if name in {"content", "choices"}}
+            outs.append(msgspec.json.encode(answered(call, base | changed)))
+    assert all(out.isascii() or out.decode() for out in outs)
 
 
 def test_events_are_read_as_the_standard_says() -> None:

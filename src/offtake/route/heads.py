@@ -6,6 +6,7 @@ the pool and the model that served it. How the body is framed is the bytes' busi
 
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -65,14 +66,26 @@ def header(headers: Headers, wanted: bytes) -> bytes | None:
 
 
 def retry_after_ns(headers: Headers) -> int:
-    """Return for how long an upstream asks to be left alone, ns; 0 where it does not say, or says it as a date."""
+    """Return for how long an upstream asks to be left alone, ns; 0 where it does not say.
+
+    A date is compared with the upstream's own, so that no two clocks need agree (RFC 9110, 10.2.3).
+    """
     for name, unit in ((b"retry-after-ms", NS_PER_MS), (b"retry-after", NS_PER_S)):
         value = header(headers, name)
         if value is not None:
             try:
                 seconds = float(value)
             except ValueError:
-                continue
-            if 0 <= seconds * unit < RETRY_MAX_NS:
-                return int(seconds * unit)
+                seconds = seconds_between(header(headers, b"date"), value)
+            if seconds >= 0:
+                return int(min(seconds * unit, RETRY_MAX_NS))
     return 0
+
+
+def seconds_between(start: bytes | None, end: bytes) -> float:
+    """Return the time from one date of HTTP to another, seconds; below 0 where one of them is none."""
+    try:
+        dates = [parsedate_to_datetime(date.decode("ascii")) for date in (start or b"", end)]
+        return (dates[1] - dates[0]).total_seconds()
+    except (ValueError, TypeError):
+        return -1.0

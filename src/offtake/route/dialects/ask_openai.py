@@ -40,7 +40,7 @@ def chat_of(body: Said, model: str) -> tuple[Said, set[str]]:
     fields, dropped = Fields(body, "", OPENAI), set[str]()
     fields.take("model", str)
     said: Said = {"model": model, "messages": _system(fields, dropped) + _turns(fields, dropped)}
-    said["max_tokens"] = fields.need("max_tokens", int)
+    said["max_completion_tokens"] = fields.need("max_tokens", int)
     for name, kind in (("temperature", float), ("top_p", float)):
         value: Any = fields.take(name, kind)
         if value is not None:
