@@ -9,6 +9,7 @@ from offtake.route.columns import Host
 from offtake.route.desk import RequestDesk
 from offtake.route.families import CONTENT_TYPE, FAMILIES, gathered, text_of
 from offtake.route.gate import gated
+from offtake.route.keys import Keyring
 from offtake.route.ledger.journal import Journal
 from offtake.route.metrics import Gauges, Meter, metrics_page
 from offtake.route.seams import Case, Head, Outcome, Reply, Sending
@@ -185,7 +186,7 @@ def test_what_tells_of_tenants_opens_to_a_key_that_may_operate(tmp_path: Path) -
     callers = dict(keyring.callers)
     for digest, caller in callers.items():
         callers[digest] = caller._replace(operate=caller.tenant == 0)
-    page = gated(pages, keyring._replace(callers=callers), listen)[b"/metrics"]
+    page = gated(pages, Keyring(callers), listen)[b"/metrics"]
     statuses = [
         status(page(ask(*headers)))
         for headers in (

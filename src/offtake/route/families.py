@@ -32,6 +32,10 @@ WHOLE_AT = TOKEN_AT + len(TOKEN_S) + 2
 TIMED_WIDTH = WHOLE_AT + len(WHOLE_S) + 2
 HISTOGRAMS = (FIRST_AT, TOKEN_AT, WHOLE_AT)
 
+WEEK = "week"  #: row by pool and workload: the Monday it began, and what was taken since
+WEEK_WIDTH = 3
+MONDAY_NS, WEEK_TOKENS, WEEK_USD = range(WEEK_WIDTH)
+
 CONTENT_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 BIG = 2.0**53  #: whole numbers above it are not told from their neighbours
 

@@ -27,12 +27,17 @@ from offtake.route.families import (
     FIRST_AT,
     FIRST_S,
     INPUT,
+    MONDAY_NS,
     OUTPUT,
     RETRIES,
     TIMED,
     TIMED_WIDTH,
     TOKEN_AT,
     TOKEN_S,
+    WEEK,
+    WEEK_TOKENS,
+    WEEK_USD,
+    WEEK_WIDTH,
     WHOLE_AT,
     WHOLE_S,
     gathered,
@@ -40,6 +45,7 @@ from offtake.route.families import (
 )
 from offtake.route.ledger.entry import Closed
 from offtake.route.ledger.journal import Journal
+from offtake.route.ledger.span import WEEK_NS, monday_ns
 from offtake.route.seams import Call, Case, Head, Reply
 from offtake.units import MS_PER_S, NS_PER_S
 
@@ -68,6 +74,7 @@ class Meter:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._parts: Parts | None = None  #: under which the keys below are numbered
+        self._week: dict[tuple[object, ...], Numbers] = {}
         self._ended: dict[tuple[object, ...], Numbers] = {}
         self._timed: dict[tuple[object, ...], tuple[Numbers, float, float]] = {}
 
@@ -78,6 +85,7 @@ class Meter:
             self._parts = parts
             self._ended.clear()
             self._timed.clear()
+            self._week.clear()
         key = (case.tenant, case.workload, closed.pool, closed.outcome, closed.reason)
         row = self._ended.get(key)
         if row is None:
@@ -91,8 +99,22 @@ class Meter:
             row[CACHED] += closed.cached_tokens
         if closed.attempts > 1:
             row[RETRIES] += closed.attempts - 1
+        if closed.pool:
+            self._burn(case, closed)
         if closed.outcome == SERVED:
             self._time(case, closed, now_ns)
+
+    def _burn(self, case: Case, closed: Closed) -> None:
+        """Count what a contract brought this week."""
+        key = (closed.pool, case.workload)
+        row = self._week.get(key)
+        if row is None:
+            row = self._week[key] = self.host.row((WEEK, closed.pool, names_of(case)[1]), WEEK_WIDTH)
+        if closed.end_ns >= row[MONDAY_NS] + WEEK_NS:
+            row[WEEK_TOKENS] = row[WEEK_USD] = 0.0
+            row[MONDAY_NS] = monday_ns(closed.end_ns)
+        row[WEEK_TOKENS] += closed.input_tokens + closed.output_tokens
+        row[WEEK_USD] += closed.cost_usd
 
     def _time(self, case: Case, closed: Closed, now_ns: int) -> None:
         """Count how long an answer took; the first token is seen only where it is streamed."""

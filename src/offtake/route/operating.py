@@ -22,8 +22,11 @@ from offtake.route.keys import Keyring
 from offtake.route.leases import Keeper, Store, is_mine, lock_of, unrenewed
 from offtake.route.ledger.journal import Journal
 from offtake.route.limits import Allowances
+from offtake.route.live import Live, document
 from offtake.route.metrics import Gauges, Meter, metrics_page
+from offtake.route.recent import Ring
 from offtake.route.scrape import Applier, Looker
+from offtake.route.seams import Feed, Head, Reply
 from offtake.units import NS_PER_S
 
 LOOK_NS = NS_PER_S  #: between two looks for new workers and new rows
@@ -55,7 +58,9 @@ class Operations:
         self._look_ns = self._apply_ns = 0
         self._desk: RequestDesk | None = None
         self._gauges: Gauges | None = None
-        self.watchers: list[Watcher] = [Meter(self.host)]
+        self.ring = Ring(self.host)
+        self.live: Live | None = None
+        self.watchers: list[Watcher] = [Meter(self.host), self.ring]
 
     def limits(self, config: Config) -> Allowances:
         """Return the limits of a configuration."""
@@ -73,10 +78,21 @@ class Operations:
 
     def pages(self, keyring: Keyring, config: Config) -> dict[bytes, Page]:
         """Return the pages for those who operate the router."""
-        return gated({b"/metrics": metrics_page(self.host)}, keyring, config.file.listen)
+        live = {b"/live": self._live_page, b"/live/events": self._live_events}
+        return gated({b"/metrics": metrics_page(self.host), **live}, keyring, config.file.listen)
+
+    def _live_page(self, head: Head) -> Reply | Feed:
+        """Return the live page."""
+        del head
+        return document()
+
+    def _live_events(self, head: Head) -> Reply | Feed:
+        """Return its events, once the worker serves."""
+        return self.live.events(head) if self.live is not None else Reply(503, (), b"")
 
     def begin(self, desk: RequestDesk, journal: Journal, connections: Callable[[], int]) -> None:
         """Begin what goes on in the background."""
+        self.live = Live(self.host, self.ring, desk)
         self._applier = Applier(self.host, self.clock, desk)
         self._tasks.append(asyncio.create_task(self._look_on(desk)))
         self._desk, self._gauges = desk, Gauges(self.host, desk, journal, connections)
@@ -106,6 +122,8 @@ class Operations:
             self.host.look()
             if self._gauges is not None:
                 self._gauges.tell(now_ns)
+            if self.live is not None:
+                self.live.tell(now_ns)
         allowance = self._desk.parts.allowance if self._desk is not None else None
         if self._applier is not None and now_ns >= self._apply_ns:
             self._apply_ns = now_ns + APPLY_NS
