@@ -58,6 +58,7 @@ class PlainDesk:
 
     def first(self, case: Case, now_ns: int) -> None:
         """Learn nothing."""
+        del case, now_ns
 
     def failed(self, case: Case, failure: Failure, now_ns: int) -> Reply:
         """Give up."""

@@ -182,8 +182,8 @@ UPSTREAM = '\n[[upstream]]\npool = "pool-{pool}"\nurl = "http://127.0.0.1:{upstr
 def offtake(place: Place) -> list[str]:
     """Return how the router is begun with all it does: keys, limits, policy, sessions, ledger."""
     from benchmarks.scenes import fleet_of  # noqa: PLC0415  # it loads the compiler
-    from offtake.fleet import write_fleet  # noqa: PLC0415
-    from offtake.route.keys import key_text  # noqa: PLC0415
+    from offtake.fleet import write_fleet  # noqa: PLC0415  # the same
+    from offtake.route.keys import key_text  # noqa: PLC0415  # the same
 
     (place.folder / "plan").mkdir()
     fleet = fleet_of(REPLICAS, POOLS, GOODPUT_RPS)

@@ -23,6 +23,10 @@ EXEMPT: dict[str, dict[str, str]] = {
     },
     "conversions": {"offtake.units": "the one module that may hold conversion factors"},
     "function_size": {"tests.plan.problems": "whole problems, written out as data"},
+    "no_mock": {
+        "benchmarks.bench_route": "it asks whether another process listens, until it does",
+        "tests.route.waiting": "it asks whether another process has come so far, until it has",
+    },
     "parameters": {"offtake.cli": "typer reads one parameter per option; the verbs pass a record on at once"},
 }
 

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +16,7 @@ import httpx2 as httpx
 from offtake.fleet import Fleet, write_fleet
 from tests.rehearse.fleets import small_fleet
 from tests.route.setup import tables
+from tests.route.waiting import until
 
 KEY = {"authorization": "Bearer ot-demo"}
 ASK = {"model": "model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
@@ -83,13 +83,13 @@ class Router:
 
     def rows(self, wanted: int) -> list[dict[str, Any]]:
         """The ledger's rows, once there are so many."""
-        deadline = time.monotonic() + 10
-        while True:
+
+        def there() -> bool:
             found = rows_of(self.run)
-            done = len(found) >= wanted and all(row["outcome"] != "open" for row in found[:wanted])
-            if done or time.monotonic() > deadline:
-                return found
-            time.sleep(0.05)
+            return len(found) >= wanted and all(row["outcome"] != "open" for row in found[:wanted])
+
+        until(there)
+        return rows_of(self.run)
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from offtake.route.entries import Bill
 from offtake.route.leases import Keeper, Store, is_mine, lock_of, unrenewed
 from offtake.route.limits import LEASE, LEASE_WIDTH, SHARE, Allowances
 from offtake.units import NS_PER_DAY, NS_PER_S
+from tests.route.waiting import until
 
 SERVER = next(filter(None, map(shutil.which, ("valkey-server", "redis-server"))), None)
 NOON_NS = 20_000 * NS_PER_DAY + NS_PER_DAY // 2
@@ -41,12 +41,11 @@ class Server:
     def begin(self) -> None:
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
         self.process = subprocess.Popen([str(SERVER), *options], stdout=subprocess.DEVNULL)
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise AssertionError("the server did not begin")
+        assert until(self.listens)
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def end(self) -> None:
         self.process.kill()

@@ -7,15 +7,22 @@ import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
 from tests.route.router import ASK, KEY, Router, offtake, run_folder
+from tests.route.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")]
+
+
+def is_served(client: httpx.Client) -> bool:
+    try:
+        return client.post("/v1/chat/completions", json=ASK).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def test_it_serves_at_once_and_every_request_is_in_the_ledger(tmp_path: Path) -> None:
@@ -52,13 +59,7 @@ def test_a_worker_that_dies_is_begun_anew_and_what_it_had_open_is_lost_in_the_le
             os.kill(max(router.children()), signal.SIGKILL)
             with pytest.raises(httpx.HTTPError):
                 list(lines)
-        for _ in range(100):
-            time.sleep(0.05)
-            try:
-                if client.post("/v1/chat/completions", json=ASK).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                continue
+        assert until(lambda: is_served(client))
         assert [row["outcome"] for row in router.rows(2)][:2] == ["lost", "served"]
 
 
@@ -75,9 +76,8 @@ def test_new_files_are_taken_over_and_faulty_ones_are_not(tmp_path: Path) -> Non
         made = offtake(str(run), "--config", str(path), "--new-key", "everyone", "--json")
         key = json.loads(made.stdout)["key"]
         router.process.send_signal(signal.SIGHUP)
-        time.sleep(1.0)
         with httpx.Client(base_url=router.address, headers={"x-api-key": key}) as client:
-            assert {client.post("/v1/chat/completions", json=ASK).status_code for _ in range(20)} == {200}
+            assert until(lambda: all(is_served(client) for _ in range(20)))
         assert "retry.budget_share: must be a share from 0 to 1" in router.errors.read_text()
 
 
@@ -107,7 +107,7 @@ def test_streams_go_on_while_files_are_taken_over_again_and_again(tmp_path: Path
             thread.start()
         for _ in range(10):
             router.process.send_signal(signal.SIGHUP)
-            time.sleep(0.1)
+            threads[0].join(0.1)
         for thread in threads:
             thread.join(30)
         assert ended == [True] * 12
@@ -159,7 +159,7 @@ def test_no_acknowledged_request_is_missing_after_everything_was_killed_at_a_ran
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.4 + 0.37 * seed)
+        threads[0].join(0.4 + 0.37 * seed)
         router.kill()
         for thread in threads:
             thread.join(10)
