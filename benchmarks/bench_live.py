@@ -1,97 +1,168 @@
-"""Time the router's decisions as Python calls them, and tell what a worker that holds them takes.
+"""Route the traffic that was rehearsed: the same requests, the same fleet, the same policy, through the live router.
 
-A life is all that the decider is told of a request: a choice, that it was sent, its first token, its end. Pools are
-equal, and every one may serve every request; 2,000 requests are in flight. The worker is a new process that reads a
-fleet, loads the policy's machine code and decides once; its code was compiled before.
+`examples/three-contracts` is planned and rehearsed; then `offtake route --demo` serves the rehearsal's own requests
+with mock pools, time passing at a quarter of its speed so that two cores suffice. Time to first token, refusals and
+spend stand beside the rehearsal's. The mock pools take the mean pace that the policy knows of a pool at its load, where
+the rehearsal steps every batch: its prompts hold up the answers beside them, and its replicas are told apart. That is
+what the figures differ by.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from time import process_time
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
+import polars as pl
 
-from benchmarks.harness import Figure
-from benchmarks.process import Spent, in_new_process
-from offtake.fleet import Fleet, read_fleet, write_fleet
-from offtake.policy.view import Policy, Request
-from offtake.route.decider import Decider, Sent, Settings, Used
+from benchmarks.harness import Figure, Skipped
+from offtake.fleet import read_fleet, write_fleet
+from offtake.units import MS_PER_S, NS_PER_S
 
-DECISION_US_BAR, READY_S_BAR, WORKER_MB_BAR = 20.0, 0.5, 50.0  # the goals
-POOLS, REPLICAS, GOODPUT_RPS = (4, 20, 64), 20, 8.0
-REQUESTS, HELD, TURNS = 20_000, 2_000, 5
-SPACING_NS, BEGUN_NS = 300_000, 1_780_000_000_000_000_000
-ANSWER = Used(1_155, 0, 211)
-
-
-def fleet(pools: int) -> Fleet:
-    """Return a fleet of equal pools."""
-    from benchmarks.scenes import fleet_of  # noqa: PLC0415  # it loads the compiler, which a worker must not
-
-    return fleet_of(pools * REPLICAS, pools, GOODPUT_RPS)
+ROOT = Path(__file__).resolve().parent.parent
+SPEED = 0.25
+HOURS = 0.008
+HOUR = "37"  # of the week: Tuesday afternoon in Europe
+BYTES_PER_TOKEN = 4
+PERCENTILES = (50, 95)
+OK = 200
 
 
-def asked() -> list[Request]:
-    """Return requests of random length."""
-    tokens = np.random.default_rng(8).integers(200, 2_000, REQUESTS).tolist()
-    return [Request(0, 0, length, 0, length + 400, -1, -1) for length in tokens]
+class Answered(NamedTuple):
+    """Hold how one request went: status 0 if it failed, seconds of the fleet's own time."""
+
+    status: int
+    ttft_s: float
+    events: int
 
 
-def decisions_s(decider: Decider, requests: list[Request]) -> float:
-    """Return the CPU seconds of deciding on all of them, one after another."""
-    begin = process_time()
-    served = sum(decider.choose(request, SPACING_NS * index).pool >= 0 for index, request in enumerate(requests))
-    spent_s = process_time() - begin
-    assert served == REQUESTS, "pools this empty take every request"
-    return spent_s
+def offtake(*arguments: str) -> None:
+    """Run one verb to its end."""
+    subprocess.run([sys.executable, "-m", "offtake.cli", *arguments], check=True, capture_output=True, cwd=ROOT)
 
 
-def lives_s(decider: Decider, requests: list[Request]) -> float:
-    """Return the CPU seconds of all that is told of them, choices included."""
-    held = deque[Sent]()
-    begin = process_time()
-    for index, request in enumerate(requests):
-        now_ns = SPACING_NS * index
-        held.append(decider.routed(request, decider.choose(request, now_ns).pool, now_ns))
-        if len(held) > HELD:
-            sent = held.popleft()
-            decider.first_token(sent, now_ns)
-            decider.finished(sent, ANSWER, now_ns)
-    spent_s = process_time() - begin
-    assert len(decider.sent) == HELD, "what has ended is not in flight"
-    return spent_s
+def rehearsed(run: Path) -> pl.DataFrame:
+    """Plan, and rehearse with all users in the router's own region; return what became of each request."""
+    offtake("plan", "examples/three-contracts", "--out", str(run), "--trust", "none")
+    path = run / "plan" / "fleet.json"
+    fleet = read_fleet(path)
+    only = [1.0] + [0.0] * (len(fleet.regions) - 1)
+    here = [msgspec.structs.replace(workload, region_share=only) for workload in fleet.workloads]
+    write_fleet(msgspec.structs.replace(fleet, workloads=here), path)
+    offtake("rehearse", str(run), "--hours", str(HOURS), "--from-hour", HOUR, "--thin", "1")
+    return pl.read_parquet(run / "rehearse" / "outcome.parquet")
 
 
-def worker(path: str) -> Any:  # noqa: ANN401  # whatever a JSON document holds
-    """Be a worker that has just become ready; return the memory that is its own, MB."""
-    decider = Decider(read_fleet(Path(path)), Settings(BEGUN_NS, policy=Policy.BID_PRICE))
-    assert decider.choose(asked()[0], 0).pool >= 0
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
-    kept = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return (kept["Private_Clean"] + kept["Private_Dirty"]) * 1_024 / 1e6
+async def ask(address: tuple[str, int], row: dict[str, Any], begun_s: float) -> Answered:
+    """Send one request when it is due, and read its stream to the end."""
+    due_s = begun_s + row["arrival_ns"] / NS_PER_S / SPEED
+    await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+    words = "word" * max(1, row["input_tokens"] - 4)
+    body = json.dumps(
+        {
+            "model": "assistant",
+            "messages": [{"role": "user", "content": words}],
+            "stream": True,
+            "min_tokens": row["output_tokens"],
+        }
+    )
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ot-demo\r\n"
+    head += f"x-offtake-workload: {row['workload']}\r\n"
+    sent_s = time.perf_counter()
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"{head}connection: close\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
+    status = int((await reader.readline()).split()[1])
+    while await reader.readline() != b"\r\n":
+        pass
+    events, first_s = 0, 0.0
+    while data := await reader.readline():
+        if data.startswith(b"data: {"):
+            events += 1
+            first_s = first_s or time.perf_counter() - sent_s
+    writer.close()
+    return Answered(status, first_s * SPEED, events)
+
+
+def routed(run: Path, rows: list[dict[str, Any]]) -> tuple[list[Answered], pl.DataFrame]:
+    """Serve the requests with the live router; return what the clients saw, and the ledger."""
+    command = [sys.executable, "-m", "offtake.cli", "route", str(run), "--demo", "--speed", str(SPEED), "--hour", HOUR]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--workers", "1", "--json"], stdout=subprocess.PIPE, text=True
+    ) as router:
+        assert router.stdout is not None
+        told = ""
+        while not told.endswith("}\n"):
+            told += router.stdout.readline()
+        port = int(json.loads(told)["address"].rpartition(":")[2])
+
+        async def all_of_them() -> list[Answered]:
+            begun_s = time.perf_counter() + 0.5
+            return await asyncio.gather(*(ask(("127.0.0.1", port), row, begun_s) for row in rows))
+
+        found = asyncio.run(all_of_them())
+        time.sleep(1.0)
+        router.send_signal(signal.SIGTERM)
+        assert router.wait(60) == 0
+    return found, ledger_of(run)
+
+
+def ledger_of(run: Path) -> pl.DataFrame:
+    """Return the requests that the ledger holds."""
+    import sqlite3  # noqa: PLC0415  # only here
+
+    with sqlite3.connect(run / "route-demo" / "ledger.db") as connection:
+        cursor = connection.execute(
+            "SELECT request_id, workload, outcome, pool, cost_usd, input_tokens, output_tokens FROM requests"
+        )
+        rows = cursor.fetchall()
+    connection.close()
+    names = ["request_id", "workload", "outcome", "pool", "cost_usd", "input_tokens", "output_tokens"]
+    return pl.DataFrame(rows, schema=names, orient="row")
 
 
 def run() -> list[Figure]:
-    """Return what decisions take at several numbers of pools, and what a worker takes."""
-    requests, found = asked(), []
-    for pools in POOLS:
-        seen = fleet(pools)
-        decision = min(decisions_s(Decider(seen, Settings(BEGUN_NS)), requests) for _ in range(TURNS))
-        life = min(lives_s(Decider(seen, Settings(BEGUN_NS)), requests) for _ in range(TURNS))
-        found.append(Figure(f"a live decision among {pools} pools", decision / REQUESTS * 1e6, "µs", DECISION_US_BAR))
-        found.append(Figure(f"all that is told of a request, {pools} pools", life / REQUESTS * 1e6, "µs"))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "fleet.json"
-        write_fleet(fleet(POOLS[-1]), path)
-        workers = [in_new_process("bench_live", "worker", str(path)) for _ in range(TURNS)]
-    best: Spent = min(workers, key=lambda spent: spent.cpu_s)
-    return [
-        *found,
-        Figure("a worker's start until it has decided, CPU", best.cpu_s, "s", READY_S_BAR),
-        Figure("most memory of a worker that only decides", best.memory_mb, "MB", WORKER_MB_BAR),
-        Figure("of it, its own", float(best.returned), "MB"),
-    ]
+    """Return live beside rehearsed."""
+    if not hasattr(os, "fork"):
+        raise Skipped("the router's workers are forked")
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) / "run"
+        outcome = rehearsed(where)
+        rows = outcome.select("arrival_ns", "workload", "input_tokens", "output_tokens").to_dicts()
+        found, ledger = routed(where, rows)
+    assert len(ledger) == len(rows), "every request is in the ledger once"
+    served = [one for one in found if one.status == OK]
+    assert sum(one.events for one in served) >= sum(
+        row["output_tokens"] for row, one in zip(rows, found, strict=True) if one.status == OK
+    )
+    figures = [Figure("requests", len(rows), "")]
+    ttft_ms = np.array([one.ttft_s for one in served]) * MS_PER_S
+    told_ms = outcome.filter(pl.col("status") == "served")["ttft_ms"].to_numpy()
+    for percentile in PERCENTILES:
+        figures.append(Figure(f"TTFT p{percentile}, live", float(np.percentile(ttft_ms, percentile)), "ms"))
+        figures.append(Figure(f"TTFT p{percentile}, rehearsed", float(np.percentile(told_ms, percentile)), "ms"))
+    refused = 1.0 - len(served) / len(found)
+    figures.append(Figure("refused, live", refused, "of all"))
+    figures.append(Figure("refused, rehearsed", float((outcome["status"] != "served").mean()), "of all"))
+    figures.append(Figure("spend because of use, live", float(ledger["cost_usd"].sum()), "USD"))
+    figures.append(
+        Figure(
+            "spend because of use, rehearsed",
+            float((outcome["cost_usd"] - outcome["held_usd"]).to_numpy().sum()),
+            "USD",
+        )
+    )
+    for name in sorted(set(ledger["pool"])):
+        figures.append(Figure(f"share at {name}, live", float((ledger["pool"] == name).mean()), "of all"))
+        figures.append(
+            Figure(f"share at {name}, rehearsed", float((outcome["pool"].cast(pl.String) == name).mean()), "of all")
+        )
+    return figures

@@ -104,6 +104,13 @@ class FakeDesk:
         self.log.append(("failed", failure))
         return self.send(case)
 
+    def hedge(self, case: Case, now_ns: int) -> Sending | None:
+        del case, now_ns
+        return None
+
+    def hedged(self, case: Case, now_ns: int, *, won: bool) -> None:
+        del case, now_ns, won
+
     def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         assert case not in self.closed
         self.closed.append(case)

@@ -9,12 +9,13 @@ from offtake.performance.library import StoredTable, save_table
 from offtake.route.clock import Clock
 from offtake.route.config import Config, read_config
 from offtake.route.decider import Decider, Settings
-from offtake.route.desk import Parts, RequestDesk
+from offtake.route.desk import RequestDesk
 from offtake.route.entries import Bill
 from offtake.route.health import Health
 from offtake.route.keys import key_text, read_keys
 from offtake.route.ledger.entry import Closed, Opened
 from offtake.route.limits import Denied
+from offtake.route.office import Parts
 from offtake.route.seams import Dialect, Leave, Times, Upstream
 from tests.rehearse.fleets import small_deployments, small_fleet
 

@@ -36,6 +36,7 @@ def route(
     new_key: Annotated[str, typer.Option(help="Add a key for a tenant, show it once, and stop.")] = "",
     demo: Annotated[bool, typer.Option("--demo", help="Serve with mock pools that behave as the fleet.")] = False,
     speed: Speed = 1.0,
+    hour: Annotated[float, typer.Option(help="Hour of the fleet's week at which --demo begins; -1: now.")] = -1.0,
     shadow: Annotated[str, typer.Option(help="A second policy whose choices are only written down.")] = "",
     port: Annotated[int, typer.Option(help="Port, instead of the file's; -1: the file's.", min=-1, max=65535)] = -1,
     workers: Annotated[int, typer.Option(help="Processes, instead of the file's; 0: one for each core.", min=0)] = 0,
@@ -49,7 +50,7 @@ def route(
     from offtake.route.worker import Files, read_setup
 
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    files = Files(run, config or run / "route.toml", shadow, port, workers, speed if demo else 1.0)
+    files = Files(run, config or run / "route.toml", shadow, port, workers, *((speed, hour) if demo else ()))
     if init:
         written = begin(files.config.parent, read_fleet(run / "plan" / "fleet.json"))
         say(as_json, f"Fill in the addresses: {written}", path=str(written))

@@ -13,13 +13,13 @@ class Clock:
     """Tell the time of one router; a jump of the wall clock moves nothing that it measures.
 
     The wall clock is read once, when the router begins, and its own time is counted on from there. ``speed`` makes time
-    pass quicker or slower than it does, beside mock pools of the same speed.
+    pass quicker or slower than it does, and ``begun_wall_ns`` sets the day, beside mock pools of the same speed.
     """
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, begun_wall_ns: int | None = None) -> None:
         self.speed = speed
         self._zero_ns = time.monotonic_ns()
-        self.begun_wall_ns = time.time_ns()
+        self.begun_wall_ns = time.time_ns() if begun_wall_ns is None else begun_wall_ns
 
     def now_ns(self) -> int:
         """Return the time since the clock was made, ns."""

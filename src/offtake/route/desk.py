@@ -7,32 +7,26 @@ sent and before its last bytes are passed on. This module knows no socket, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Protocol, TypeAlias, cast
+from typing import cast
 
-from offtake.fleet import Fleet
 from offtake.policy.view import NO_POOL, Choice, Reason
 from offtake.policy.view import Request as Wish
 from offtake.route.asking import MODELS, NOT_KNOWN, Workloads, caller_of, models_for
-from offtake.route.clock import Clock, RequestNames
-from offtake.route.config import Config
-from offtake.route.decider import Decider, Sent, Used, session_of
-from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
+from offtake.route.clock import RequestNames
+from offtake.route.decider import Sent, Used, session_of
+from offtake.route.dialects.asked import CALLS, Refusal, dialect_of, read
 from offtake.route.dialects.faults import NO_RETRY, Error, reply_of
 from offtake.route.dialects.fields import UNSAID
 from offtake.route.dialects.sending import sending_of
 from offtake.route.dialects.tokens import estimate_of
 from offtake.route.dialects.usage import is_whole, usage_of
-from offtake.route.entries import Asker, Bill, End, bill_of, closed_of, opened_of
+from offtake.route.entries import Asker, End, bill_of, closed_of, opened_of
 from offtake.route.heads import answer_head, header, retry_after_ns
-from offtake.route.health import Health, RetryBudget
+from offtake.route.health import RetryBudget
 from offtake.route.hold import Queues
-from offtake.route.keys import Caller, Keyring
-from offtake.route.ledger.entry import Closed, Opened
 from offtake.route.lengths import Lengths
-from offtake.route.limits import Denied
+from offtake.route.office import Parts, Rival, Work
 from offtake.route.seams import (
     NOTHING,
     Call,
@@ -46,75 +40,17 @@ from offtake.route.seams import (
     Outcome,
     Pass,
     Reply,
+    Sending,
     Step,
     Upstream,
 )
-from offtake.units import NS_PER_HOUR, NS_PER_S
+from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 
 OK, FAULT, BUSY, BROKEN = 200, 400, 429, 500
 UNTRUSTED = frozenset({401, 402, 407})  #: the router's own credential is at fault: no client's ever goes to an upstream
 OVERLOADED = frozenset({429, 503, 529})  #: Anthropic says 529
+HEDGE_AT = 0.5  #: of the limit on the time to first token, after which an answer is late (assumption)
 LEAST_WAIT_NS = 5_000_000  #: a request that waits is not asked about again before (assumption)
-Page: TypeAlias = Callable[[Head], Reply | Feed]
-
-
-class Book(Protocol):
-    """Keep records: ``ledger.journal.Journal``."""
-
-    def opened(self, record: Opened) -> bool:
-        """Keep a record before its request is sent; False if it cannot be kept."""
-
-    def closed(self, record: Closed) -> bool:
-        """Keep a record before the last bytes are passed on; False if it cannot be kept."""
-
-
-class Allowance(Protocol):
-    """Keep tenants within their limits: ``limits.Allowances``."""
-
-    def take(self, tenant: int, tokens: int, now_ns: int) -> Denied | None:
-        """Take one request of so many tokens from what a tenant may have, or say why not."""
-
-    def settle(self, tenant: int, estimate: int, bill: Bill, now_ns: int) -> None:
-        """Put right what was taken, now that it is known."""
-
-
-class Watcher(Protocol):
-    """Look on: metrics, logs, spans, the live page."""
-
-    def ended(self, case: Case, closed: Closed, now_ns: int) -> None:
-        """Learn that a request ended."""
-
-
-@dataclass(kw_only=True)
-class Parts:
-    """Hold what the desk works with."""
-
-    fleet: Fleet
-    config: Config
-    keyring: Keyring
-    decider: Decider
-    health: Health
-    book: Book
-    allowance: Allowance
-    clock: Clock
-    watchers: Sequence[Watcher] = ()
-    pages: Mapping[bytes, Page] = field(default_factory=dict)
-
-
-class Work:
-    """Hold what the desk itself knows of a case."""
-
-    __slots__ = ("allowance", "asked", "caller", "open", "parts", "reason", "sent", "taken", "trial", "wish")
-
-    def __init__(self, parts: Parts, caller: Caller, asked: Asked, taken: int) -> None:
-        self.parts = parts  #: those under which its pool and workload are numbered
-        self.caller, self.asked, self.taken = caller, asked, taken  #: tokens taken from the tenant's limit
-        self.allowance = parts.allowance  #: what was taken goes back to where it was taken from
-        self.open = False  #: its open record is kept
-        self.reason = ""
-        self.trial = False  #: its attempt tries an upstream that was left alone
-        self.wish: Wish | None = None
-        self.sent: Sent | None = None  #: its attempt, as the decider counts it
 
 
 class RequestDesk:
@@ -132,6 +68,7 @@ class RequestDesk:
         self.lengths = Lengths(len(fleet.workloads))
         self.queues = Queues(len(fleet.workloads), file.queue_max)
         self.retries = RetryBudget(file.retry.budget_share)
+        self.hedges = RetryBudget(file.retry.hedge_share)
         self.up_share = [1.0] * len(fleet.pools)
         self.policy = self.parts.config.policy.name.lower()
         self.workloads = Workloads(fleet, self.parts.config)
@@ -262,7 +199,15 @@ class RequestDesk:
         case.bid_usd = self.parts.decider.price_usd(pool)
         work.trial = self.parts.health.began(upstream, now_ns)
         work.sent = self.parts.decider.routed(cast("Wish", work.wish), pool, now_ns, streamed=case.stream)
-        return sending
+        return sending._replace(hedge_ns=self._hedge_ns(case, now_ns)) if self.hedges.share > 0.0 else sending
+
+    def _hedge_ns(self, case: Case, now_ns: int) -> int:
+        """Return when the answer to a streamed, interactive request is so late that it may be asked for twice."""
+        workload = self.parts.fleet.workloads[case.workload]
+        if not case.stream or workload.kind != "interactive":
+            return NOTHING
+        self.hedges.request()
+        return now_ns + round(HEDGE_AT * workload.ttft_ms_p95 * NS_PER_MS)
 
     def _unsaid(self, case: Case, upstream: Upstream, refusal: Refusal, now_ns: int) -> Step:
         """Look for a pool that speaks the caller's dialect, as the other has no words for a request; else refuse it."""
@@ -357,6 +302,37 @@ class RequestDesk:
         """Learn what a look at an upstream's health path told."""
         if self.parts.health.probed(upstream, well=well, now_ns=now_ns):
             self._tell_capacity(upstream.pool, now_ns)
+
+    def hedge(self, case: Case, now_ns: int) -> Sending | None:
+        """Find a second pool for a request whose answer is late, within the budget and where there is room for it."""
+        work, decider = cast("Work", case.mark), self.parts.decider
+        if work.parts is not self.parts or not self.hedges.take(now_ns):
+            return None
+        choice = decider.choose(cast("Wish", work.wish), now_ns, (*case.tried, case.pool))
+        pool = int(choice.pool)
+        if pool == NO_POOL or decider.view.pools["pressure"][pool] >= 1.0:
+            return None
+        upstream = self.parts.health.pick(pool, case.session, now_ns)
+        if upstream is None or upstream.dialect is not case.dialect:
+            return None
+        case.attempts += 1
+        trial = self.parts.health.began(upstream, now_ns)
+        work.rival = Rival(pool, upstream, trial, decider.routed(cast("Wish", work.wish), pool, now_ns, streamed=True))
+        return sending_of(case, upstream, self.parts.clock.wall_ns(now_ns) // NS_PER_S)
+
+    def hedged(self, case: Case, now_ns: int, *, won: bool) -> None:
+        """Learn whether the second attempt is the one whose answer goes on; the other is given up."""
+        work = cast("Work", case.mark)
+        rival, work.rival = work.rival, None
+        if rival is None:
+            return
+        if won:
+            self._leave(case, None, now_ns)
+            case.pool, case.upstream = rival.pool, rival.upstream
+            work.trial, work.sent = rival.trial, rival.sent
+        else:
+            self.parts.health.left(rival.upstream, trial=rival.trial)
+            self.parts.decider.gone(rival.sent, now_ns)
 
     def _tell_capacity(self, pool: int, now_ns: int) -> None:
         """Let the policy know which share of a pool can be reached."""

@@ -2,13 +2,14 @@
 
 Comes in: a whole request, and what happens to it: a link, bytes, a loss, a time that is up, a client that leaves. Goes
 out: calls of the desk, which decides, and bytes to the client. It knows no policy and parses no body.
-
 What is kept: nothing of an answer is passed on before the desk heard its head and its body began, so that until then
 another attempt can be made; its last bytes are passed on only once the desk has closed the request, so that no client
 ever sees a clean end of a request that the ledger does not hold; an answer that broke never ends cleanly.
 """
 
 from __future__ import annotations
+
+from http import HTTPStatus
 
 import msgspec
 
@@ -19,33 +20,16 @@ from offtake.route.http1 import LAST_CHUNK, Request, whole
 from offtake.route.seams import Case, Failure, Hold, Leave, Outcome, Pass, Reply, Sending, Step
 from offtake.route.upstream import Link
 from offtake.route.wheel import NEVER
-from offtake.route.works import FEEDING, HOLDING, OPENING, OVER, PASSING, SENT, Client, Works, verdict_of
+from offtake.route.works import FEEDING, HOLDING, OPENING, OVER, PASSING, SENT, Beside, Client, Works, verdict_of
 
 
 class Exchange:
     """Hold the life of one request."""
 
     __slots__ = (
-        "_case",
-        "_client",
-        "_early",
-        "_feeding",
-        "_head",
-        "_headless",
-        "_keep",
-        "_last_ns",
-        "_left",
-        "_link",
-        "_modern",
-        "_passed",
-        "_phase",
-        "_renewed",
-        "_seen",
-        "_sending",
-        "_total_ns",
-        "_verdict",
-        "_way",
-        "_works",
+        *("_case", "_client", "_early", "_feeding", "_first_ns", "_head", "_headless", "_hedge", "_keep", "_last_ns"),
+        *("_left", "_link", "_modern", "_passed", "_phase", "_renewed", "_seen", "_sending", "_total_ns", "_verdict"),
+        *("_way", "_works"),
     )
 
     def __init__(self, works: Works, client: Client) -> None:
@@ -55,12 +39,14 @@ class Exchange:
         self._headless = False  #: whether it wants no body
         self._case: Case | None = None
         self._link: Link | None = None
+        self._hedge: Beside | None = None  #: a second attempt, while none of the two has begun to answer
         self._sending: Sending  #: of the last attempt
         self._head: bytes  #: of its answer, once it was heard and is passed on
         self._early: bytes  #: framing that came before the body's first byte
         self._way: Way
         self._seen: int  #: pieces of its body that were turned
         self._total_ns: int  #: when it has lasted too long
+        self._first_ns: int  #: when its body must have begun
         self._passed = False  #: whether the client saw any of it
         self._renewed = False  #: whether it was sent on a second link
         self._feeding: Feeding | None = None
@@ -141,10 +127,9 @@ class Exchange:
     def _answer(self, reply: Reply, now_ns: int) -> None:
         """Send an answer of our own."""
         self._phase = OVER
-        client = self._client
-        keep = self._keep and not client.wants_close()
-        client.transport.write(whole(reply, self._works.date(now_ns), keep=keep, headless=self._headless))
-        client.ended(keep=keep)
+        keep = self._keep and not self._client.wants_close()
+        self._client.transport.write(whole(reply, self._works.date(now_ns), keep=keep, headless=self._headless))
+        self._client.ended(keep=keep)
 
     def _close(self, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         """Close the case, once; tell whether its row is kept."""
@@ -169,11 +154,10 @@ class Exchange:
         self._passed = self._renewed = False
         upstream = sending.upstream
         self._total_ns = now_ns + upstream.times.total_ns
+        self._client.due(min(now_ns + upstream.times.connect_ns, self._total_ns))
         link = self._works.pools.of(upstream).take(self)
         if link is not None:
             self._send(link, now_ns)
-        else:
-            self._client.due(min(now_ns + upstream.times.connect_ns, self._total_ns))
 
     def opened(self, link: Link) -> None:
         """Send the request."""
@@ -184,7 +168,8 @@ class Exchange:
         sending = self._sending
         self._link, self._phase = link, SENT
         link.send(sending.head, sending.body)
-        self._client.due(min(now_ns + sending.upstream.times.first_ns, self._total_ns))
+        self._first_ns = due_ns = min(now_ns + sending.upstream.times.first_ns, self._total_ns)
+        self._client.due(min(sending.hedge_ns, due_ns) if sending.hedge_ns > now_ns else due_ns)
 
     def unopened(self, failure: Failure) -> None:
         """Ask for another attempt."""
@@ -212,6 +197,7 @@ class Exchange:
     def _fail(self, failure: Failure, link: Link | None = None) -> None:
         """End the attempt: try another if nothing was passed on, else cut."""
         now_ns = self._works.clock.now_ns()
+        self._unhedge()
         if self._link is not None:
             link, self._link = self._link, None
             link.abort()
@@ -223,6 +209,7 @@ class Exchange:
 
     def _break_off(self, outcome: Outcome, link: Link | None, now_ns: int) -> None:
         """Close the case of an answer that is not whole, and the client's connection without a clean end."""
+        self._unhedge()
         tail, chunks = (b"", 0) if link is None else (link.answer.tail(), link.answer.count())
         self._close(outcome, tail, chunks, now_ns)
         if self._passed and self._way is Way.RAW:
@@ -231,6 +218,16 @@ class Exchange:
             self._client.transport.abort()
         self._phase = OVER
         self._client.ended(keep=False)
+
+    def _late(self, now_ns: int) -> None:
+        """Wait on, though the answer is late."""
+        self._client.due(max(now_ns, self._first_ns))
+
+    def _unhedge(self) -> None:
+        """Give a second attempt up: the first has begun to answer, or has ended."""
+        if self._hedge is not None:
+            self._hedge.give_up()
+            self._hedge = None
 
     # ── its answer ───────────────────────────────────────────────────────────────────────────────────────────────
     def received(self, data: bytes) -> None:
@@ -247,7 +244,11 @@ class Exchange:
         except OversizedError:
             self._fail(Failure.TOO_LARGE)
             return
-        now_ns = self._works.clock.now_ns()
+        self._fed(link, part)
+
+    def _fed(self, link: Link, part: bytes) -> None:
+        """Pass on what can be of an answer that was read so far."""
+        answer, now_ns = link.answer, self._works.clock.now_ns()
         if self._phase != PASSING:
             if not self._begun(answer, now_ns):
                 if self._link is link:
@@ -266,6 +267,7 @@ class Exchange:
             return False
         if not answer.pieces:
             return answer.done
+        self._unhedge()
         self._works.desk.first(self._the_case(), now_ns)
         self._phase = PASSING
         if not answer.done:
@@ -274,6 +276,8 @@ class Exchange:
 
     def _hear(self, answer: AnswerReader, now_ns: int) -> bool:
         """Let the desk judge the head; tell whether the answer is passed on."""
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            self._unhedge()
         step = self._works.desk.heard(self._the_case(), answer.status, answer.headers, now_ns)
         if isinstance(step, Pass):
             self._head, self._seen = step.head, 0
@@ -323,11 +327,12 @@ class Exchange:
     def _whole_head(self, answer: AnswerReader, length: int) -> bytes:
         """Write the head, framing included; ``length`` is -1 while it is unknown."""
         line = length_line(answer, self._way, length)
-        self._keep = self._keep and not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
+        self._keep &= not self._client.wants_close() and (bool(line) or self._way is not Way.RAW)
         return self._head + line + (END if self._keep else CLOSE_END)
 
     def _finish(self, link: Link, part: bytes, now_ns: int) -> None:
         """Close the case, and only then pass on the last bytes."""
+        self._unhedge()
         answer = link.answer
         if answer.junk and answer.chunked:
             self._fail(Failure.MALFORMED, link)
@@ -346,10 +351,9 @@ class Exchange:
             self._cut()
             return
         self._phase = OVER
-        client = self._client
         if not self._left:
-            client.transport.write(last)
-        client.ended(keep=self._keep and not client.wants_close())
+            self._client.transport.write(last)
+        self._client.ended(keep=self._keep and not self._client.wants_close())
 
     def _last(self, answer: AnswerReader, part: bytes) -> bytes:
         """Return the last bytes for the client: all of them, if none were passed on before."""
@@ -394,8 +398,7 @@ class Exchange:
     def stop(self, outcome: Outcome | None = None) -> None:
         """End at once, wherever it is; without an outcome it is the router that ends it."""
         if self._phase == FEEDING:
-            self._end_feed()
-            return
+            return self._end_feed()
         if self._phase == OPENING:
             self._works.pools.of(self._sending.upstream).leave(self)
         link, self._link = self._link, None
@@ -403,7 +406,7 @@ class Exchange:
             link.abort()
         passed = self._phase == PASSING and self._passed
         outcome = outcome or (Outcome.CUT if passed else Outcome.FAILED)
-        self._break_off(outcome, link, self._works.clock.now_ns())
+        return self._break_off(outcome, link, self._works.clock.now_ns())
 
     def wind_up(self) -> None:
         """End what would never end by itself."""
@@ -417,6 +420,8 @@ class Exchange:
         elif self._phase == OPENING:
             self._works.pools.of(self._sending.upstream).leave(self)
             self._fail(Failure.CONNECT_TIME)
+        elif self._phase == SENT and now_ns < self._first_ns:
+            self._late(now_ns)
         elif self._phase == SENT:
             self._fail(Failure.TOTAL_TIME if now_ns >= self._total_ns else Failure.FIRST_TIME)
         elif self._phase == PASSING:

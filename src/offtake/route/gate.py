@@ -14,9 +14,9 @@ from ipaddress import ip_address
 
 from offtake.route.asking import caller_of
 from offtake.route.config import Listen
-from offtake.route.desk import Page
 from offtake.route.heads import header
 from offtake.route.keys import Keyring
+from offtake.route.office import Page
 from offtake.route.seams import Feed, Head, Reply
 
 PLAIN = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from offtake.route.columns import Host, Numbers
-from offtake.route.desk import Parts, RequestDesk, Work
+from offtake.route.desk import RequestDesk
 from offtake.route.families import (
     CACHED,
     CONTENT_TYPE,
@@ -46,6 +46,7 @@ from offtake.route.families import (
 from offtake.route.ledger.entry import Closed
 from offtake.route.ledger.journal import Journal
 from offtake.route.ledger.span import WEEK_NS, monday_ns
+from offtake.route.office import Parts, Work
 from offtake.route.seams import Call, Case, Head, Reply
 from offtake.units import MS_PER_S, NS_PER_S
 

@@ -55,7 +55,11 @@ class Fault(StrEnum):
 
 
 class Pace(NamedTuple):
-    """Hold how fast a pool is, seconds, and how many requests run at once."""
+    """Hold how fast a pool is, seconds, and how many requests run at once.
+
+    A request in flight makes each token of the others later by ``load_s``, and by the reading of its own prompt, which
+    is spread over the tokens of its answer.
+    """
 
     own_s: float
     read_s: float
@@ -71,6 +75,8 @@ class MockPool:
     def __init__(self, name: str, pace: Pace, output_tokens: float) -> None:
         self.name, self.pace, self.output_tokens = name, pace, output_tokens
         self.running = 0
+        self.load_s = 0.0  #: of all that run, together
+        self.read_until_s = 0.0  #: when the prompts that came are read, if nothing more comes
         self.waiting: deque[Answering] = deque()
         self.fault = Fault.NONE
         self.served = 0
@@ -78,15 +84,20 @@ class MockPool:
     def token_s(self) -> float:
         """Return the time to the next token of each running request."""
         slow = SLOW if self.fault is Fault.SLOW else 1.0
-        return slow * (self.pace.token_s + self.pace.load_s * max(self.running - 1, 0) / self.pace.replicas)
+        return slow * (self.pace.token_s + self.load_s / self.pace.replicas)
 
     def begin(self, one: Answering) -> None:
         """Let a request run, or wait for a place."""
         if self.running < self.pace.places:
-            self.running += 1
-            one.run()
+            self._run(one)
         else:
             self.waiting.append(one)
+
+    def _run(self, one: Answering) -> None:
+        """Let a request run."""
+        self.running += 1
+        self.load_s += one.load_s
+        one.run()
 
     def end(self, one: Answering) -> None:
         """Let a request go, and the next begin."""
@@ -95,24 +106,34 @@ class MockPool:
                 self.waiting.remove(one)
             return
         self.running -= 1
+        self.load_s = max(self.load_s - one.load_s, 0.0) if self.running else 0.0
         if self.waiting:
-            self.running += 1
-            self.waiting.popleft().run()
+            self._run(self.waiting.popleft())
 
 
-def paces_of(view: View) -> list[Pace]:
-    """Return the pace of every pool, from the view that the policy has of it."""
+def paces_of(fleet: Fleet, view: View, region: int = 0) -> list[Pace]:
+    """Return the pace of every pool as users of a region see it, from the view that the policy has of it."""
     return [
         Pace(
-            own_s=float(row["own_ns"]) / NS_PER_S,
+            own_s=float(row["own_ns"] + view.rtt_ns[index, region]) / NS_PER_S,
             read_s=float(row["read_ns_per_token"]) / NS_PER_S,
             token_s=float(row["tpot_ns"]) / NS_PER_S,
-            load_s=float(view.load_ns[index].max()) / NS_PER_S,
+            load_s=slope_s(fleet, view, index),
             replicas=max(int(row["replicas_up"]), 1),
             places=int(min(float(row["places"]) * max(int(row["replicas_up"]), 1), 1e9)),
         )
         for index, row in enumerate(view.pools)
     ]
+
+
+def slope_s(fleet: Fleet, view: View, pool: int) -> float:
+    """Return by how much a request in flight makes a replica's tokens later, its prompt left out, seconds."""
+    read_ns = float(view.pools["read_ns_per_token"][pool])
+    found = [
+        float(view.load_ns[pool, index]) - read_ns * each.input_tokens_mean / max(each.output_tokens_mean, 1.0)
+        for index, each in enumerate(fleet.workloads)
+    ]
+    return max(0.0, *found) / NS_PER_S
 
 
 class Mock:
@@ -123,7 +144,7 @@ class Mock:
         self.chance = np.random.default_rng([fleet.seed, CHANCE_STREAM])
         means = [workload.output_tokens_mean for workload in fleet.workloads]
         mean = sum(means) / len(means)
-        paces = paces_of(view)
+        paces = paces_of(fleet, view)
         self.pools = {
             str(index): MockPool(pool.name, pace, mean)
             for index, (pool, pace) in enumerate(zip(fleet.pools, paces, strict=True))
@@ -269,6 +290,7 @@ class Answering:
 
     def __init__(self, connection: MockConnection, pool: MockPool, words: Words, *, stream: bool) -> None:
         self.connection, self.pool, self.words, self.stream = connection, pool, words, stream
+        self.load_s = pool.pace.load_s + pool.pace.read_s * words.input_tokens / max(words.output_tokens, 1)
         self.runs = False
         self.said = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -278,9 +300,17 @@ class Answering:
         self.runs = True
         pace = self.pool.pace
         slow = SLOW if self.pool.fault is Fault.SLOW else 1.0
-        first_s = slow * (pace.own_s + pace.read_s * self.words.input_tokens)
+        first_s = slow * (pace.own_s + self._read_s())
         rest_s = 0.0 if self.stream else max(self.words.output_tokens - 1, 0) * self.pool.token_s()
         self._in(first_s + rest_s, self._first if self.stream else self._whole)
+
+    def _read_s(self) -> float:
+        """Return how long until the prompt is read: replicas together read one prompt after the other."""
+        pool, speed = self.pool, self.connection.mock.speed
+        now_s = asyncio.get_running_loop().time() * speed
+        alone_s = pool.pace.read_s * self.words.input_tokens
+        pool.read_until_s = max(pool.read_until_s, now_s) + alone_s / pool.pace.replicas
+        return max(alone_s, pool.read_until_s - now_s)
 
     def stop(self) -> None:
         """Stop: nobody reads it any more."""

@@ -16,7 +16,7 @@ from offtake.fleet import Fleet
 from offtake.route.clock import Clock
 from offtake.route.columns import Host
 from offtake.route.config import Config
-from offtake.route.desk import Page, RequestDesk, Watcher
+from offtake.route.desk import RequestDesk
 from offtake.route.gate import gated
 from offtake.route.keys import Keyring
 from offtake.route.leases import Keeper, Store, is_mine, lock_of, unrenewed
@@ -24,6 +24,7 @@ from offtake.route.ledger.journal import Journal
 from offtake.route.limits import Allowances
 from offtake.route.live import Live, document
 from offtake.route.metrics import Gauges, Meter, metrics_page
+from offtake.route.office import Page, Watcher
 from offtake.route.recent import Ring
 from offtake.route.scrape import Applier, Looker
 from offtake.route.seams import Feed, Head, Reply

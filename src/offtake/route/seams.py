@@ -141,6 +141,7 @@ class Sending(NamedTuple):
     head: bytes  #: Request line and headers, with their last empty line; the body's length is among them.
     body: bytes
     translator: Translator | None = None
+    hedge_ns: int = NOTHING  #: when `Desk.hedge` is asked, if the answer's body has not begun by then
 
 
 class Hold(NamedTuple):
@@ -231,6 +232,12 @@ class Desk(Protocol):
 
     def failed(self, case: Case, failure: Failure, now_ns: int) -> Step:
         """Learn that an attempt failed before the first byte was passed on; perhaps try another."""
+
+    def hedge(self, case: Case, now_ns: int) -> Sending | None:
+        """Find a second pool for a request whose answer is late; None if it may have none."""
+
+    def hedged(self, case: Case, now_ns: int, *, won: bool) -> None:
+        """Learn whether the second attempt is the one whose answer goes on; the other is given up."""
 
     def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         """Close the request before its last bytes are passed on; False if its row could not be kept.

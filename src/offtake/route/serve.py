@@ -15,6 +15,7 @@ from typing import cast
 
 from offtake.route.clock import Clock
 from offtake.route.exchange import Exchange
+from offtake.route.hedging import HedgedExchange
 from offtake.route.http1 import CONTINUE, Limits, RefusedError, RequestReader, refusal, whole
 from offtake.route.seams import Desk
 from offtake.route.upstream import Pools
@@ -118,7 +119,7 @@ class Downstream(asyncio.Protocol, Timed):
         ready = self._reader.ready
         while ready and self._exchange is None and not self.paused and not self.transport.is_closing():
             self._waits = NOTHING
-            self._exchange = exchange = Exchange(self._works, self)
+            self._exchange = exchange = HedgedExchange(self._works, self)
             exchange.begin(ready.popleft(), self._works.clock.now_ns())
         self._advancing = False
         if self._exchange is None and not self._lost and not self.transport.is_closing():

@@ -16,6 +16,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +28,12 @@ from offtake.route.clock import Clock, fresh_name
 from offtake.route.config import Config, ConfigFile, Listen, read_config
 from offtake.route.decider import Decider, Settings
 from offtake.route.decider import Worker as Seat
-from offtake.route.desk import Parts, RequestDesk
+from offtake.route.desk import RequestDesk
 from offtake.route.health import Health
 from offtake.route.http1 import Limits
 from offtake.route.keys import Keyring, read_keys
 from offtake.route.ledger.journal import Journal, Rules
+from offtake.route.office import Parts
 from offtake.route.operating import Operations
 from offtake.route.pages import health_pages
 from offtake.route.places import upstreams_of
@@ -39,7 +41,7 @@ from offtake.route.recorder import Recorder
 from offtake.route.seams import Upstream
 from offtake.route.serve import Server
 from offtake.route.shared import Size, make_block, open_block
-from offtake.units import NS_PER_S
+from offtake.units import NS_PER_HOUR, NS_PER_S
 
 TICK_S = 0.01  #: between two looks at what the other workers have
 _LOG = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ _LOG = logging.getLogger(__name__)
 class Files(NamedTuple):
     """Name the files of a router, and what was asked for beside them: a port of -1 and 0 workers are the file's.
 
-    ``speed`` is how much quicker time passes, beside mock pools.
+    ``speed`` is how much quicker time passes beside mock pools, ``hour`` that of the fleet's week at which it begins
+    (-1: now).
     """
 
     run: Path
@@ -57,6 +60,7 @@ class Files(NamedTuple):
     port: int = -1
     workers: int = 0
     speed: float = 1.0
+    hour: float = -1.0
 
 
 class Setup(NamedTuple):
@@ -135,6 +139,14 @@ def tls_of(config: Config) -> ssl.SSLContext | None:
     return context
 
 
+def begun_of(files: Files, fleet: Fleet) -> int | None:
+    """Return the wall clock at which the router's time begins, ns since 1970; None: now."""
+    if files.hour < 0:
+        return None
+    monday = datetime.fromisoformat(fleet.week).replace(tzinfo=UTC)
+    return round(monday.timestamp() * NS_PER_S + files.hour * NS_PER_HOUR)
+
+
 class Place(NamedTuple):
     """Say which of how many workers of a host this is, and where they count for each other."""
 
@@ -163,7 +175,7 @@ class Worker:
 
     def __init__(self, files: Files, setup: Setup, place: Place) -> None:
         self.files, self.setup, self.place = files, setup, place
-        self.clock = Clock(files.speed)
+        self.clock = Clock(files.speed, begun_of(files, setup.fleet))
         ledger = setup.config.file.ledger
         rules = Rules(power=ledger.durable == "power")
         self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)

@@ -36,6 +36,13 @@ class Works(NamedTuple):
     date: Callable[[int], bytes]
 
 
+class Beside(Protocol):
+    """Be a second attempt beside one that is late."""
+
+    def give_up(self) -> None:
+        """End it, and tell the desk so."""
+
+
 class Client(Protocol):
     """Be the connection on which a request came; at most one exchange at a time has it."""
 
