@@ -151,7 +151,7 @@ def run() -> list[Figure]:
         figures.append(Figure(f"TTFT p{percentile}, rehearsed", float(np.percentile(told_ms, percentile)), "ms"))
     refused = 1.0 - len(served) / len(found)
     figures.append(Figure("refused, live", refused, "of all"))
-    figures.append(Figure("refused, rehearsed", float((outcome["status"] != "served").mean()), "of all"))
+    figures.append(Figure("refused, rehearsed", float(np.mean(outcome["status"].to_numpy() != "served")), "of all"))
     figures.append(Figure("spend because of use, live", float(ledger["cost_usd"].sum()), "USD"))
     figures.append(
         Figure(
@@ -161,8 +161,12 @@ def run() -> list[Figure]:
         )
     )
     for name in sorted(set(ledger["pool"])):
-        figures.append(Figure(f"share at {name}, live", float((ledger["pool"] == name).mean()), "of all"))
+        figures.append(Figure(f"share at {name}, live", float(np.mean(ledger["pool"].to_numpy() == name)), "of all"))
         figures.append(
-            Figure(f"share at {name}, rehearsed", float((outcome["pool"].cast(pl.String) == name).mean()), "of all")
+            Figure(
+                f"share at {name}, rehearsed",
+                float(np.mean(outcome["pool"].cast(pl.String).to_numpy() == name)),
+                "of all",
+            )
         )
     return figures
