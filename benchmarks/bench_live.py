@@ -109,7 +109,6 @@ def routed(run: Path, rows: list[dict[str, Any]]) -> tuple[list[Answered], pl.Da
             return await asyncio.gather(*(ask(("127.0.0.1", port), row, begun_s) for row in rows))
 
         found = asyncio.run(all_of_them())
-        time.sleep(1.0)
         router.send_signal(signal.SIGTERM)
         assert router.wait(60) == 0
     return found, ledger_of(run)
