@@ -83,6 +83,13 @@ class Tracing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     share: float = 1.0  #: Of requests that are traced.
 
 
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say what is written down for people and their tools; never a word or a key of a request."""
+
+    form: Literal["text", "json"] = "text"  #: Of the program's own lines.
+    access: str = ""  #: File with a line of JSON for each request; `-`: standard error; empty: none.
+
+
 class UpstreamRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Say where a pool is reached; a pool may have several."""
 
@@ -127,6 +134,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     state: str = "state"  #: Folder of what the workers of this host count together.
     shared: str = ""  #: `valkey://…` of limits shared by several routers; empty: each keeps its own.
     tracing: Tracing = Tracing()
+    log: Log = Log()
     queue_max: int = 1_000  #: Requests of one workload that may wait in one worker.
     queue_s: float = 30.0  #: How long a request may wait here; one that can wait longer is told when to come again.
     models: dict[str, str] = {}  #: Other names of models: what a client says to what the fleet says.

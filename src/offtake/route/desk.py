@@ -126,6 +126,8 @@ class RequestDesk:
         if denied is not None:
             message = f"This key's limit of {denied.limit.replace('_', ' ')} is used up."
             return reply_of(dialect, Error(429, message, retry_ns=denied.retry_ns, reason=denied.limit), name)
+        if self.parts.trace is not None:
+            case.head = self.parts.trace(case)
         case.mark = Work(self.parts, caller, asked, taken)
         self.retries.request()
         return case

@@ -65,6 +65,7 @@ class Parts:
     allowance: Allowance
     clock: Clock
     watchers: Sequence[Watcher] = ()
+    trace: Callable[[Case], Head] | None = None  #: gives a request the head that its upstream shall see
     pages: Mapping[bytes, Page] = field(default_factory=dict)
 
 

@@ -23,11 +23,13 @@ from offtake.route.leases import Keeper, Store, is_mine, lock_of, unrenewed
 from offtake.route.ledger.journal import Journal
 from offtake.route.limits import Allowances
 from offtake.route.live import Live, document
+from offtake.route.logs import AccessLog, write_json
 from offtake.route.metrics import Gauges, Meter, metrics_page
 from offtake.route.office import Page, Watcher
 from offtake.route.recent import Ring
 from offtake.route.scrape import Applier, Looker
-from offtake.route.seams import Feed, Head, Reply
+from offtake.route.seams import Case, Feed, Head, Reply
+from offtake.route.tracing import Tracer
 from offtake.units import NS_PER_S
 
 LOOK_NS = NS_PER_S  #: between two looks for new workers and new rows
@@ -62,12 +64,22 @@ class Operations:
         self.ring = Ring(self.host)
         self.live: Live | None = None
         self.watchers: list[Watcher] = [Meter(self.host), self.ring]
+        file = config.file
+        self.tracer = Tracer(file.tracing) if file.tracing.otlp_url else None
+        self.access = AccessLog(config.beside(file.log.access)) if file.log.access else None
+        self.watchers += [each for each in (self.tracer, self.access) if each is not None]
+        if file.log.form == "json":
+            write_json()
 
     def limits(self, config: Config) -> Allowances:
         """Return the limits of a configuration."""
         now_ns = self.clock.now_ns()
         rows, begun_ns = config.file.tenant, self.clock.begun_wall_ns
         return Allowances(rows, self.host, begun_ns, now_ns=now_ns, shared=bool(config.file.shared))
+
+    def trace(self) -> Callable[[Case], Head] | None:
+        """Return what gives a request the head that its upstream shall see; None without spans."""
+        return self.tracer.head if self.tracer is not None else None
 
     def change(self, config: Config) -> None:
         """Go on with another configuration; the store of shared limits stays until the router begins anew."""
@@ -99,6 +111,8 @@ class Operations:
         self._desk, self._gauges = desk, Gauges(self.host, desk, journal, connections)
         if self.keeper is not None:
             self._threads.append(Thread(target=self.keeper.run, args=(self._stop,), name="leases", daemon=True))
+        if self.access is not None:
+            self._threads.append(Thread(target=self.access.run, args=(self._stop,), name="access log", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -149,4 +163,6 @@ class Operations:
             task.cancel()
         for thread in self._threads:
             thread.join(JOIN_S)
+        if self.tracer is not None:
+            self.tracer.close()
         self.host.close()

@@ -208,6 +208,7 @@ class Worker:
             allowance=self.operations.limits(setup.config),
             clock=self.clock,
             watchers=self.operations.watchers,
+            trace=self.operations.trace(),
             pages=health_pages(self.troubles, self.operations.notes)
             | self.operations.pages(setup.keyring, setup.config),
         )
