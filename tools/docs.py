@@ -169,11 +169,11 @@ def known_figures() -> dict[str, str]:
 def reference_pages() -> dict[Path, str]:
     """Make the reference: the portfolio from the one list that declares its tables, the rest from the program."""
     from offtake.schema import reference as portfolio  # noqa: PLC0415 the rest of this tool works before the package does
-    from tools import reference  # noqa: PLC0415 the same
+    from tools import reference, route_reference  # noqa: PLC0415 the same
 
     folder = ROOT / "docs" / "reference"
     made = {folder / "portfolio.md": portfolio.markdown(), folder / "portfolio.schema.json": portfolio.json_schema()}
-    return made | reference.pages()
+    return made | reference.pages() | route_reference.pages()
 
 
 def write_reference() -> None:

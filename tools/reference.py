@@ -36,6 +36,7 @@ RECORDS = (
     ("`plan/fleet.json`", "offtake.fleet", "Fleet"),
     ("`rehearse/rehearse.json`", "offtake.rehearse.summary", "Summary"),
     ("`rehearse/compare.json`", "offtake.rehearse.compare", "Comparison"),
+    ("Decisions of `offtake route --replay --json`", "offtake.route.judge", "Judged"),
     ("Sums of `offtake ledger --json`", "offtake.route.ledger.sums", "Sum"),
     ("Contracts of `offtake ledger --json`", "offtake.route.ledger.burn", "Burn"),
     ("Notices of `offtake ledger --json`", "offtake.report.notices", "Notice"),
@@ -48,12 +49,14 @@ TABLES = (
 )
 # How a part of a name tells its unit; longer parts first.
 UNITS = {
-    "share": "share", "tokens_per_minute": "tokens per minute", "rps_per_chip": "requests/s per chip", "usd": "USD",
+    "share": "share", "tokens_per_minute": "tokens per minute", "requests_per_minute": "requests per minute",
+    "bytes": "bytes", "days": "days", "rps_per_chip": "requests/s per chip", "usd": "USD",
     "kw": "kW",
     "rps": "requests/s", "ms": "ms", "ns": "ns", "hours": "h", "ratio": "ratio", "gap": "share",
     "probability": "share", "alpha": "share", "chips": "chips", "tokens": "tokens", "requests": "requests",
     "error": "share", "s": "s",
 }  # fmt: skip
+TOLD_BY = {"say": "route", "serve": "route"}  #: functions of a verb that pass on what they are given
 INDICES = """Indices: s scenario, t period, b block of the week, o offer, v an offer at one signing date, d a delivery,
 i site, n cell (a chip at a site, or an API), k workload, l lane (a workload in a cell where it may run), j training
 job, g group; p is the probability of a scenario.
@@ -191,8 +194,15 @@ def emitted() -> dict[str, list[str]]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "emit":
             verb = node.args[0]
             if isinstance(verb, ast.Constant):
-                found[str(verb.value)] = [word.arg for word in node.keywords if word.arg not in {None, "ok"}]
-    return {verb: found[verb] for verb in verbs() if verb in found}
+                found.setdefault(str(verb.value), []).extend(told(node))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TOLD_BY:
+            found.setdefault(TOLD_BY[node.func.id], []).extend(told(node))
+    return {verb: list(dict.fromkeys(found[verb])) for verb in verbs() if verb in found}
+
+
+def told(call: ast.Call) -> list[str]:
+    """Give the keys that one call writes."""
+    return [word.arg for word in call.keywords if word.arg not in {None, "ok", "as_json", "more"}]
 
 
 def record_sections(record: type[msgspec.Struct], seen: set[type] | None = None) -> str:

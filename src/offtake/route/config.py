@@ -55,7 +55,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Say how often an attempt that failed before the first byte is made again elsewhere."""
 
     attempts_max: int = 3  #: Attempts of one request.
-    budget_share: float = 0.1  #: Retries may be this share of all requests, over the last ten seconds.
+    budget_share: float = 0.1  #: Each request earns this share of a retry; 0: none is made.
     hedge_share: float = 0.0  #: Interactive requests that may be sent twice when their first token is late.
 
 
@@ -70,7 +70,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Say where the record of every request is kept."""
 
-    url: str = "sqlite:ledger.db"  #: `sqlite:FILE` or `postgresql://…`; a file is taken from the run folder.
+    url: str = "sqlite:ledger.db"  #: `sqlite:FILE` or `postgresql://…`.
     journal: str = "journal"  #: Folder of what is not in the ledger yet.
     durable: Literal["process", "power"] = "process"  #: `power`: wait until the disk says that it is written.
     keep_days: int = 400  #: Rows older than this are dropped when the ledger is swept.
@@ -126,20 +126,20 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     shadow: str = ""  #: A second policy, whose choices are only written down.
     decisions: str = ""  #: Folder in which every decision is written down; empty: only beside a shadow.
     keys: str = "keys.toml"  #: File of the clients' keys, as hashes.
-    listen: Listen = Listen()
-    limits: Limits = Limits()
-    retry: Retry = Retry()
-    breaker: Breaker = Breaker()
-    ledger: Ledger = Ledger()
+    listen: Listen = Listen()  #: Where it listens, and how much it takes.
+    limits: Limits = Limits()  #: Time limits of an attempt.
+    retry: Retry = Retry()  #: Attempts after one that failed.
+    breaker: Breaker = Breaker()  #: When an upstream is left alone.
+    ledger: Ledger = Ledger()  #: Where requests are written down.
     state: str = "state"  #: Folder of what the workers of this host count together.
     shared: str = ""  #: `valkey://…` of limits shared by several routers; empty: each keeps its own.
-    tracing: Tracing = Tracing()
-    log: Log = Log()
+    tracing: Tracing = Tracing()  #: Spans.
+    log: Log = Log()  #: Lines of the log.
     queue_max: int = 1_000  #: Requests of one workload that may wait in one worker.
     queue_s: float = 30.0  #: How long a request may wait here; one that can wait longer is told when to come again.
     models: dict[str, str] = {}  #: Other names of models: what a client says to what the fleet says.
-    upstream: list[UpstreamRow] = []
-    tenant: list[TenantRow] = []
+    upstream: list[UpstreamRow] = []  #: Where pools are reached; each pool needs one.
+    tenant: list[TenantRow] = []  #: Who may ask.
 
 
 class Config(NamedTuple):

@@ -21,14 +21,14 @@ from offtake.route.replay import replay
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """Say what recorded decisions show; ``otherwise`` counts choices of the shadow that differ: live → shadow."""
 
-    policy: str
+    policy: str  #: That decided.
     shadow: str  #: Empty: there was none.
-    logs: int
-    decisions: int
+    logs: int  #: Of this fleet that were read.
+    decisions: int  #: That they hold.
     #: Choices that the rehearsal's policy does not make from the same log; 0, unless the seam is broken.
     not_made_again: int
-    asked_of_shadow: int
-    otherwise: dict[str, int]
+    asked_of_shadow: int  #: Decisions for which a shadow was asked too.
+    otherwise: dict[str, int]  #: Its choices that differ, live → shadow, the most frequent first.
 
 
 def judge(fleet: Fleet, paths: Iterable[Path], folder: Path | None = None) -> Judged:

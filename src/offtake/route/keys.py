@@ -36,7 +36,7 @@ class KeyRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class KeyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Hold ``keys.toml``."""
 
-    key: list[KeyRow] = []
+    key: list[KeyRow] = []  #: Every key that opens the router.
 
 
 class Caller(NamedTuple):
