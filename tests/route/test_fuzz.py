@@ -125,6 +125,7 @@ def check(dialect: Dialect, status: int, headers: Any, body: bytes) -> None:
     assert ("retry-after" in headers) != ("x-should-retry" in headers)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(asked=ASKED, query=st.sampled_from(["", "?beta=true", "?a=%00"]), headers=HEADERS)
 def test_every_call_is_answered_in_its_dialect(

@@ -95,6 +95,7 @@ def drive(routers: list[Router], demand: list[float], seconds: int, begin_s: int
     return granted
 
 
+@pytest.mark.slow
 def test_two_routers_with_leases_never_take_more_than_the_limit_and_leave_little(
     tmp_path: Path, server: Server
 ) -> None:
@@ -107,6 +108,7 @@ def test_two_routers_with_leases_never_take_more_than_the_limit_and_leave_little
         each.keeper.store.close()
 
 
+@pytest.mark.slow
 def test_the_share_of_a_router_goes_to_where_the_requests_are(tmp_path: Path, server: Server) -> None:
     routers = [router(tmp_path, server, name, requests_per_minute=600) for name in ("one", "two", "three")]
     granted = drive(routers, [30.0, 0.5, 0.0], 60)
@@ -119,6 +121,7 @@ def test_the_share_of_a_router_goes_to_where_the_requests_are(tmp_path: Path, se
         each.keeper.store.close()
 
 
+@pytest.mark.slow
 def test_while_the_store_is_away_routers_go_on_with_their_last_share_and_say_so(tmp_path: Path, server: Server) -> None:
     routers = [router(tmp_path, server, name, requests_per_minute=600) for name in ("one", "two")]
     rows = routers[0].keeper.tenants

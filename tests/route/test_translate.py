@@ -354,6 +354,7 @@ JSON = st.recursive(
 FIELDS = ["messages", "tools", "tool_choice", "system", "stop", "temperature", "metadata", "stream_options", "top_p"]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON), st.sampled_from([Call.CHAT, Call.MESSAGES]))
 def test_any_body_is_said_or_refused(fields: dict[str, Any], call: Call) -> None:

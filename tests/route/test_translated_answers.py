@@ -336,6 +336,7 @@ ODD = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(call=st.sampled_from([Call.CHAT, Call.MESSAGES]), stream=st.booleans(), said=st.lists(ODD, max_size=4))
 def test_whatever_an_upstream_says_is_turned_or_is_its_fault(call: Call, stream: bool, said: list[Any]) -> None:
