@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,8 +71,9 @@ class Router:
 
     def kill(self) -> None:
         """End every process at once, as a machine that loses its power does."""
-        for pid in [*self.children(), self.process.pid]:
-            os.kill(pid, signal.SIGKILL)
+        for pid in [self.process.pid, *self.children()]:  # first the one that would begin workers anew
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
 
     def children(self) -> list[int]:
