@@ -23,9 +23,10 @@ from offtake.route.recent import KEPT, Ring, read
 from offtake.route.seams import Case, Feed, Head, Outcome, Reply
 from offtake.route.serve import Server
 from offtake.units import NS_PER_S
+from tests.rehearse.fleets import small_fleet
 from tests.route.fakes import FakeDesk
 from tests.route.setup import desk_in
-from tests.route.test_desk import BODY, post
+from tests.route.test_desk import BODY, book, post
 from tests.route.test_metrics import one
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -181,3 +182,24 @@ def test_a_browser_shows_what_the_events_tell(tmp_path: Path) -> None:
     for pool in desk.parts.fleet.pools:
         assert f"<td>{pool.name}</td>" in drawn
     assert '<td class="good">served</td>' in drawn
+
+
+def test_the_use_of_each_contract_since_monday_is_seen(tmp_path: Path) -> None:
+    fleet = small_fleet()
+    bound = [msgspec.structs.replace(pool, offers=["lease"]) for pool in fleet.pools if pool.kind == "chips"]
+    free = [pool for pool in fleet.pools if pool.kind != "chips"]
+    desk = desk_in(tmp_path, msgspec.structs.replace(fleet, pools=[*bound, *free]))
+    host = Host(tmp_path / "state")
+    desk.parts.watchers = [Meter(host)]
+    live = Live(host, Ring(host), desk)
+    for at in range(40):
+        one(desk, at, at + 0.1, at + 0.2)
+    served = [closed for closed in book(desk).shut if closed.pool != "api"]
+    sent: list[bytes] = []
+    feed = live.events(ASK)
+    assert isinstance(feed, Feed)
+    feed.begin(sent.append)
+    [lease] = told(sent)["contracts"]
+    assert lease["name"] == "lease"
+    assert lease["tokens"] == len(served) * 151 > 0
+    assert 0 < lease["used"] < 1
