@@ -12,10 +12,10 @@ from tests.house.sources import ROOT, python_sources
 
 PACKAGE = "src/offtake/"
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-IMPORT_NAMES = {"vl-convert-python": "vl_convert"}
+IMPORT_NAMES = {"opentelemetry-sdk": "opentelemetry", "vl-convert-python": "vl_convert"}
 PARTS = {"llvmlite": "numba", "markupsafe": "jinja2", "pydantic_core": "pydantic"}  # what a library brings with it
 # What an extra brings, and the modules that use it, all of which run only where it is installed.
-EXTRAS = {"psycopg": {"route/ledger/postgres.py"}, "valkey": {"route/leases.py"}}
+EXTRAS = {"opentelemetry": {"route/tracing.py"}, "psycopg": {"route/ledger/postgres.py"}, "valkey": {"route/leases.py"}}
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 
 
@@ -72,7 +72,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
 
 def test_what_an_extra_brings_is_declared_and_imported_only_where_it_is_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = set[str]().union(*map(names, project["optional-dependencies"].values()))
+    extras = project["optional-dependencies"].values()
+    declared = {IMPORT_NAMES.get(name, name) for extra in extras for name in names(extra)}
     imported = imported_packages()
     assert EXTRAS.keys() <= declared
     assert {name: files for name, files in imported.items() if name in declared} == EXTRAS
