@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from offtake.route.config import ConfigFile
-from tests.route.router import Router, run_folder
+from tests.route.router import ASK, Router, run_folder
 from tools.docs import ROOT
 from tools.route_reference import REASONS, complete, settings
 
@@ -65,7 +65,12 @@ class TestSnippetsOfTheReadme:
     def test_the_ledger_is_where_the_readme_says(self, router: Router) -> None:
         text = (ROOT / "README.md").read_text("utf-8")
         (folder,) = re.findall(r"`offtake ledger runs/mine/(\S+)`", text)
-        assert (router.run / folder / "ledger.db").is_file()
+        with router.client() as client:
+            assert client.post("/v1/chat/completions", json=ASK).status_code == 200
+        assert router.rows(1)
+        command = [sys.executable, "-m", "offtake.cli", "ledger", str(router.run / folder), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert sum(each["served"] for each in json.loads(done.stdout)["sums"]["outcome"]) >= 1
 
 
 def test_the_files_of_the_documents_are_files_of_a_router() -> None:
