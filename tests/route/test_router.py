@@ -183,7 +183,7 @@ def drained(run: Path) -> list[tuple[str, str]]:
     from offtake.route.ledger.opening import open_store
 
     drainer = Drainer(run / "journal-before", lambda: open_store("sqlite:ledger-before.db", run))
-    drainer.drain()
+    assert until(lambda: drainer.drain() >= 0 and not list((run / "journal-before").glob("*.log")))
     drainer.close()
     store = open_store("sqlite:ledger-before.db", run)
     rows = [(str(row[0]), str(row[1])) for row in store.read("SELECT request_id, outcome FROM requests")]
