@@ -57,9 +57,13 @@ class Entry(NamedTuple):
 
 def add(entries: dict[str, Entry], worker: str, record: Record) -> None:
     """Put a record beside what is known of its request."""
-    entry = entries.get(record.request_id, Entry(worker, None, None))
-    known = entry._replace(opened=record) if isinstance(record, Opened) else entry._replace(closed=record)
-    entries[record.request_id] = known
+    known = entries.get(record.request_id)
+    opened, closed = (None, None) if known is None else known[1:]
+    if isinstance(record, Opened):
+        opened = record
+    else:
+        closed = record
+    entries[record.request_id] = Entry(worker, opened, closed)
 
 
 def unknown_end(opened: Opened) -> Closed:
