@@ -28,6 +28,7 @@ from offtake.route.loop import run
 from offtake.route.worker import Files, Place, Setup, Worker, tls_of
 from offtake.units import NS_PER_S
 
+DRAINER_NICE = 10  #: what empties the journals may lag behind; answers may not
 AGAIN_S = 1.0  #: after so long a process is begun anew that died as soon as it had begun
 YOUNG_NS = 2 * NS_PER_S
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
@@ -182,6 +183,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.nice(DRAINER_NICE)
         ledger = config.file.ledger
         Drainer(config.beside(ledger.journal), lambda: open_store(ledger.url, config.path.parent)).run(stop)
 
