@@ -314,6 +314,19 @@ def test_a_client_that_goes_after_the_last_event_was_served(tmp_path: Path) -> N
         assert book(desk).shut[-1].outcome == outcome
 
 
+def test_a_waiting_request_keeps_its_tenant_when_tenants_are_numbered_anew(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path)
+    case = come(desk)
+    text = route_text()
+    head, acme, umbrella = (
+        text.partition("[[tenant]]")[0],
+        *("[[tenant]]" + each for each in text.split("[[tenant]]")[1:]),
+    )
+    desk.change(desk_in(tmp_path, text=head + umbrella + "\n" + acme).parts, 1)
+    sent(desk.place(case, 2))
+    assert book(desk).open[-1].tenant == "acme"
+
+
 @pytest.mark.parametrize(("path", "method", "status"), [(b"/", b"GET", 404), (b"/v1/messages", b"GET", 405)])
 def test_what_is_not_there_is_said_so(tmp_path: Path, path: bytes, method: bytes, status: int) -> None:
     assert refused(desk_in(tmp_path).arrived(Head(method, path, b"", ()), b"", 0))[0] == status

@@ -159,9 +159,10 @@ class RequestDesk:
             return self._refuse(case, Error(503, "This workload is no more.", reason="gone"))
         if not work.open:
             wall_ns = self.parts.clock.wall_ns(case.arrival_ns)
-            tenant = self.parts.config.file.tenant[case.tenant].name
             work.open = self.parts.book.opened(
-                opened_of(self.parts.fleet, case, Asker(tenant, work.caller.name, self.parts.config.region), wall_ns)
+                opened_of(
+                    self.parts.fleet, case, Asker(work.caller.who, work.caller.name, self.parts.config.region), wall_ns
+                )
             )
             if not work.open:
                 return self._refuse(

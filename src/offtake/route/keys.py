@@ -43,6 +43,7 @@ class Caller(NamedTuple):
     """Say who asks: the index of the tenant, and the scope of the key."""
 
     tenant: int
+    who: str  #: The tenant's name, which stays when tenants are numbered anew.
     name: str
     digest: bytes
     models: frozenset[str]
@@ -99,6 +100,7 @@ def read_keys(path: Path, tenants: Sequence[TenantRow]) -> Keyring:
     callers = [
         Caller(
             names[row.tenant],
+            row.tenant,
             row.name,
             bytes.fromhex(row.sha256),
             frozenset(row.models),

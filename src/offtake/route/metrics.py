@@ -64,9 +64,8 @@ FIRST_SUM, TOKEN_SUM, WHOLE_SUM = TOKEN_AT - 1, WHOLE_AT - 1, TIMED_WIDTH - 1
 
 def names_of(case: Case) -> tuple[str, str]:
     """Return the names of a case's tenant and workload, under the files that it came under."""
-    parts = cast("Work", case.mark).parts
-    workload = parts.fleet.workloads[case.workload].name if case.workload >= 0 else ""
-    return parts.config.file.tenant[case.tenant].name, workload
+    work = cast("Work", case.mark)
+    return work.caller.who, work.parts.fleet.workloads[case.workload].name if case.workload >= 0 else ""
 
 
 class Meter:
@@ -81,13 +80,14 @@ class Meter:
 
     def ended(self, case: Case, closed: Closed, now_ns: int) -> None:
         """Count a request."""
-        parts = cast("Work", case.mark).parts
+        work = cast("Work", case.mark)
+        parts = work.parts
         if parts is not self._parts:
             self._parts = parts
             self._ended.clear()
             self._timed.clear()
             self._week.clear()
-        key = (case.tenant, case.workload, closed.pool, closed.outcome, closed.reason)
+        key = (work.caller.who, case.workload, closed.pool, closed.outcome, closed.reason)
         row = self._ended.get(key)
         if row is None:
             labels = (*names_of(case), closed.pool, closed.outcome, closed.reason)
