@@ -52,27 +52,16 @@ class Caller(NamedTuple):
 
 
 class Keyring:
-    """Hold the callers by the hash of their key.
-
-    A key that was found is found again without its hash: what is kept for that is never more than there are keys, and
-    no more of a secret than the requests themselves bring into this process.
-    """
+    """Hold the callers by the hash of their key; a key itself is never kept."""
 
     def __init__(self, callers: dict[bytes, Caller]) -> None:
         self.callers = callers
-        self._found: dict[bytes, Caller] = {}
 
     def caller(self, secret: bytes) -> Caller | None:
         """Return whose key ``secret`` is, or None."""
-        known = self._found.get(secret)
-        if known is not None:
-            return known
         digest = hashlib.sha256(secret).digest()
         found = self.callers.get(digest)
-        if found is None or not hmac.compare_digest(found.digest, digest):
-            return None
-        self._found[secret] = found
-        return found
+        return found if found is not None and hmac.compare_digest(found.digest, digest) else None
 
 
 def read_keys(path: Path, tenants: Sequence[TenantRow]) -> Keyring:
