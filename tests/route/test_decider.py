@@ -254,6 +254,20 @@ def test_a_new_fleet_takes_its_load_from_the_old_block_to_its_own(folder: Path) 
         decider(folder, worker=Worker(0, make_block(folder / "other", Size(2, 5, 2))))
 
 
+def test_who_takes_over_in_the_same_block_counts_what_is_there_once(folder: Path) -> None:
+    block = make_block(folder / "one", Size(2, 4, 2))
+    old = decider(folder, worker=Worker(0, block))
+    live(old, 1, 200)
+    new = decider(folder, worker=Worker(0, block, fresh=False))
+    live(old, 2, 50)
+    held = len(old.sent)
+    new.take_over(old, 10**9)
+    assert sum(one.in_flight for one in Others(block, 1).changes() if isinstance(one, Change)) == held > 0
+    for sent in list(new.sent):
+        new.gone(sent, 2 * 10**9)
+    assert not block.others(1)[: block.size.levels].any()
+
+
 def test_sessions_are_numbered_the_same_everywhere_and_apart_for_each_tenant() -> None:
     assert session_of(3, b"conversation-7") == session_of(3, b"conversation-7")
     assert session_of(3, b"conversation-7") != session_of(4, b"conversation-7")

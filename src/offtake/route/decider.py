@@ -93,10 +93,14 @@ class Held(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """Say which of the host's workers decides, and where they count; ``block`` is None for one alone."""
+    """Say which of the host's workers decides, and where they count; ``block`` is None for one alone.
+
+    One that is not ``fresh`` takes over from a decider of the same worker, which may count in the same block.
+    """
 
     number: int = 0
     block: Block | None = None
+    fresh: bool = True
 
 
 class Settings(NamedTuple):
@@ -146,11 +150,12 @@ class Decider:
         self._reading = list(zip(*reading, strict=True))
         self._input_tokens = np.array([workload.input_tokens_mean for workload in fleet.workloads])
         self._output_tokens = [workload.output_tokens_mean for workload in fleet.workloads]
-        number, block = settings.worker
+        number, block, fresh = settings.worker
         size = (len(fleet.pools), len(fleet.workloads))
         if block is not None and block.size[1:] != size:
             raise ValueError(f"the block counts for {block.size[1:]} pools and workloads, the fleet has {size}")
-        self._own = alone(*size) if block is None else block.column(number)
+        own = None if block is None else block.column(number) if fresh else block.kept(number)
+        self._own = own or alone(*size)
         self._others = None if block is None else Others(block, number)
         self._measured = np.zeros((*self.view.running.shape, LEVELS), np.int64)
         self._chance = np.random.default_rng([fleet.seed, CHANCE_STREAM, number])
@@ -332,7 +337,7 @@ class Decider:
 
     def retire(self) -> None:
         """Say nothing to other workers any more: what is in flight here is another's to count."""
-        number, block = self.settings.worker
+        number, block, _ = self.settings.worker
         if block is not None:
             block.clear(number)
         self._own, self._others = alone(len(self.fleet.pools), len(self.fleet.workloads)), None

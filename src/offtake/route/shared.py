@@ -66,6 +66,10 @@ class Block:
     def column(self, worker: int) -> Column:
         """Return the numbers that ``worker`` alone writes; its levels begin at nothing."""
         self.clear(worker)
+        return self.kept(worker)
+
+    def kept(self, worker: int) -> Column:
+        """Return the numbers of ``worker`` as they are: who counts in them goes on with them."""
         return Column(self.size, self._numbers[worker])
 
     def clear(self, worker: int) -> None:

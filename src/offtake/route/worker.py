@@ -154,7 +154,7 @@ class Place(NamedTuple):
     workers: int = 1
     scratch: Path = Path()
 
-    def seat(self, fleet: Fleet) -> Seat:
+    def seat(self, fleet: Fleet, *, fresh: bool) -> Seat:
         """Return the worker's place in the counts for a fleet; one worker alone needs none."""
         if self.workers == 1:
             return Seat()
@@ -167,7 +167,7 @@ class Place(NamedTuple):
             with suppress(FileExistsError):  # another worker was quicker
                 path.hardlink_to(own)
             own.unlink()
-        return Seat(self.number, open_block(path, size))
+        return Seat(self.number, open_block(path, size), fresh)
 
 
 class Worker:
@@ -180,30 +180,33 @@ class Worker:
         rules = Rules(power=ledger.durable == "power")
         self.journal = Journal(setup.config.beside(ledger.journal), fresh_name(), rules)
         self.operations = Operations(setup.fleet, setup.config, self.clock)
-        self.recorder: Recorder | None = None
-        self.desk = RequestDesk(self._parts(setup))
+        decider, self.recorder = self._deciding(setup, fresh=True)
+        self.desk = RequestDesk(self._parts(setup, decider))
+        self.changing, self.changes = asyncio.Lock(), set[asyncio.Task[None]]()
         self.stop = asyncio.Event()
 
-    def _parts(self, setup: Setup) -> Parts:
-        """Make what the desk works with."""
-        file, folder = setup.config.file, setup.config.decisions
-        if self.recorder is not None:
-            self.recorder.close()
-        self.recorder = Recorder(folder, fresh_name()) if folder is not None else None
+    def _deciding(self, setup: Setup, *, fresh: bool) -> tuple[Decider, Recorder | None]:
+        """Make what decides, and what writes it down; nothing else changes by it."""
+        folder = setup.config.decisions
+        recorder = Recorder(folder, fresh_name()) if folder is not None else None
         settings = Settings(
             self.clock.begun_wall_ns,
             policy=setup.config.policy,
             shadow=setup.config.shadow,
-            worker=self.place.seat(setup.fleet),
+            worker=self.place.seat(setup.fleet, fresh=fresh),
             folder=self.files.run,
-            keep=self.recorder.keep if self.recorder is not None else None,
+            keep=recorder.keep if recorder is not None else None,
         )
+        return Decider(setup.fleet, settings), recorder
+
+    def _parts(self, setup: Setup, decider: Decider) -> Parts:
+        """Make what the desk works with."""
         return Parts(
             fleet=setup.fleet,
             config=setup.config,
             keyring=setup.keyring,
-            decider=Decider(setup.fleet, settings),
-            health=Health(setup.upstreams, file.breaker),
+            decider=decider,
+            health=Health(setup.upstreams, setup.config.file.breaker),
             book=self.journal,
             allowance=self.operations.limits(setup.config),
             clock=self.clock,
@@ -259,14 +262,29 @@ class Worker:
 
     def reload(self) -> None:
         """Read the files again, and go on with what they say; with the old ones if they are faulty."""
-        try:
-            setup = read_setup(self.files, os.environ)
-            parts = self._parts(setup)
-        except OfftakeError as error:
-            for line in str(error).splitlines():
-                _LOG.error("not taken over: %s", line)
-            return
-        self.setup = setup
-        self.operations.change(setup.config)
-        self.desk.change(parts, self.clock.now_ns())
-        _LOG.info("took over the fleet of %s and %s", setup.fleet.week, self.files.config)
+        task = asyncio.get_running_loop().create_task(self._take_over())
+        self.changes.add(task)
+        task.add_done_callback(self.changes.discard)
+
+    async def _take_over(self) -> None:
+        """Make ready beside the requests what the files say now, and then change to it at once."""
+        async with self.changing:
+            try:
+                setup, decider, recorder = await asyncio.to_thread(self._read_again)
+            except OfftakeError as error:
+                for line in str(error).splitlines():
+                    _LOG.error("not taken over: %s", line)
+                return
+            parts, before = self._parts(setup, decider), self.recorder
+            self.setup = setup
+            self.operations.change(setup.config)
+            self.desk.change(parts, self.clock.now_ns())
+            self.recorder = recorder
+            if before is not None:
+                before.close()
+            _LOG.info("took over the fleet of %s and %s", setup.fleet.week, self.files.config)
+
+    def _read_again(self) -> tuple[Setup, Decider, Recorder | None]:
+        """Read the files, and make what decides by them."""
+        setup = read_setup(self.files, os.environ)
+        return setup, *self._deciding(setup, fresh=False)
