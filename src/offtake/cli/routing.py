@@ -79,7 +79,8 @@ def tell_replay(files: Files, *, as_json: bool) -> None:
     from offtake.route.judge import judge
 
     fleet = read_fleet(files.run / "plan" / "fleet.json")
-    folder = read_config(files.config, fleet).beside("decisions")
+    config = read_config(files.config, fleet)
+    folder = config.beside(config.file.decisions or "decisions")
     found = judge(fleet, sorted(folder.glob("*.decisions")), files.run)
     if as_json:
         emit("route", ok=not found.not_made_again, replay=found)
