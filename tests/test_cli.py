@@ -15,7 +15,7 @@ import pytest
 from offtake.cli.main import main
 from offtake.fleet import write_fleet
 from tests.rehearse.fleets import small_fleet
-from tools import reference
+from tools import reference, reference_words
 
 STAGES = ["appraise", "plan", "rehearse", "report.html"]
 
@@ -56,7 +56,7 @@ def test_init_tells_programs_what_it_wrote(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_an_error_tells_programs_the_keys_that_its_reference_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(document(capsys, "check", "nowhere")) == list(reference.ERROR_KEYS)
+    assert list(document(capsys, "check", "nowhere")) == list(reference_words.ERROR_KEYS)
 
 
 @pytest.mark.parametrize("wrong", [["--gap", "2"], ["--nonsense"], ["--trust", "much"]])

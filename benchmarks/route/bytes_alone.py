@@ -65,6 +65,14 @@ class PlainDesk:
         del case, failure, now_ns
         return FAILED
 
+    def hedge(self, case: Case, now_ns: int) -> None:
+        """Ask nobody else."""
+        del case, now_ns
+
+    def hedged(self, case: Case, now_ns: int, *, won: bool) -> None:
+        """Learn nothing."""
+        del case, now_ns, won
+
     def ended(self, case: Case, outcome: Outcome, tail: bytes, chunks: int, now_ns: int) -> bool:
         """Keep nothing."""
         del case, outcome, tail, chunks, now_ns
