@@ -100,6 +100,7 @@ def test_whole_numbers_that_no_plan_has_are_near_none() -> None:
         nearest(levels, asked, Effort())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learning", [False, True])
 def test_a_search_from_a_sketch_finds_the_optimum_of_the_whole(learning: bool) -> None:
     some = on_a_tree(many()) if learning else many()
@@ -111,6 +112,7 @@ def test_a_search_from_a_sketch_finds_the_optimum_of_the_whole(learning: bool) -
     assert -plan.bound_usd / program.objective_unit <= whole.objective + 1e-6 * abs(whole.objective)
 
 
+@pytest.mark.slow
 def test_a_hint_that_is_far_off_changes_no_bound() -> None:
     some = many()
     model, program = state(some)

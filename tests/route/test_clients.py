@@ -30,6 +30,8 @@ from tests.route.fakes import (
 )
 from tests.route.loops import Run, run
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["run"]
 
 

@@ -32,6 +32,8 @@ from tests.route.recorded import (
 from tests.route.setup import route_text
 from tests.route.wire import Answer, Got, Wire, alike, json_answer, routed, stream_answer
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["wire"]
 
 

@@ -34,6 +34,8 @@ from tests.route.fakes import (
 )
 from tests.route.loops import Run, run
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["run"]
 
 SOON = Times(connect_ns=5_000 * MS, first_ns=50 * MS, between_ns=50 * MS, total_ns=5_000 * MS)
