@@ -45,7 +45,7 @@ def few_of(problem: Problem) -> Few | None:
         stand_in[groups[group]] = place
     chosen = middle[order]
     weight: Floats = np.bincount(stand_in, problem.probability, count).astype(np.float64)
-    return Few(_among(problem, chosen, weight), chosen, stand_in)
+    return Few(some_of(problem, chosen, weight), chosen, stand_in)
 
 
 def laid_out(few: Few, sketch: Model, whole: Model, values: Floats) -> Floats:
@@ -91,8 +91,8 @@ def _worth(problem: Problem) -> Floats:
     return worth
 
 
-def _among(problem: Problem, chosen: Ints, weight: Floats) -> Problem:
-    """Give the problem of some scenarios of other weights, which know of each other what they knew."""
+def some_of(problem: Problem, chosen: Ints, weight: Floats) -> Problem:
+    """Return the problem of some scenarios of other weights, which know of each other what they knew."""
     place = np.full(problem.probability.size, -1)
     place[chosen] = np.arange(chosen.size)
     vintages, deliveries, held, nodes = problem.vintages, problem.deliveries, problem.held, problem.nodes

@@ -17,6 +17,7 @@ from offtake.demand.shock import sample_shocks
 from offtake.demand.workload import demand_of
 from offtake.errors import InfeasibleError
 from offtake.plan.assemble import Assembled, assemble
+from offtake.plan.few import some_of
 from offtake.plan.highs import Warm
 from offtake.plan.load import given_factors, rates_of, surge_words
 from offtake.plan.nodes import Moments, nodes_from, seen_before
@@ -195,32 +196,9 @@ def alone(problem: Problem, scenario: int) -> Problem:
 
 def among(problem: Problem, scenarios: Ints) -> Problem:
     """Return the problem of some scenarios, each known to come, as likely as each other."""
-    deliveries, vintages, held, count = problem.deliveries, problem.vintages, problem.held, scenarios.size
-    place = np.full(problem.probability.size, -1, dtype=np.int64)
-    place[scenarios] = np.arange(count)
-    mine = place[deliveries.scenario] >= 0
-    only = {name: getattr(deliveries, name)[mine] for name in vars(deliveries)}
-    only["scenario"] = place[deliveries.scenario[mine]]
-    if held is not None:
-        held = replace(held, signed=held.signed[:, scenarios], kept=held.kept[:, scenarios])
-    return replace(
-        problem,
-        axes=replace(problem.axes, scenarios=[problem.axes.scenarios[one] for one in scenarios]),
-        probability=np.full(count, 1.0 / count),
-        demand_rps=problem.demand_rps[scenarios],
-        power_kw=problem.power_kw[scenarios],
-        lanes=replace(problem.lanes, goodput_rps_per_chip=problem.lanes.goodput_rps_per_chip[:, scenarios]),
-        vintages=replace(
-            vintages,
-            paid_usd=vintages.paid_usd[:, scenarios],
-            cancel_usd=vintages.cancel_usd[:, scenarios],
-            terminal_usd=vintages.terminal_usd[:, scenarios],
-        ),
-        deliveries=Deliveries(**only),
-        nodes=all_apart(problem, count),
-        held=held,
-        risk_weight=0.0,
-    )
+    count = scenarios.size
+    chosen = some_of(problem, scenarios, np.full(count, 1.0 / count))
+    return replace(chosen, nodes=all_apart(problem, count), risk_weight=0.0)
 
 
 def all_apart(problem: Problem, scenarios: int) -> Nodes:

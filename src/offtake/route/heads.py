@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from http import HTTPStatus
 
 from offtake.route.dialects.faults import ID_NAMES
+from offtake.route.http1 import status_line
 from offtake.route.seams import Case, Headers
 from offtake.units import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 
@@ -29,7 +29,6 @@ OF_CONNECTION = frozenset(
         ),
     }
 )
-LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 FAULT = 400  #: the first status of an error
 JSON = (b"content-type", b"application/json")
 RETRY_MAX_NS = NS_PER_HOUR
@@ -38,7 +37,7 @@ NAMES_KEPT = 4_096  #: of pools and models, as headers' values
 
 def answer_head(case: Case, status: int, headers: Headers) -> bytes:
     """Return the head of the answer to ``case`` for ``seams.Pass``."""
-    parts = [LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
+    parts = [status_line(status)]
     upstream = case.upstream
     if status >= FAULT and upstream is not None and upstream.dialect is not case.dialect:
         headers = (*(each for each in headers if not each[0].startswith(b"content-")), JSON)  # it is told anew

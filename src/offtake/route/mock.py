@@ -21,7 +21,7 @@ from offtake.fleet import Fleet
 from offtake.policy.view import View
 from offtake.route.dialects.asked import CALLS, Asked, Refusal, dialect_of, read
 from offtake.route.dialects.faults import Error, reply_of
-from offtake.route.heads import LINES
+from offtake.route.http1 import status_line
 from offtake.route.seams import Call, Headers, Reply
 from offtake.route.words import Words, chunk, events_of, whole_of
 from offtake.units import NS_PER_S
@@ -282,7 +282,7 @@ class MockConnection(asyncio.Protocol):
 
 def head_of(status: int, headers: Headers) -> bytes:
     """Return the head of an answer."""
-    return LINES[status] + b"".join(b"%s: %s\r\n" % each for each in headers) + b"\r\n"
+    return status_line(status) + b"".join(b"%s: %s\r\n" % each for each in headers) + b"\r\n"
 
 
 class Answering:
